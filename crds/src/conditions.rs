@@ -68,14 +68,17 @@ pub struct WantedCondition {
 impl WantedCondition {
     /// The condition to write: the time of transition is kept if the status is the same as in `stored`.
     pub fn observed(self, stored: &[Condition], generation: Option<i64>, now: &Time) -> Condition {
-        let same = stored.iter().find(|condition| condition.type_ == self.type_ && condition.status == self.truth.as_str());
+        let same = stored
+            .iter()
+            .find(|condition| condition.type_ == self.type_ && condition.status == self.truth.as_str());
         Condition {
             type_: self.type_.to_owned(),
             status: self.truth.as_str().to_owned(),
             reason: self.reason.to_owned(),
             message: self.message,
             observed_generation: generation,
-            last_transition_time: same.map_or_else(|| now.clone(), |condition| condition.last_transition_time.clone()),
+            last_transition_time: same
+                .map_or_else(|| now.clone(), |condition| condition.last_transition_time.clone()),
         }
     }
 }

@@ -5,6 +5,11 @@
 //! fields; the names that others see are in [`names`] and [`conditions`]. No client and no async here. The YAML beside this
 //! crate's `Cargo.toml` is generated from these types (`UPDATE_GOLDEN=1 cargo test --release -p dnnshifter-crds`).
 
+#![expect(
+    clippy::duplicated_attributes,
+    reason = "the columns of one kind are attributes of one name; clippy takes their equal keys for repetitions"
+)]
+
 pub mod conditions;
 pub mod device_class;
 pub mod model_portfolio;

@@ -9,8 +9,9 @@ mod serving;
 mod switching;
 
 pub use prune::{
-    DataFormat, Dataset, DatasetNormalization, ImageSource, ImportanceCriterion, Model, PersistentVolumeClaimSource, Prune,
-    PruneMethod, PruningJob, PublishTarget, Source, StructuredMethod, TrainingOptions,
+    DataFormat, Dataset, DatasetNormalization, ImageSource, ImportanceCriterion, Model,
+    PersistentVolumeClaimSource, Prune, PruneMethod, PruningJob, PublishTarget, Source, StructuredMethod,
+    TrainingOptions,
 };
 pub use serving::{LatencyObjective, Service, ServiceType, Serving};
 pub use switching::{Prometheus, Stabilization, Switching, SwitchingBehavior};
@@ -108,7 +109,7 @@ pub struct Rollout {
     /// to `100%`, rounded down, but never below one node. Nodes that do not come up count, so that a bad revision stops there.
     /// Default `10%`.
     #[serde(default = "default_maximum_unavailable_nodes")]
-    #[x_kube(validation = Rule::new("type(self) == int ? int(self) >= 1 : string(self).matches('^([1-9][0-9]?|100)%$')").message("write a number from 1 or a percentage from 1% to 100%"))]
+    #[x_kube(validation = Rule::new("string(self).matches('^([1-9][0-9]{0,5}|([1-9][0-9]?|100)%)$')").message("write a number from 1 or a percentage from 1% to 100%"))]
     pub maximum_unavailable_nodes: IntOrString,
 }
 

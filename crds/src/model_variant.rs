@@ -17,13 +17,23 @@ use serde::{Deserialize, Serialize};
     doc = "One size of a portfolio's model, in one revision. Made by the operator.",
     printcolumn(name = "Portfolio", type_ = "string", json_path = ".spec.portfolioName"),
     printcolumn(name = "Variant", type_ = "string", json_path = ".spec.variantName"),
-    printcolumn(name = "Accuracy", type_ = "string", json_path = ".spec.accuracy", description = "On the test set."),
+    printcolumn(
+        name = "Accuracy",
+        type_ = "string",
+        json_path = ".spec.accuracy",
+        description = "On the test set."
+    ),
     printcolumn(name = "Parameters", type_ = "integer", json_path = ".spec.parameters"),
-    printcolumn(name = "MACs", type_ = "integer", json_path = ".spec.macs", description = "Multiply-accumulate operations for one input."),
+    printcolumn(
+        name = "MACs",
+        type_ = "integer",
+        json_path = ".spec.macs",
+        description = "Multiply-accumulate operations for one input."
+    ),
     printcolumn(name = "Bytes", type_ = "integer", json_path = ".spec.bytes"),
     printcolumn(name = "Revision", type_ = "string", json_path = ".spec.revision"),
     printcolumn(name = "Image", type_ = "string", json_path = ".spec.image", priority = 1),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[x_kube(validation = Rule::new("self == oldSelf").message("a variant never changes: a new revision has new variants"))]
 pub struct ModelVariantSpec {

@@ -73,7 +73,12 @@ mod tests {
     #[test]
     fn long_and_dotted_names_become_distinct_labels() {
         let portfolio = "p".repeat(LONGEST_PORTFOLIO_NAME);
-        let nodes = ["ip-10-0-0-1.eu-central-1.compute.internal", "ip-10-0-0-1.eu-central-2.compute.internal", "a.b", "a-b"];
+        let nodes = [
+            "ip-10-0-0-1.eu-central-1.compute.internal",
+            "ip-10-0-0-1.eu-central-2.compute.internal",
+            "a.b",
+            "a-b",
+        ];
         let mut names: Vec<_> = nodes.iter().map(|node| placement_name(&portfolio, node)).collect();
         assert!(names.iter().all(|name| name.len() <= 63 && !name.contains('.')), "{names:?}");
         names.sort();

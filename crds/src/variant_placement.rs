@@ -31,14 +31,37 @@ use crate::model_portfolio::{LatencyObjective, SwitchingBehavior};
     printcolumn(name = "Portfolio", type_ = "string", json_path = ".spec.portfolioName"),
     printcolumn(name = "Node", type_ = "string", json_path = ".spec.nodeName"),
     printcolumn(name = "Class", type_ = "string", json_path = ".spec.deviceClassName"),
-    printcolumn(name = "Active", type_ = "string", json_path = ".status.activeVariantName", description = "The variant that answers now."),
+    printcolumn(
+        name = "Active",
+        type_ = "string",
+        json_path = ".status.activeVariantName",
+        description = "The variant that answers now."
+    ),
     printcolumn(name = "Since", type_ = "date", json_path = ".status.activeSince"),
-    printcolumn(name = "Ceiling", type_ = "string", json_path = ".spec.decision.ceilingVariantName", description = "The most accurate variant that may answer now."),
-    printcolumn(name = "Reason", type_ = "string", json_path = ".spec.decision.reason", description = "Why the ceiling is what it is."),
-    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].status"),
-    printcolumn(name = "Objective", type_ = "string", json_path = ".status.conditions[?(@.type=='ObjectiveMet')].status"),
+    printcolumn(
+        name = "Ceiling",
+        type_ = "string",
+        json_path = ".spec.decision.ceilingVariantName",
+        description = "The most accurate variant that may answer now."
+    ),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = ".spec.decision.reason",
+        description = "Why the ceiling is what it is."
+    ),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type=='Ready')].status"
+    ),
+    printcolumn(
+        name = "Objective",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type=='ObjectiveMet')].status"
+    ),
     printcolumn(name = "Message", type_ = "string", json_path = ".spec.decision.message", priority = 1),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 pub struct VariantPlacementSpec {
     /// The portfolio.

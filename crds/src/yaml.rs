@@ -14,5 +14,7 @@ pub fn to_yaml(value: &impl Serialize) -> Result<String, YamlError> {
 
 /// Reads every document of a YAML text.
 pub fn from_yaml_documents<T: DeserializeOwned>(text: &str) -> Result<Vec<T>, YamlError> {
-    serde_yaml::Deserializer::from_str(text).map(|document| T::deserialize(document).map_err(YamlError)).collect()
+    serde_yaml::Deserializer::from_str(text)
+        .map(|document| T::deserialize(document).map_err(YamlError))
+        .collect()
 }

@@ -130,7 +130,11 @@ pub struct DatasetNormalization {
     pub mean: Fraction,
     /// Standard deviation of the pixels, a decimal above "0" up to "1". Default "0.5".
     #[serde(default = "half")]
-    #[schemars(with = "String", length(max = 8), regex(pattern = r"^(0\.[0-9]{0,5}[1-9][0-9]{0,5}|1(\.0{1,6})?)$"))]
+    #[schemars(
+        with = "String",
+        length(max = 8),
+        regex(pattern = r"^(0\.[0-9]{0,5}[1-9][0-9]{0,5}|1(\.0{1,6})?)$")
+    )]
     pub deviation: Fraction,
 }
 
@@ -284,7 +288,10 @@ pub struct PruningJob {
 #[serde(rename_all = "camelCase")]
 pub struct PublishTarget {
     /// The repository, without tag: `registry.example.com/team/model`.
-    #[schemars(length(max = 255), regex(pattern = r"^[a-z0-9][a-z0-9.-]*(:[0-9]{1,5})?(/[a-z0-9]+([._-]+[a-z0-9]+)*)+$"))]
+    #[schemars(
+        length(max = 255),
+        regex(pattern = r"^[a-z0-9][a-z0-9.-]*(:[0-9]{1,5})?(/[a-z0-9]+([._-]+[a-z0-9]+)*)+$")
+    )]
     pub repository: String,
     /// Secret of type `kubernetes.io/dockerconfigjson` with which the Job pushes.
     #[serde(default, skip_serializing_if = "Option::is_none")]

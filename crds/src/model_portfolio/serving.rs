@@ -33,7 +33,11 @@ pub struct LatencyObjective {
 
     /// The quantile, a decimal from "0.5" to "0.999". Default "0.99".
     #[serde(default = "default_quantile")]
-    #[schemars(with = "String", length(max = 8), regex(pattern = r"^0\.([5-8][0-9]{0,5}|9[0-8]?[0-9]{0,4}|99[0-9]{0,4})$"))]
+    #[schemars(
+        with = "String",
+        length(max = 8),
+        regex(pattern = r"^0\.([5-8][0-9]{0,5}|9[0-8]?[0-9]{0,4}|99[0-9]{0,4})$")
+    )]
     #[x_kube(validation = Rule::new("double(self) <= 0.999").message("the quantile must be at most 0.999"))]
     pub quantile: Fraction,
 }

@@ -82,7 +82,10 @@ impl VariantPlacementStatus {
         let limits = self.limits.clone().unwrap_or_default();
         let quota = limits.cpu_quota_microseconds.zip(limits.cpu_period_microseconds);
         Ok(NodeProfile {
-            quota: quota.map(|(quota, period)| CpuQuota { quota_us: unsigned(quota), period_us: unsigned(period).max(1) }),
+            quota: quota.map(|(quota, period)| CpuQuota {
+                quota_us: unsigned(quota),
+                period_us: unsigned(period).max(1),
+            }),
             memory_limit_bytes: limits.memory_bytes.map(unsigned),
             base_memory_bytes: unsigned(limits.base_memory_bytes),
             variants: self.profiles.iter().map(VariantProfile::try_from).collect::<Result<_, _>>()?,
@@ -170,7 +173,14 @@ mod tests {
 
     #[test]
     fn a_profile_survives_the_way_through_kubernetes() {
-        let time = Distribution { mean_us: 2_000, deviation_us: 50, p50_us: 1_990, p95_us: 2_100, p99_us: 2_300, samples: 50 };
+        let time = Distribution {
+            mean_us: 2_000,
+            deviation_us: 50,
+            p50_us: 1_990,
+            p95_us: 2_100,
+            p99_us: 2_300,
+            samples: 50,
+        };
         let profile = NodeProfile {
             quota: Some(CpuQuota { quota_us: 50_000, period_us: 100_000 }),
             memory_limit_bytes: Some(256 << 20),

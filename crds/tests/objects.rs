@@ -1,0 +1,128 @@
+//! The table of accepted and refused objects, in process: the generated schema and its CEL rules say what the API server will.
+
+use dnnshifter_crds::{
+    EdgeDeviceClass, ModelPortfolio, ModelVariant, VariantPlacement, yaml::from_yaml_documents,
+};
+use kube::{CustomResourceExt, Resource, core::cel::ValidationErrors};
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::Value;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Table {
+    bases: std::collections::BTreeMap<String, Value>,
+    cases: Vec<Case>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Case {
+    title: String,
+    base: String,
+    #[serde(default)]
+    patch: Value,
+    then: Option<Value>,
+    refused: Option<Refusal>,
+}
+
+/// Where the refusal points, or what it says.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Refusal {
+    at: Option<String>,
+    says: Option<String>,
+}
+
+impl Refusal {
+    fn matches(&self, error: &str) -> bool {
+        self.at.as_ref().is_none_or(|path| error.starts_with(&format!("{path}: ")))
+            && self.says.as_ref().is_none_or(|words| error.contains(words))
+    }
+}
+
+#[test]
+fn the_schema_and_its_rules_accept_and_refuse_as_the_table_says() {
+    let table: Table = from_yaml_documents(include_str!("objects.yaml")).unwrap().remove(0);
+    let mut wrong = Vec::new();
+    for case in &table.cases {
+        let mut object = table.bases[&case.base].clone();
+        merge(&mut object, &case.patch);
+        let mut errors = validate(&object, None);
+        if let Some(then) = &case.then {
+            assert!(errors.is_empty(), "{}: {errors:?}", case.title);
+            let old = object.clone();
+            merge(&mut object, then);
+            errors = validate(&object, Some(&old));
+        }
+        let as_expected = match &case.refused {
+            None => errors.is_empty(),
+            Some(refusal) => errors.iter().any(|error| refusal.matches(error)),
+        };
+        if !as_expected {
+            wrong.push(format!("{}: {errors:?}", case.title));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// JSON merge patch (RFC 7396).
+fn merge(target: &mut Value, patch: &Value) {
+    let Value::Object(patch) = patch else {
+        if !patch.is_null() {
+            *target = patch.clone();
+        }
+        return;
+    };
+    if !target.is_object() {
+        *target = Value::Object(serde_json::Map::new());
+    }
+    let fields = target.as_object_mut().unwrap();
+    for (key, value) in patch {
+        if value.is_null() {
+            fields.remove(key);
+        } else {
+            merge(fields.entry(key).or_insert(Value::Null), value);
+        }
+    }
+}
+
+fn validate(object: &Value, old: Option<&Value>) -> Vec<String> {
+    match object["kind"].as_str().unwrap() {
+        "ModelPortfolio" => {
+            check(object, old, ModelPortfolio::validate_cel, ModelPortfolio::validate_cel_update)
+        }
+        "EdgeDeviceClass" => {
+            check(object, old, EdgeDeviceClass::validate_cel, EdgeDeviceClass::validate_cel_update)
+        }
+        "ModelVariant" => check(object, old, ModelVariant::validate_cel, ModelVariant::validate_cel_update),
+        "VariantPlacement" => {
+            check(object, old, VariantPlacement::validate_cel, VariantPlacement::validate_cel_update)
+        }
+        kind => panic!("no such kind: {kind}"),
+    }
+}
+
+fn check<K: Resource + CustomResourceExt + DeserializeOwned>(
+    object: &Value,
+    old: Option<&Value>,
+    create: impl Fn(&K) -> Result<(), ValidationErrors>,
+    update: impl Fn(&K, &K) -> Result<(), ValidationErrors>,
+) -> Vec<String> {
+    let definition = serde_json::to_value(K::crd()).unwrap();
+    let schema = definition.pointer("/spec/versions/0/schema/openAPIV3Schema").unwrap();
+    let validator = jsonschema::validator_for(schema).unwrap();
+    let dotted = |path: String| path.trim_start_matches('/').replace('/', ".");
+    let errors: Vec<_> = validator
+        .iter_errors(object)
+        .map(|error| format!("{}: {error}", dotted(error.instance_path().to_string())))
+        .collect();
+    if !errors.is_empty() {
+        return errors;
+    }
+    let typed: K = serde_json::from_value(object.clone()).unwrap();
+    let outcome = match old {
+        Some(old) => update(&typed, &serde_json::from_value(old.clone()).unwrap()),
+        None => create(&typed),
+    };
+    outcome.err().into_iter().map(|errors| errors.to_string()).collect()
+}
