@@ -1,0 +1,241 @@
+//! A checked ONNX model: one float input, one output, nodes in order. Its weights can be read and replaced; all else is
+//! kept as it was read. What the nodes *mean* is for [`crate::graph`].
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use prost::Message;
+
+use crate::{
+    onnx::{
+        GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, ValueInfoProto,
+        tensor_shape_proto::{Dimension, dimension},
+        type_proto,
+    },
+    tensor::{FloatTensor, InvalidTensor, integers_from_proto, integers_to_proto},
+};
+
+/// The oldest operator set that is understood: from 11 on, padding is an input and negative axes are allowed.
+pub const OLDEST_OPSET: i64 = 11;
+/// The newest operator set that was checked against the operators that are known here.
+pub const NEWEST_OPSET: i64 = 25;
+
+/// A checked ONNX model.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Network {
+    model: ModelProto,
+    input: TensorInfo,
+    output: TensorInfo,
+}
+
+/// The network's input or output.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TensorInfo {
+    /// Its name in the graph.
+    pub name: String,
+    /// Its shape without the batch dimension, which comes first.
+    pub shape: Vec<usize>,
+}
+
+/// Why a model cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum InvalidModel {
+    /// Not ONNX at all, or cut short.
+    #[error("failed to decode the ONNX model: it is no ONNX file, or it was cut short")]
+    Decode(#[source] prost::DecodeError),
+    /// A model without a graph.
+    #[error("the ONNX model has no graph")]
+    NoGraph,
+    /// An operator set that is not understood.
+    #[error(
+        "the ONNX model uses operator set {found}, but {OLDEST_OPSET} to {NEWEST_OPSET} are understood; export it with opset_version=17"
+    )]
+    Opset {
+        /// The version found; 0 if none is stated.
+        found: i64,
+    },
+    /// Not one input and one output.
+    #[error(
+        "the ONNX model has {inputs} inputs and {outputs} outputs, but a classifier with one of each is needed"
+    )]
+    Ends {
+        /// Number of inputs that are not weights.
+        inputs: usize,
+        /// Number of outputs.
+        outputs: usize,
+    },
+    /// An input or output without a usable shape.
+    #[error(
+        "\"{name}\" needs a tensor type with a batch dimension first and fixed sizes after it; export the model with a fixed image size"
+    )]
+    Shape {
+        /// Name of the input or output.
+        name: String,
+    },
+    /// A node that reads what nobody wrote before it.
+    #[error("node \"{node}\" reads \"{value}\", which no node before it writes")]
+    Undefined {
+        /// The node.
+        node: String,
+        /// The value.
+        value: String,
+    },
+    /// A value written twice.
+    #[error("node \"{node}\" writes \"{value}\", which is already written elsewhere")]
+    Rewritten {
+        /// The node.
+        node: String,
+        /// The value.
+        value: String,
+    },
+    /// A tensor that cannot be read.
+    #[error(transparent)]
+    Tensor(#[from] InvalidTensor),
+}
+
+impl Network {
+    /// Reads and checks an ONNX file's bytes.
+    pub fn read(bytes: Bytes) -> Result<Self, InvalidModel> {
+        Self::from_model(ModelProto::decode(bytes).map_err(InvalidModel::Decode)?)
+    }
+
+    /// Checks a model.
+    pub fn from_model(model: ModelProto) -> Result<Self, InvalidModel> {
+        let graph = model.graph.as_ref().ok_or(InvalidModel::NoGraph)?;
+        let opset = model.opset_import.iter().find(|set| matches!(set.domain(), "" | "ai.onnx"));
+        let found = opset.map_or(0, OperatorSetIdProto::version);
+        if !(OLDEST_OPSET..=NEWEST_OPSET).contains(&found) {
+            return Err(InvalidModel::Opset { found });
+        }
+        let weights: BTreeSet<&str> = graph.initializer.iter().map(TensorProto::name).collect();
+        let inputs: Vec<_> = graph.input.iter().filter(|input| !weights.contains(input.name())).collect();
+        let ([input], [output]) = (inputs.as_slice(), graph.output.as_slice()) else {
+            return Err(InvalidModel::Ends { inputs: inputs.len(), outputs: graph.output.len() });
+        };
+        let (input, output) = (described(input)?, described(output)?);
+        check_order(graph, &input.name, &weights)?;
+        Ok(Self { model, input, output })
+    }
+
+    /// The model as an ONNX file's bytes.
+    pub fn write(&self) -> Vec<u8> {
+        self.model.encode_to_vec()
+    }
+
+    /// The whole model, as it was read.
+    pub fn model(&self) -> &ModelProto {
+        &self.model
+    }
+
+    /// The network's input.
+    pub fn input(&self) -> &TensorInfo {
+        &self.input
+    }
+
+    /// The network's output.
+    pub fn output(&self) -> &TensorInfo {
+        &self.output
+    }
+
+    /// The nodes in order of execution.
+    pub fn nodes(&self) -> &[NodeProto] {
+        self.model.graph.as_ref().map_or(&[], |graph| graph.node.as_slice())
+    }
+
+    /// The float weight called `name`; `None` if there is none of that name.
+    pub fn float(&self, name: &str) -> Result<Option<FloatTensor>, InvalidTensor> {
+        self.initializer(name).map(FloatTensor::from_proto).transpose()
+    }
+
+    /// The integer constant called `name`; `None` if there is none of that name.
+    pub fn integers(&self, name: &str) -> Result<Option<Vec<i64>>, InvalidTensor> {
+        self.initializer(name).map(integers_from_proto).transpose()
+    }
+
+    /// Whether `name` is a weight or constant of the model.
+    pub fn is_constant(&self, name: &str) -> bool {
+        self.initializer(name).is_some()
+    }
+
+    /// The network with some of its float weights replaced. Names that it does not have are ignored.
+    #[must_use]
+    pub fn with_floats(mut self, tensors: &BTreeMap<String, FloatTensor>) -> Self {
+        for proto in self.model.graph.iter_mut().flat_map(|graph| &mut graph.initializer) {
+            if let Some(tensor) = tensors.get(proto.name()) {
+                *proto = tensor.to_proto(proto.name());
+            }
+        }
+        self
+    }
+
+    /// The network with an integer constant replaced, and without the shapes that its exporter noted for inner values,
+    /// which a smaller network does not have any more.
+    #[must_use]
+    pub(crate) fn with_integers(mut self, name: &str, values: &[i64]) -> Self {
+        for proto in self.model.graph.iter_mut().flat_map(|graph| &mut graph.initializer) {
+            if proto.name() == name {
+                *proto = integers_to_proto(name, values);
+            }
+        }
+        self
+    }
+
+    /// The network without the shapes that its exporter noted for inner values: a smaller network has others.
+    #[must_use]
+    pub(crate) fn without_inner_shapes(mut self) -> Self {
+        if let Some(graph) = &mut self.model.graph {
+            graph.value_info.clear();
+        }
+        self
+    }
+
+    fn initializer(&self, name: &str) -> Option<&TensorProto> {
+        self.model.graph.as_ref()?.initializer.iter().find(|tensor| tensor.name() == name)
+    }
+}
+
+/// How a person finds a node: by its name, or by its operator and first output if its exporter gave it none.
+pub(crate) fn label(node: &NodeProto) -> String {
+    match (node.name(), node.output.first()) {
+        ("", Some(output)) => format!("{} -> {output}", node.op_type()),
+        ("", None) => node.op_type().to_owned(),
+        (name, _) => name.to_owned(),
+    }
+}
+
+fn described(value: &ValueInfoProto) -> Result<TensorInfo, InvalidModel> {
+    let refused = || InvalidModel::Shape { name: value.name().to_owned() };
+    let kind = value.r#type.as_ref().and_then(|kind| kind.value.as_ref()).ok_or_else(refused)?;
+    let type_proto::Value::TensorType(tensor) = kind else { return Err(refused()) };
+    let dimensions = tensor.shape.as_ref().map(|shape| shape.dim.as_slice()).unwrap_or_default();
+    let size = |dimension: &Dimension| match dimension.value {
+        Some(dimension::Value::DimValue(size)) => usize::try_from(size).ok().filter(|&size| size > 0),
+        Some(dimension::Value::DimParam(_)) | None => None,
+    };
+    let shape: Option<Vec<usize>> = dimensions.iter().skip(1).map(size).collect();
+    let shape = shape.filter(|shape| !shape.is_empty()).ok_or_else(refused)?;
+    Ok(TensorInfo { name: value.name().to_owned(), shape })
+}
+
+fn check_order(graph: &GraphProto, input: &str, weights: &BTreeSet<&str>) -> Result<(), InvalidModel> {
+    let mut known = weights.clone();
+    known.insert(input);
+    for node in &graph.node {
+        if let Some(value) = node.input.iter().find(|name| !name.is_empty() && !known.contains(name.as_str()))
+        {
+            return Err(InvalidModel::Undefined { node: label(node), value: value.clone() });
+        }
+        for value in node.output.iter().filter(|name| !name.is_empty()) {
+            if !known.insert(value) {
+                return Err(InvalidModel::Rewritten { node: label(node), value: value.clone() });
+            }
+        }
+    }
+    match graph.output.iter().find(|output| !known.contains(output.name())) {
+        Some(output) => Err(InvalidModel::Undefined {
+            node: "(output of the graph)".to_owned(),
+            value: output.name().to_owned(),
+        }),
+        None => Ok(()),
+    }
+}

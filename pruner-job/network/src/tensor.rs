@@ -1,0 +1,219 @@
+//! Weights as dense f32 tensors, to and from the ways in which ONNX stores them. Knows nothing of graphs.
+
+use bytes::Bytes;
+
+use crate::onnx::{
+    TensorProto,
+    tensor_proto::{DataLocation, DataType},
+};
+
+/// A dense tensor in row-major order.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FloatTensor {
+    shape: Vec<usize>,
+    values: Vec<f32>,
+}
+
+/// Why a tensor cannot be read or made.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidTensor {
+    /// Not of the type that its use asks for.
+    #[error(
+        "tensor \"{name}\" has element type {found}, but {wanted} is needed here; export the model in plain float32"
+    )]
+    ElementType {
+        /// The tensor's name.
+        name: String,
+        /// Its ONNX element type.
+        found: String,
+        /// What is needed.
+        wanted: &'static str,
+    },
+    /// Data in another file.
+    #[error(
+        "tensor \"{name}\" keeps its data in another file; save the model as one file (onnx.save_model(..., save_as_external_data=False))"
+    )]
+    External {
+        /// The tensor's name.
+        name: String,
+    },
+    /// Shape and data differ.
+    #[error("tensor \"{name}\" says that it has shape {shape:?}, but holds {found} values")]
+    Length {
+        /// The tensor's name.
+        name: String,
+        /// The shape that it states.
+        shape: Vec<i64>,
+        /// The number of values found.
+        found: usize,
+    },
+    /// An index outside of an axis.
+    #[error("axis {axis} of a tensor of shape {shape:?} has no index {index}")]
+    Index {
+        /// The axis.
+        axis: usize,
+        /// The tensor's shape.
+        shape: Vec<usize>,
+        /// The index that was asked for.
+        index: usize,
+    },
+}
+
+impl FloatTensor {
+    /// A tensor of `shape` with `values` in row-major order.
+    pub fn new(shape: Vec<usize>, values: Vec<f32>) -> Result<Self, InvalidTensor> {
+        if element_count(&shape) == Some(values.len()) {
+            Ok(Self { shape, values })
+        } else {
+            let shape = shape.iter().map(|&size| size as i64).collect();
+            Err(InvalidTensor::Length { name: String::new(), shape, found: values.len() })
+        }
+    }
+
+    /// A vector whose `length` values are all `value`.
+    pub fn filled(length: usize, value: f32) -> Self {
+        Self { shape: vec![length], values: vec![value; length] }
+    }
+
+    /// Sizes of the axes, the outermost first.
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    /// Values in row-major order.
+    pub fn values(&self) -> &[f32] {
+        &self.values
+    }
+
+    /// The tensor with only `indices` of `axis`, in their order.
+    pub fn select(&self, axis: usize, indices: &[usize]) -> Result<Self, InvalidTensor> {
+        let missing = |index| InvalidTensor::Index { axis, shape: self.shape.clone(), index };
+        let size = *self.shape.get(axis).ok_or_else(|| missing(0))?;
+        let inner: usize = self.shape.iter().skip(axis + 1).product();
+        let outer: usize = self.shape.iter().take(axis).product();
+        let mut values = Vec::with_capacity(outer * indices.len() * inner);
+        for block in 0..outer {
+            for &index in indices {
+                let start = (block * size + index) * inner;
+                let row = self.values.get(start..start + inner).filter(|_| index < size);
+                values.extend_from_slice(row.ok_or_else(|| missing(index))?);
+            }
+        }
+        let resized = |(position, &old)| if position == axis { indices.len() } else { old };
+        Ok(Self { shape: self.shape.iter().enumerate().map(resized).collect(), values })
+    }
+
+    /// Reads a float32 initialiser.
+    pub fn from_proto(proto: &TensorProto) -> Result<Self, InvalidTensor> {
+        expect_type(proto, DataType::Float, "float32")?;
+        let values = match &proto.raw_data {
+            Some(raw) => raw.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect(),
+            None => proto.float_data.clone(),
+        };
+        Ok(Self { shape: checked_shape(proto, values.len())?, values })
+    }
+
+    /// Writes the tensor as an initialiser called `name`.
+    pub fn to_proto(&self, name: &str) -> TensorProto {
+        TensorProto {
+            name: Some(name.to_owned()),
+            dims: self.shape.iter().map(|&size| size as i64).collect(),
+            data_type: Some(DataType::Float as i32),
+            raw_data: Some(
+                self.values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>().into(),
+            ),
+            ..TensorProto::default()
+        }
+    }
+}
+
+/// Reads an int64 initialiser, such as the shape of a `Reshape`.
+pub fn integers_from_proto(proto: &TensorProto) -> Result<Vec<i64>, InvalidTensor> {
+    expect_type(proto, DataType::Int64, "int64")?;
+    let values: Vec<i64> = match &proto.raw_data {
+        Some(raw) => raw.as_chunks::<8>().0.iter().map(|bytes| i64::from_le_bytes(*bytes)).collect(),
+        None => proto.int64_data.clone(),
+    };
+    checked_shape(proto, values.len())?;
+    Ok(values)
+}
+
+/// Writes a vector of int64 as an initialiser called `name`.
+pub fn integers_to_proto(name: &str, values: &[i64]) -> TensorProto {
+    TensorProto {
+        name: Some(name.to_owned()),
+        dims: vec![values.len() as i64],
+        data_type: Some(DataType::Int64 as i32),
+        raw_data: Some(Bytes::from(values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>())),
+        ..TensorProto::default()
+    }
+}
+
+fn expect_type(proto: &TensorProto, wanted: DataType, word: &'static str) -> Result<(), InvalidTensor> {
+    let name = proto.name().to_owned();
+    if proto.data_location() == DataLocation::External {
+        return Err(InvalidTensor::External { name });
+    }
+    match DataType::try_from(proto.data_type()) {
+        Ok(found) if found == wanted => Ok(()),
+        Ok(found) => {
+            Err(InvalidTensor::ElementType { name, found: found.as_str_name().to_owned(), wanted: word })
+        }
+        Err(_) => {
+            Err(InvalidTensor::ElementType { name, found: proto.data_type().to_string(), wanted: word })
+        }
+    }
+}
+
+fn checked_shape(proto: &TensorProto, found: usize) -> Result<Vec<usize>, InvalidTensor> {
+    let shape: Option<Vec<usize>> = proto.dims.iter().map(|&size| usize::try_from(size).ok()).collect();
+    shape.filter(|shape| element_count(shape) == Some(found)).ok_or_else(|| InvalidTensor::Length {
+        name: proto.name().to_owned(),
+        shape: proto.dims.clone(),
+        found,
+    })
+}
+
+fn element_count(shape: &[usize]) -> Option<usize> {
+    shape.iter().try_fold(1_usize, |count, &size| count.checked_mul(size))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn counted(shape: &[usize]) -> FloatTensor {
+        let count = shape.iter().product::<usize>();
+        FloatTensor::new(shape.to_vec(), (0..count).map(|i| i as f32).collect()).unwrap()
+    }
+
+    #[test]
+    fn a_tensor_survives_a_round_trip() {
+        let tensor = counted(&[2, 3]);
+        assert_eq!(FloatTensor::from_proto(&tensor.to_proto("w")).unwrap(), tensor);
+        assert_eq!(integers_from_proto(&integers_to_proto("s", &[0, -1])).unwrap(), [0, -1]);
+    }
+
+    #[test]
+    fn selection_takes_whole_slices_of_an_axis() {
+        let tensor = counted(&[2, 3, 2]);
+        let chosen = tensor.select(1, &[2, 0]).unwrap();
+        assert_eq!(chosen.shape(), [2, 2, 2]);
+        assert_eq!(chosen.values(), [4., 5., 0., 1., 10., 11., 6., 7.]);
+        assert!(tensor.select(1, &[3]).is_err());
+        assert!(tensor.select(3, &[0]).is_err());
+    }
+
+    #[test]
+    fn tensors_that_do_not_hold_what_they_say_are_refused() {
+        let mut proto = counted(&[2, 3]).to_proto("w");
+        proto.dims = vec![2, 4];
+        assert!(FloatTensor::from_proto(&proto).unwrap_err().to_string().contains("holds 6 values"));
+        proto.dims = vec![-2, -3];
+        assert!(FloatTensor::from_proto(&proto).is_err());
+        proto.dims = vec![i64::MAX, i64::MAX];
+        assert!(FloatTensor::from_proto(&proto).is_err());
+        proto.data_type = Some(DataType::Float16 as i32);
+        assert!(FloatTensor::from_proto(&proto).unwrap_err().to_string().contains("FLOAT16"));
+    }
+}
