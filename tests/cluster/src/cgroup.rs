@@ -24,7 +24,9 @@ pub enum CgroupError {
     None { root: PathBuf },
     #[error("failed to read {path}")]
     Read { path: PathBuf, source: std::io::Error },
-    #[error("failed to write {value:?} to {path}: on cgroup v2 the root must be the machine's own, not a container's")]
+    #[error(
+        "failed to write {value:?} to {path}: on cgroup v2 the root must be the machine's own, not a container's"
+    )]
     Write { path: PathBuf, value: String, source: std::io::Error },
     #[error("failed to create {path}")]
     Create { path: PathBuf, source: std::io::Error },
@@ -92,20 +94,20 @@ impl Cgroups {
     }
 
     /// The processes that are in our cgroups.
-    pub(crate) fn processes(&self) -> Result<Vec<u32>, CgroupError> {
+    pub(crate) fn processes(&self) -> Vec<u32> {
         let mut found = Vec::new();
-        for group in self.groups()? {
+        for group in self.groups() {
             // A group may end while we look: then nothing is in it.
             let text = std::fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
             found.extend(text.lines().filter_map(|line| line.parse::<u32>().ok()));
         }
         found.sort_unstable();
         found.dedup();
-        Ok(found)
+        found
     }
 
     /// All groups of ours, parents after their children.
-    pub(crate) fn groups(&self) -> Result<Vec<PathBuf>, CgroupError> {
+    pub(crate) fn groups(&self) -> Vec<PathBuf> {
         let mut found = Vec::new();
         let mut pending: Vec<PathBuf> = self.roots().into_iter().filter(|root| root.is_dir()).collect();
         while let Some(group) = pending.pop() {
@@ -117,12 +119,12 @@ impl Cgroups {
             found.push(group);
         }
         found.reverse();
-        Ok(found)
+        found
     }
 
     /// Removes all groups of ours, which must be empty.
     pub(crate) fn remove(&self) -> Result<(), CgroupError> {
-        for path in self.groups()? {
+        for path in self.groups() {
             match std::fs::remove_dir(&path) {
                 Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
                     return Err(CgroupError::Remove { path, source });
@@ -177,7 +179,8 @@ impl Cgroups {
                     self.mount.join(controller).join(ROOT).join(&node.name).join(file)
                 };
                 let cpu = cpu.map(|us| setting(file("cpu", "cpu.cfs_quota_us"), us.to_string()));
-                let memory = memory.map(|bytes| setting(file("memory", "memory.limit_in_bytes"), bytes.to_string()));
+                let memory =
+                    memory.map(|bytes| setting(file("memory", "memory.limit_in_bytes"), bytes.to_string()));
                 cpu.into_iter().chain(memory).collect()
             }
             Hierarchy::V2 { .. } => {
@@ -274,8 +277,9 @@ mod tests {
     fn groups_list_children_before_parents() {
         let root = machine(&[("cpu/dnnshifter-cluster/a/b/cgroup.procs", "12\n7\n"), ("memory/tasks", "")]);
         let cgroups = Cgroups::detect(root.path()).unwrap();
-        let names: Vec<_> = cgroups.groups().unwrap().into_iter().map(|path| path.file_name().unwrap().to_owned()).collect();
+        let names: Vec<_> =
+            cgroups.groups().into_iter().map(|path| path.file_name().unwrap().to_owned()).collect();
         assert_eq!(names, ["b", "a", "dnnshifter-cluster"]);
-        assert_eq!(cgroups.processes().unwrap(), [7, 12]);
+        assert_eq!(cgroups.processes(), [7, 12]);
     }
 }

@@ -38,9 +38,8 @@ pub(crate) fn run_with_input(command: &mut Command, input: &str) -> Result<Strin
         .spawn()
         .map_err(|source| CommandError::Start { command: words(command), source })?;
     let written = child.stdin.take().map_or(Ok(()), |mut pipe| pipe.write_all(input.as_bytes()));
-    let output = child
-        .wait_with_output()
-        .map_err(|source| CommandError::Pipe { command: words(command), source })?;
+    let output =
+        child.wait_with_output().map_err(|source| CommandError::Pipe { command: words(command), source })?;
     let said = finish(command, &output)?;
     written.map_err(|source| CommandError::Pipe { command: words(command), source })?;
     Ok(said)
@@ -73,8 +72,9 @@ mod tests {
 
     #[test]
     fn a_failure_says_what_the_program_said() {
-        let message = run(Command::new("sh").args(["-c", "echo gone wrong >&2; exit 3"])).unwrap_err().to_string();
-        assert!(message.contains("gone wrong") && message.contains("3"), "{message}");
+        let message =
+            run(Command::new("sh").args(["-c", "echo gone wrong >&2; exit 3"])).unwrap_err().to_string();
+        assert!(message.contains("gone wrong") && message.contains('3'), "{message}");
     }
 
     #[test]

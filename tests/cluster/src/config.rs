@@ -69,7 +69,9 @@ pub enum ConfigError {
     Read { path: PathBuf, source: std::io::Error },
     #[error("failed to parse {path}: see tests/cluster/README.md for its fields")]
     Parse { path: PathBuf, source: serde_yaml::Error },
-    #[error("node name {name:?}: use 1 to 12 of a-z, 0-9 and -, begin with a letter, end without -, and not `hub`")]
+    #[error(
+        "node name {name:?}: use 1 to 12 of a-z, 0-9 and -, begin with a letter, end without -, and not `hub`"
+    )]
     Name { name: String },
     #[error("the hub's node is named `hub`, not {name:?}")]
     Hub { name: String },
@@ -79,7 +81,9 @@ pub enum ConfigError {
     Count { count: usize },
     #[error("node {name}: {what} of {value} is too small: at least {least} are needed for a pod to run")]
     TooSmall { name: String, what: &'static str, value: u64, least: u64 },
-    #[error("node {name}: label {label:?} is not a kubelet's to set: use a domain other than kubernetes.io or k8s.io")]
+    #[error(
+        "node {name}: label {label:?} is not a kubelet's to set: use a domain other than kubernetes.io or k8s.io"
+    )]
     Label { name: String, label: String },
 }
 

@@ -3,7 +3,6 @@
 //! A binary's folder is named by version and by a hash of all that it is made from, is filled under another name and then
 //! renamed: it is there and whole, or not there.
 
-use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -12,6 +11,7 @@ use std::time::{Duration, Instant};
 use sha2::{Digest, Sha256};
 
 use crate::command::{tail, words};
+use crate::fingerprint::name_of;
 use crate::layout::Layout;
 use crate::progress::Step;
 
@@ -29,13 +29,15 @@ struct Module {
     program: Option<&'static str>,
     /// What to build: `tool` is all that the manifest's tool lines name.
     packages: &'static str,
+    /// Build tags.
+    tags: &'static str,
     binaries: &'static [&'static str],
     /// The variables that hold the version, which only an official build script would set.
     version_variables: &'static [&'static str],
 }
 
 /// Each in the order of building: the shared dependencies of `kubernetes` serve `coredns` and `helm`.
-const MODULES: [Module; 5] = [
+const MODULES: [Module; 6] = [
     Module {
         name: "etcd",
         main: "go.etcd.io/etcd/server/v3",
@@ -43,6 +45,7 @@ const MODULES: [Module; 5] = [
         sums: include_str!("../etcd/go.sum"),
         program: None,
         packages: "go.etcd.io/etcd/server/v3",
+        tags: "",
         binaries: &["etcd"],
         version_variables: &[],
     },
@@ -53,6 +56,7 @@ const MODULES: [Module; 5] = [
         sums: include_str!("../kubernetes/go.sum"),
         program: None,
         packages: "tool",
+        tags: "",
         binaries: &[
             "kube-apiserver",
             "kube-controller-manager",
@@ -71,6 +75,7 @@ const MODULES: [Module; 5] = [
         sums: include_str!("../containerd/go.sum"),
         program: None,
         packages: "tool",
+        tags: "",
         binaries: &["containerd", "containerd-shim-runc-v2", "ctr"],
         version_variables: &["github.com/containerd/containerd/v2/version.Version"],
     },
@@ -81,6 +86,7 @@ const MODULES: [Module; 5] = [
         sums: include_str!("../coredns/go.sum"),
         program: Some(include_str!("../coredns/main.go")),
         packages: ".",
+        tags: "",
         binaries: &["coredns"],
         version_variables: &[],
     },
@@ -91,7 +97,21 @@ const MODULES: [Module; 5] = [
         sums: include_str!("../helm/go.sum"),
         program: None,
         packages: "tool",
+        tags: "",
         binaries: &["helm"],
+        version_variables: &[],
+    },
+    Module {
+        // Debian's is built without Kubernetes service discovery.
+        name: "prometheus",
+        main: "github.com/prometheus/prometheus",
+        manifest: include_str!("../prometheus/go.mod"),
+        sums: include_str!("../prometheus/go.sum"),
+        program: None,
+        packages: "tool",
+        // Of some thirty kinds of service discovery, with the cloud SDKs that they need, only the one that is used.
+        tags: "remove_all_sd,enable_kubernetes_sd",
+        binaries: &["prometheus"],
         version_variables: &[],
     },
 ];
@@ -119,7 +139,8 @@ pub(crate) fn build_all(layout: &Layout) -> Result<Vec<PathBuf>, ModuleError> {
 
 /// The folders for `PATH`, or the first module that is not built.
 pub(crate) fn built(layout: &Layout) -> Result<Vec<PathBuf>, &'static str> {
-    let folder = |module: &Module| module.folder(layout).ok().filter(|folder| folder.is_dir()).ok_or(module.name);
+    let folder =
+        |module: &Module| module.folder(layout).ok().filter(|folder| folder.is_dir()).ok_or(module.name);
     MODULES.iter().map(folder).collect()
 }
 
@@ -135,14 +156,18 @@ impl Module {
 
     fn link_flags(&self, version: &str) -> String {
         let mut flags = "-s -w".to_owned();
+        let mut set = |variable: &str, value: &str| {
+            for word in [" -X ", variable, "=", value] {
+                flags.push_str(word);
+            }
+        };
         for variable in self.version_variables {
-            flags.push_str(&format!(" -X {variable}=v{version}"));
+            set(variable, &format!("v{version}"));
         }
         if self.name == "kubernetes" {
             let mut numbers = version.split('.');
-            let (major, minor) = (numbers.next().unwrap_or_default(), numbers.next().unwrap_or_default());
-            let package = "k8s.io/component-base/version";
-            flags.push_str(&format!(" -X {package}.gitMajor={major} -X {package}.gitMinor={minor}"));
+            set("k8s.io/component-base/version.gitMajor", numbers.next().unwrap_or_default());
+            set("k8s.io/component-base/version.gitMinor", numbers.next().unwrap_or_default());
         }
         flags
     }
@@ -150,12 +175,17 @@ impl Module {
     fn folder(&self, layout: &Layout) -> Result<PathBuf, ModuleError> {
         let version = self.version()?;
         let mut hash = Sha256::new();
-        for part in [self.manifest, self.sums, self.program.unwrap_or_default(), &self.link_flags(&version)] {
+        for part in [
+            self.manifest,
+            self.sums,
+            self.program.unwrap_or_default(),
+            self.tags,
+            &self.link_flags(&version),
+        ] {
             hash.update(part.as_bytes());
             hash.update([0]);
         }
-        let short: String = hash.finalize().iter().take(4).map(|byte| format!("{byte:02x}")).collect();
-        Ok(layout.cache.join("bin").join(format!("{}-{version}-{short}", self.name)))
+        Ok(layout.cache.join("bin").join(format!("{}-{version}-{}", self.name, name_of(hash))))
     }
 
     fn build(&self, layout: &Layout) -> Result<PathBuf, ModuleError> {
@@ -205,7 +235,7 @@ impl Module {
             .env("CGO_ENABLED", "0")
             .args(["build", "-v", "-trimpath", "-buildvcs=false", "-ldflags"])
             .arg(self.link_flags(version))
-            .arg("-o")
+            .args(["-tags", self.tags, "-o"])
             .arg(output)
             .arg(self.packages)
             .stdin(Stdio::null())
@@ -231,13 +261,10 @@ impl Module {
     }
 }
 
-/// Every program that the modules build.
-pub(crate) fn programs() -> BTreeSet<&'static str> {
-    MODULES.iter().flat_map(|module| module.binaries).copied().collect()
-}
-
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::command::{CommandError, run};
+use crate::component::SERVICES;
 use crate::layout::{HUB_ADDRESS, NAMESPACE_PREFIX, NAMESPACES, Place};
 
 /// The hub's bridge, into which every node's cable is plugged.
@@ -59,6 +60,8 @@ pub(crate) fn create_hub() -> Result<(), NetworkError> {
         within(&format!("link add {BRIDGE} type bridge"))?;
         within(&format!("address add {HUB_ADDRESS}/24 dev {BRIDGE}"))?;
         within(&format!("link set {BRIDGE} up"))?;
+        // kube-proxy translates a service's address only for a packet that has some way to go.
+        within(&format!("route add {SERVICES} dev {BRIDGE}"))?;
         forward(&hub)
     };
     steps().map_err(|source| NetworkError::SetUp { place: namespace.clone(), source })
@@ -109,8 +112,7 @@ pub(crate) fn namespaces() -> Result<Vec<String>, NetworkError> {
         let entries: Vec<_> = std::fs::read_dir(directory)?.collect::<Result<_, _>>()?;
         Ok(entries.iter().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect::<Vec<_>>())
     };
-    let mut names =
-        names().map_err(|source| NetworkError::List { path: directory.to_owned(), source })?;
+    let mut names = names().map_err(|source| NetworkError::List { path: directory.to_owned(), source })?;
     names.retain(|name| name.starts_with(NAMESPACE_PREFIX));
     names.sort();
     Ok(names)

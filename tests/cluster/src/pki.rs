@@ -38,7 +38,8 @@ pub(crate) fn create_authority(layout: &Layout) -> Result<(), PkiError> {
     run(request(&pki, "ca").args(["-subj", "/CN=dnnshifter-cluster"])).map_err(failed)?;
     let key = pki.join("sa.key");
     let mut command = Command::new("openssl");
-    command.args(["genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-out"]).arg(key);
+    // The old form of a key: the API server finds no public key in the new one.
+    command.args(["ecparam", "-genkey", "-noout", "-name", "prime256v1", "-out"]).arg(key);
     run(&mut command).map(|_| ()).map_err(failed)
 }
 
@@ -64,7 +65,17 @@ pub(crate) fn issue(layout: &Layout, identity: &Identity<'_>) -> Result<(), PkiE
 fn request(pki: &Path, name: &str) -> Command {
     let mut command = Command::new("openssl");
     command
-        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", DAYS])
+        .args([
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:prime256v1",
+            "-nodes",
+            "-days",
+            DAYS,
+        ])
         .arg("-keyout")
         .arg(pki.join(format!("{name}.key")))
         .arg("-out")

@@ -43,7 +43,11 @@ pub(crate) struct Process {
 }
 
 /// Starts a component in its namespace and session, with its output in its log.
-pub(crate) fn start(layout: &Layout, component: &Component, path: &std::ffi::OsStr) -> Result<(), ProcessError> {
+pub(crate) fn start(
+    layout: &Layout,
+    component: &Component,
+    path: &std::ffi::OsStr,
+) -> Result<(), ProcessError> {
     let name = component.name.clone();
     if let Some(process) = find(layout, &name)? {
         return Err(ProcessError::Running { name, pid: process.pid });
@@ -63,7 +67,7 @@ pub(crate) fn start(layout: &Layout, component: &Component, path: &std::ffi::OsS
         .arg("nsenter")
         .arg(net)
         .arg("--")
-        .arg(&component.program)
+        .arg(component.program)
         .args(&component.arguments)
         .envs(component.environment.iter().copied())
         .env("PATH", path)
