@@ -1,6 +1,7 @@
 //! `VariantPlacement`: one portfolio on one node. Three programs meet here, each with fields of its own:
 //!
-//! - the controllers write `spec` without `decision`, and `status.observedGeneration` and the condition `Ready`;
+//! - the controllers write `spec` without `decision`, and of `status` the fields `observedGeneration`, `templateHash` and `revision`,
+//!   and the condition `Ready`;
 //! - the switching loop writes `spec.decision`;
 //! - the runtime on the node writes all else of `status`.
 
@@ -169,6 +170,16 @@ pub struct VariantPlacementStatus {
     /// The generation that the controllers acted on last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
+
+    /// Hash of the pod template that the controllers gave the node's Deployment. `Ready` is about this template.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 20))]
+    pub template_hash: Option<String>,
+
+    /// The revision of the variants in that template.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 20))]
+    pub revision: Option<String>,
 
     /// How often the node has gone on alone. A decision counts only if it acknowledges the present epoch.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -1,5 +1,7 @@
 //! The table of accepted and refused objects, in process: the generated schema and its CEL rules say what the API server will.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, in its helpers too")]
+
 use dnnshifter_crds::{
     EdgeDeviceClass, ModelPortfolio, ModelVariant, VariantPlacement, yaml::from_yaml_documents,
 };

@@ -1,1 +1,6 @@
-//! placeholder
+//! What whole-system tests, the demo and the benchmarks share: an open-loop load generator and what it measures.
+//!
+//! Nothing of the product depends on this crate. The cluster itself is `dnnshifter-cluster`, in the folder beside.
+
+pub mod images;
+pub mod load;
