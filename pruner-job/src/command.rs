@@ -1,0 +1,108 @@
+//! The command line: what each command takes. One module a command does the work.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use dnnshifter_portfolio::{Fraction, VariantName};
+
+use crate::architecture::{Architecture, ImageShape, Width};
+
+pub(crate) mod describe;
+pub(crate) mod model;
+pub(crate) mod publish;
+
+/// Trains, prunes, verifies and publishes the variants of a neural network.
+#[derive(Debug, Parser)]
+#[command(version, after_help = EXIT_CODES)]
+pub(crate) struct CommandLine {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    /// How log lines are written to standard error.
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
+    pub(crate) log_format: LogFormat,
+}
+
+/// Exit codes by class of failure, after `sysexits.h`.
+const EXIT_CODES: &str = "Exit codes: 0 success; 2 wrong arguments; 65 the model or the data cannot be used; 66 an input file is missing; \
+69 the registry cannot be reached or failed; 70 libtorch or ONNX Runtime failed; 73 an output cannot be written; 77 the registry \
+refuses access; 78 the plan cannot be used; 143 stopped by SIGTERM.";
+
+/// Forms of log lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Write an untrained network as ONNX.
+    Model(ModelArguments),
+    /// Add a network to a folder of variants: measure it, and write its description.
+    Describe(DescribeArguments),
+    /// Publish a folder of variants as images and a portfolio, and print the portfolio's name with digest.
+    Publish(PublishArguments),
+}
+
+/// Arguments of `model`.
+#[derive(Debug, Args)]
+pub(crate) struct ModelArguments {
+    /// The architecture.
+    pub(crate) architecture: Architecture,
+    /// Fraction of the published channel counts, such as 1/2 or 0.25.
+    #[arg(long, default_value = "1")]
+    pub(crate) width: Width,
+    /// Channels, height and width of the input. Sizes that are no multiple of 32 are padded with zeros in the graph.
+    #[arg(long, default_value = "1x28x28")]
+    pub(crate) input: ImageShape,
+    /// Number of classes.
+    #[arg(long, default_value_t = 10)]
+    pub(crate) classes: usize,
+    /// Seed of the random weights.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// The file to write.
+    #[arg(long)]
+    pub(crate) output: PathBuf,
+}
+
+/// Arguments of `describe`.
+#[derive(Debug, Args)]
+pub(crate) struct DescribeArguments {
+    /// The ONNX file.
+    pub(crate) model: PathBuf,
+    /// The variant's name: at most 20 lower-case letters, digits and '-'.
+    #[arg(long, value_parser = VariantName::parse)]
+    pub(crate) name: VariantName,
+    /// The variant's accuracy on a test set, from 0 to 1; it cannot be checked here.
+    #[arg(long, value_parser = Fraction::parse)]
+    pub(crate) accuracy: Fraction,
+    /// The folder of variants; made if missing. A variant of the same name is replaced.
+    #[arg(long)]
+    pub(crate) output: PathBuf,
+    /// The revision that the folder's variants belong to.
+    #[arg(long, default_value = "1")]
+    pub(crate) revision: String,
+}
+
+/// Arguments of `publish`.
+#[derive(Debug, Args)]
+pub(crate) struct PublishArguments {
+    /// A folder of variants, as `describe` and `run --output` write it.
+    pub(crate) folder: PathBuf,
+    /// Repository to publish to, such as registry.example.com/team/name.
+    #[arg(long)]
+    pub(crate) repository: String,
+    /// The runtime's image, whose layers each variant's image starts with.
+    #[arg(long)]
+    pub(crate) runtime_image: String,
+    /// Speak plain HTTP to the repository's registry.
+    #[arg(long)]
+    pub(crate) plain_http: bool,
+    /// A docker config.json with credentials.
+    #[arg(long)]
+    pub(crate) registry_config: Option<PathBuf>,
+}

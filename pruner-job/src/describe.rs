@@ -1,0 +1,148 @@
+//! What is known of a finished variant: its cost, one input with its output, and the proof that ONNX Runtime computes what
+//! the trained network computes. A variant without that proof is never written.
+
+use bytes::Bytes;
+use dnnshifter_network::{
+    Cost, Graph, Network, Shapes, TensorInfo, graph::UnsupportedNodes, shapes::InvalidShape,
+    tensor::InvalidTensor,
+};
+use dnnshifter_portfolio::{
+    Fraction, VariantDescription, VariantName,
+    description::{CheckVector, DESCRIPTION_VERSION, TensorDescription},
+};
+use tch::{TchError, Tensor};
+
+use crate::{
+    engine::{Engine, EngineError},
+    interpreter::{InterpreterError, Mode, TrainableNetwork},
+    variant::Variant,
+};
+
+/// Inputs that ONNX Runtime and libtorch compute at a time.
+const BATCH: usize = 50;
+
+/// What the caller knows of a variant.
+#[derive(Clone, Debug)]
+pub(crate) struct Facts {
+    pub(crate) name: VariantName,
+    pub(crate) revision: String,
+    pub(crate) accuracy: Fraction,
+    /// Median latency for one input in microseconds.
+    pub(crate) latency_us: u64,
+}
+
+/// Why a variant cannot be described.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DescribeError {
+    #[error(transparent)]
+    Unsupported(#[from] UnsupportedNodes),
+    #[error(transparent)]
+    Shape(#[from] InvalidShape),
+    #[error(transparent)]
+    Weight(#[from] InvalidTensor),
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    #[error(transparent)]
+    Interpreter(#[from] InterpreterError),
+    #[error("failed to compute the network's outputs in libtorch")]
+    Compute(#[source] TchError),
+    #[error("no input was given to compare ONNX Runtime and the trained network with")]
+    NoInput,
+    #[error(
+        "variant \"{name}\": outputs in ONNX Runtime differ from the trained network by {difference:e}, and at most {allowed:e} is allowed; it is not published"
+    )]
+    Difference { name: VariantName, difference: f64, allowed: f64 },
+}
+
+/// The cost of a network.
+pub(crate) fn cost(network: &Network) -> Result<Cost, DescribeError> {
+    let graph = Graph::of(network)?;
+    Ok(Cost::of(network, &graph, &Shapes::infer(network, &graph)?)?)
+}
+
+/// Describes `network`, whose outputs must agree on `inputs` (whole inputs, row-major; at least one).
+pub(crate) fn describe(
+    engine: &Engine,
+    network: &Network,
+    facts: Facts,
+    inputs: &[f32],
+) -> Result<Variant, DescribeError> {
+    let cost = cost(network)?;
+    let model = Bytes::from(network.write());
+    let comparison = Comparison::of(engine, network, &model, inputs)?;
+    let allowed = f64::from(CheckVector::TOLERANCE) * comparison.largest_output.max(1.0);
+    // Negated, so that NaN is refused as well.
+    if !(comparison.maximum_difference <= allowed) {
+        let difference = comparison.maximum_difference;
+        return Err(DescribeError::Difference { name: facts.name, difference, allowed });
+    }
+    let description = VariantDescription {
+        version: DESCRIPTION_VERSION.to_owned(),
+        name: facts.name,
+        revision: facts.revision,
+        accuracy: facts.accuracy,
+        parameters: cost.parameters,
+        bytes: model.len() as u64,
+        macs: cost.macs,
+        input: tensor(network.input()),
+        output: tensor(network.output()),
+        check: comparison.check,
+    };
+    let (latency_us, maximum_difference) = (facts.latency_us, comparison.maximum_difference);
+    Ok(Variant { description, latency_us, maximum_difference, model })
+}
+
+fn tensor(info: &TensorInfo) -> TensorDescription {
+    TensorDescription { name: info.name.clone(), shape: info.shape.iter().map(|&size| size as u64).collect() }
+}
+
+/// The same inputs in ONNX Runtime and in libtorch.
+struct Comparison {
+    maximum_difference: f64,
+    largest_output: f64,
+    check: CheckVector,
+}
+
+impl Comparison {
+    fn of(engine: &Engine, network: &Network, model: &[u8], inputs: &[f32]) -> Result<Self, DescribeError> {
+        let mut inference = engine.open(model, network.input())?;
+        let trained = TrainableNetwork::of(network)?;
+        let size = inference.input_len();
+        let first = inputs.get(..size).ok_or(DescribeError::NoInput)?;
+        let check = CheckVector { input: first.to_vec(), output: inference.run(first)? };
+        let mut comparison = Self { maximum_difference: 0.0, largest_output: 0.0, check };
+        for batch in inputs.chunks(BATCH * size) {
+            let ours = outputs(&trained, network.input(), batch)?;
+            let theirs = inference.run(batch)?;
+            for (a, b) in ours.iter().zip(&theirs) {
+                let difference = f64::from((a - b).abs());
+                // `max` forgets NaN; a network that computes NaN must not pass.
+                let worse = difference.is_nan() || difference > comparison.maximum_difference;
+                comparison.maximum_difference =
+                    if worse { difference } else { comparison.maximum_difference };
+                comparison.largest_output = comparison.largest_output.max(f64::from(a.abs()));
+            }
+        }
+        Ok(comparison)
+    }
+}
+
+fn outputs(
+    network: &TrainableNetwork,
+    input: &TensorInfo,
+    values: &[f32],
+) -> Result<Vec<f32>, DescribeError> {
+    let mut shape = vec![-1];
+    shape.extend(input.shape.iter().map(|&size| size as i64));
+    let batch = Tensor::f_from_slice(values).and_then(|tensor| tensor.f_reshape(&shape));
+    let output = tch::no_grad(|| {
+        network
+            .forward(&batch.map_err(DescribeError::Compute)?, Mode::Evaluation)
+            .map_err(DescribeError::from)
+    })?;
+    let flat =
+        output.f_contiguous().and_then(|output| output.f_reshape([-1])).map_err(DescribeError::Compute)?;
+    let mut copied = vec![0.0; flat.numel()];
+    flat.f_copy_data(&mut copied, flat.numel()).map_err(DescribeError::Compute)?;
+    Ok(copied)
+}

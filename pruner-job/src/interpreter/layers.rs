@@ -1,0 +1,115 @@
+//! Each operator on tch, in its fallible form. Shapes were checked before; what still fails is named with its node.
+
+use std::collections::BTreeMap;
+
+use dnnshifter_network::{
+    Node, Operator,
+    operator::{Convolution, Window},
+};
+use tch::{TchError, Tensor};
+
+use super::{InterpreterError, Mode, Parameter};
+
+/// The output of one node.
+pub(super) fn compute(
+    node: &Node,
+    values: &BTreeMap<&str, Tensor>,
+    parameters: &BTreeMap<String, Parameter>,
+    mode: Mode,
+) -> Result<Tensor, InterpreterError> {
+    let inputs = Inputs { node, values, parameters };
+    let x = inputs.value(0)?;
+    let output = match &node.operator {
+        Operator::Conv(convolution) => convolve(x, inputs.parameter(1)?, inputs.optional(2), convolution),
+        Operator::BatchNorm { epsilon } => {
+            let [scale, shift] = [inputs.parameter(1)?, inputs.parameter(2)?];
+            let [mean, variance] = [inputs.parameter(3)?, inputs.parameter(4)?];
+            let (training, momentum) = match mode {
+                Mode::Training { momentum } => (true, momentum),
+                Mode::Evaluation => (false, 0.0),
+            };
+            let (scale, shift, mean, variance) = (Some(scale), Some(shift), Some(mean), Some(variance));
+            x.f_batch_norm(scale, shift, mean, variance, training, momentum, *epsilon, false)
+        }
+        Operator::Relu => x.f_relu(),
+        Operator::MaxPool(window) => max_pool(x, window),
+        Operator::AveragePool { window, count_padding } => average_pool(x, window, *count_padding),
+        Operator::GlobalAveragePool => x.f_adaptive_avg_pool2d([1, 1]),
+        Operator::Flatten => x.f_flatten(1, -1),
+        Operator::Gemm { transposed } => {
+            let weight = inputs.parameter(1)?;
+            let oriented = if *transposed { Ok(weight.shallow_clone()) } else { weight.f_transpose(0, 1) };
+            oriented.and_then(|weight| x.f_linear(&weight, inputs.optional(2)))
+        }
+        Operator::Add => x.f_add(inputs.value(1)?),
+        Operator::Pad { edges, value } => pad(x, *edges, f64::from(*value)),
+        Operator::Identity => Ok(x.shallow_clone()),
+    };
+    output.map_err(|source| InterpreterError::Node { node: node.name.clone(), source })
+}
+
+struct Inputs<'a> {
+    node: &'a Node,
+    values: &'a BTreeMap<&'a str, Tensor>,
+    parameters: &'a BTreeMap<String, Parameter>,
+}
+
+impl<'a> Inputs<'a> {
+    fn value(&self, position: usize) -> Result<&'a Tensor, InterpreterError> {
+        let found = self.node.input(position).and_then(|name| self.values.get(name));
+        found.ok_or_else(|| InterpreterError::Input { node: self.node.name.clone(), position })
+    }
+
+    fn parameter(&self, position: usize) -> Result<&'a Tensor, InterpreterError> {
+        let found = self.optional(position);
+        found.ok_or_else(|| InterpreterError::Input { node: self.node.name.clone(), position })
+    }
+
+    fn optional(&self, position: usize) -> Option<&'a Tensor> {
+        self.node
+            .input(position)
+            .and_then(|name| self.parameters.get(name))
+            .map(|parameter| &parameter.tensor)
+    }
+}
+
+fn convolve(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    convolution: &Convolution,
+) -> Result<Tensor, TchError> {
+    let Convolution { window, groups } = convolution;
+    let (x, padding) = padded(x, window, 0.0)?;
+    x.f_conv2d(weight, bias, signed(window.stride), padding, signed(window.dilation), *groups as i64)
+}
+
+fn max_pool(x: &Tensor, window: &Window) -> Result<Tensor, TchError> {
+    let (x, padding) = padded(x, window, f64::NEG_INFINITY)?;
+    x.f_max_pool2d(signed(window.kernel), signed(window.stride), padding, signed(window.dilation), false)
+}
+
+fn average_pool(x: &Tensor, window: &Window, count_padding: bool) -> Result<Tensor, TchError> {
+    let [top, left, _, _] = window.padding;
+    let padding = signed([top, left]);
+    x.f_avg_pool2d(signed(window.kernel), signed(window.stride), padding, false, count_padding, None)
+}
+
+/// Torch pads both sides alike; other padding is added beforehand.
+fn padded(x: &Tensor, window: &Window, value: f64) -> Result<(Tensor, [i64; 2]), TchError> {
+    let [top, left, bottom, right] = window.padding;
+    if top == bottom && left == right {
+        Ok((x.shallow_clone(), signed([top, left])))
+    } else {
+        Ok((pad(x, window.padding, value)?, [0, 0]))
+    }
+}
+
+fn pad(x: &Tensor, [top, left, bottom, right]: [usize; 4], value: f64) -> Result<Tensor, TchError> {
+    let edges = [left, right, top, bottom].map(|edge| edge as i64);
+    x.f_pad(edges, "constant", value)
+}
+
+fn signed(sizes: [usize; 2]) -> [i64; 2] {
+    sizes.map(|size| size as i64)
+}
