@@ -109,7 +109,10 @@ impl Cgroups {
     /// All groups of ours, parents after their children.
     pub(crate) fn groups(&self) -> Vec<PathBuf> {
         let mut found = Vec::new();
-        let mut pending: Vec<PathBuf> = self.roots().into_iter().filter(|root| root.is_dir()).collect();
+        // Beside the trees of v1 there may be one of v2 without controllers, in which runc makes groups too.
+        let beside = self.mount.join("unified").join(ROOT);
+        let mut pending: Vec<PathBuf> =
+            self.roots().into_iter().chain([beside]).filter(|root| root.is_dir()).collect();
         while let Some(group) = pending.pop() {
             for entry in std::fs::read_dir(&group).into_iter().flatten().flatten() {
                 if entry.file_type().is_ok_and(|kind| kind.is_dir()) {

@@ -2,10 +2,13 @@
 //!
 //! An image is named by a hash of all that goes into it, so what has not changed is neither built nor pushed again; its
 //! layers carry no time, so the same content has the same digest.
-//! `image/context.rs` stages files, `image/pause.rs` makes the one image that every pod needs.
+//! `image/context.rs` stages files, `image/debian.rs` takes them from Debian packages, `image/project.rs` knows the project's
+//! own images, `image/pause.rs` makes the one that every pod needs.
 
 mod context;
+mod debian;
 mod pause;
+mod project;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -17,6 +20,7 @@ use crate::progress::Step;
 
 use context::Context;
 pub(crate) use pause::push_pause;
+pub use project::ProjectImage;
 
 /// An image to be built.
 #[derive(Clone, Debug)]
@@ -48,6 +52,10 @@ pub enum ImageError {
     File { path: PathBuf, source: std::io::Error },
     #[error("{target:?} is no path in an image: it must be relative and without `..`")]
     Target { target: String },
+    #[error("{path} is missing: `make deps` and `cargo build --release` make it")]
+    Missing { path: PathBuf },
+    #[error("failed to fetch and unpack Debian packages: does `apt-get update` work?")]
+    Debian { source: CommandError },
     #[error("failed to build image {image}")]
     Build { image: String, source: CommandError },
     #[error("failed to push image {image} to the cluster's registry")]
@@ -96,8 +104,7 @@ impl Cluster {
             .map_err(|source| ImageError::File { path: self.layout.run.clone(), source })?;
         let mut command = self.command_in(&Place::Hub, "buildah");
         storage(&mut command, &self.layout)
-            // Compressing costs more than moving the bytes within one machine.
-            .args(["push", "--quiet", "--tls-verify=false", "--disable-compression", "--digestfile"])
+            .args(["push", "--quiet", "--tls-verify=false", "--digestfile"])
             .arg(digest_file.path())
             .arg(local)
             .arg(format!("docker://{REGISTRY_ADDRESS}/{image}"));
@@ -124,17 +131,7 @@ fn build_local(
     }
     let mut command = Command::new("buildah");
     storage(&mut command, layout)
-        .args([
-            "bud",
-            "--quiet",
-            "--isolation",
-            "chroot",
-            "--layers=false",
-            "--timestamp",
-            "0",
-            "--tag",
-            local,
-        ])
+        .args(["bud", "--quiet", "--isolation", "chroot", "--layers", "--timestamp", "0", "--tag", local])
         .arg("--file")
         .arg(context.containerfile())
         .arg(context.files());

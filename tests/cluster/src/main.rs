@@ -2,13 +2,13 @@
 
 use std::io::Write;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
 
-use dnnshifter_cluster::{Cluster, Config, ImageBuild, ImageFile, Place};
+use dnnshifter_cluster::{Cluster, Config, ImageBuild, ImageFile, Place, ProjectImage};
 
 /// A real Kubernetes on this machine: build it, start it, break it, remove it. Needs root.
 #[derive(Parser)]
@@ -75,6 +75,15 @@ enum Action {
         /// A name that `status` shows.
         component: String,
     },
+    /// Build the project's images from a checkout's release binaries, push them, and print their references by digest.
+    Images {
+        /// The checkout.
+        #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))]
+        checkout: PathBuf,
+        /// Which ones, by folder: operator, runtime, pruner-job; all if none is named.
+        #[arg(value_parser = parse_project_image)]
+        images: Vec<ProjectImage>,
+    },
     /// Build an image from a Containerfile, push it to the cluster's registry, and print its reference by digest.
     Image {
         /// Its name in the registry, without the registry.
@@ -95,6 +104,14 @@ enum Action {
 fn parse_file(text: &str) -> Result<ImageFile, String> {
     let (source, target) = text.split_once('=').ok_or("write SOURCE=TARGET")?;
     Ok(ImageFile { source: source.into(), target: target.into() })
+}
+
+fn parse_project_image(text: &str) -> Result<ProjectImage, String> {
+    let named = |image: &ProjectImage| image.folder() == text;
+    ProjectImage::ALL
+        .into_iter()
+        .find(named)
+        .ok_or_else(|| "there are operator, runtime and pruner-job".to_owned())
 }
 
 fn main() -> ExitCode {
@@ -124,6 +141,7 @@ fn run(action: Action) -> Result<ExitCode> {
         Action::Start { component } => Cluster::attach()?.start(&component)?,
         Action::Stop { component } => Cluster::attach()?.stop(&component)?,
         Action::Kill { component } => Cluster::attach()?.kill(&component)?,
+        Action::Images { checkout, images } => project_images(&checkout, &images)?,
         Action::Image { repository, tag, containerfile, files } => {
             image(repository, tag, containerfile, files)?;
         }
@@ -149,6 +167,15 @@ fn status(json: bool) -> Result<()> {
 fn logs(component: Option<&str>) -> Result<()> {
     let text = dnnshifter_cluster::logs(component)?;
     Ok(std::io::stdout().write_all(text.as_bytes())?)
+}
+
+fn project_images(checkout: &Path, images: &[ProjectImage]) -> Result<()> {
+    let cluster = Cluster::attach()?;
+    for image in if images.is_empty() { &ProjectImage::ALL } else { images } {
+        let reference = cluster.push_project_image(*image, checkout)?;
+        writeln!(std::io::stdout(), "{} {reference}", image.folder())?;
+    }
+    Ok(())
 }
 
 fn image(

@@ -4,6 +4,7 @@
 //! our containerd. Nothing else is touched.
 
 use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -20,7 +21,11 @@ use crate::progress::Step;
 
 /// Places outside our directory where programs that we run leave files that name it, whatever their settings.
 const SHARED: [&str; 2] = ["/var/log/containers", "/var/lib/cni/results"];
+/// Where kubelet listens for device plugins, whatever its settings.
+const DEVICE_PLUGINS: &str = "/var/lib/kubelet/device-plugins";
 const KILLED_DEADLINE: Duration = Duration::from_secs(20);
+/// How often processes may be found that the ones just killed have started.
+const ROUNDS: usize = 10;
 
 /// What of a cluster is there, in words.
 pub(crate) fn left_over(layout: &Layout) -> Result<Vec<String>, ClusterError> {
@@ -46,14 +51,7 @@ pub(crate) fn down(layout: &Layout) -> Result<(), ClusterError> {
         return Ok(());
     }
     let step = Step::begin("removing the cluster");
-    // Those first that would start again what is ended next.
-    for role in ["kube-proxy@", "kubelet@", "controller-manager", "scheduler"] {
-        stop_all(layout, |name| name.starts_with(role))?;
-    }
-    kill_all(&in_cgroups())?;
-    stop_all(layout, |name| name.starts_with("containerd@"))?;
-    stop_all(layout, |_| true)?;
-    kill_all(&processes(layout)?)?;
+    end_processes(layout)?;
     for path in mounts(layout)? {
         unmount(&path, UnmountFlags::DETACH)
             .map_err(|error| ClusterError::Unmount { path, source: error.into() })?;
@@ -64,7 +62,7 @@ pub(crate) fn down(layout: &Layout) -> Result<(), ClusterError> {
     if let Some(cgroups) = cgroups() {
         cgroups.remove()?;
     }
-    SHARED.iter().try_for_each(|directory| remove_naming(Path::new(directory), &layout.run))?;
+    remove_shared(&layout.run)?;
     match std::fs::remove_dir_all(&layout.run) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
         other => other.map_err(|source| ClusterError::File { path: layout.run.clone(), source })?,
@@ -77,15 +75,20 @@ fn cgroups() -> Option<Cgroups> {
     Cgroups::detect(Path::new(CGROUPS)).ok()
 }
 
-/// Asks all of them at once, then waits for each: they end side by side.
-fn stop_all(layout: &Layout, wanted: impl Fn(&str) -> bool) -> Result<(), ClusterError> {
-    let names: Vec<_> = process::known(layout).into_iter().filter(|name| wanted(name)).collect();
-    for name in &names {
-        if let Some(process) = process::find(layout, name)? {
-            process.signal(Signal::TERM);
-        }
+/// Nothing of a cluster outlives it, so nothing is asked to end well. Kubelets go first, as they start what else is ended.
+fn end_processes(layout: &Layout) -> Result<(), ClusterError> {
+    let known = process::known(layout);
+    for name in known.iter().filter(|name| name.starts_with("kubelet@")) {
+        process::stop(layout, name, false)?;
     }
-    names.iter().try_for_each(|name| Ok(process::stop(layout, name, true)?))
+    for _ in 0..ROUNDS {
+        let found = processes(layout)?;
+        if found.is_empty() {
+            break;
+        }
+        kill_all(&found)?;
+    }
+    Ok(())
 }
 
 /// Kills all of them at once, then waits for each.
@@ -154,6 +157,23 @@ fn mounts(layout: &Layout) -> Result<Vec<PathBuf>, ClusterError> {
         .collect();
     found.reverse();
     Ok(found)
+}
+
+/// Removes what lies in folders of the machine's own, and those of them that this leaves empty.
+fn remove_shared(run: &Path) -> Result<(), ClusterError> {
+    SHARED.iter().try_for_each(|directory| remove_naming(Path::new(directory), run))?;
+    let socket = Path::new(DEVICE_PLUGINS).join("kubelet.sock");
+    // A kubelet that answers is not one of ours: those have ended.
+    if socket.exists() && UnixStream::connect(&socket).is_err() {
+        std::fs::remove_file(&socket).map_err(|source| ClusterError::File { path: socket, source })?;
+    }
+    let made =
+        ["/var/log/containers", "/var/lib/cni/results", "/var/lib/cni", DEVICE_PLUGINS, "/var/lib/kubelet"];
+    for directory in made {
+        // Refused where somebody else has something in it.
+        let _ = std::fs::remove_dir(directory);
+    }
+    Ok(())
 }
 
 /// Removes from `directory` the links into, and the files that name, the run directory.

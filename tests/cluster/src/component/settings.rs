@@ -150,10 +150,12 @@ fn network(layout: &Layout, index: usize, node: &Node) -> String {
 }
 
 /// `restrict_oom_score_adj`: without `CAP_SYS_RESOURCE` a negative `oom_score_adj` is refused, and runc ends with
-/// "can't get final child's PID from pipe". The paths of NRI and `opt` would otherwise be made in the machine's own.
+/// "can't get final child's PID from pipe". NRI, `opt`, shims' sockets and runc's state would otherwise lie in the
+/// machine's own folders; the sockets are together because their path must be short.
 fn containerd(layout: &Layout, node: &Node) -> String {
     let directory = layout.node(&node.name).display().to_string();
     let certs = layout.certs_d().display().to_string();
+    let shims = layout.run.join("s").display().to_string();
     format!(
         r#"version = 3
 root = "{directory}/containerd"
@@ -166,6 +168,8 @@ state = "{directory}/containerd-state"
   path = "{directory}/opt"
 [plugins."io.containerd.nri.v1.nri"]
   disable = true
+[plugins."io.containerd.shim.v1.manager"]
+  socket_dir = "{shims}"
 [plugins."io.containerd.cri.v1.images"]
   [plugins."io.containerd.cri.v1.images".pinned_images]
     sandbox = "{REGISTRY}/pause:1"
@@ -181,6 +185,8 @@ state = "{directory}/containerd-state"
     default_runtime_name = "runc"
     [plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runc]
       runtime_type = "io.containerd.runc.v2"
+      [plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runc.options]
+        Root = "{directory}/runc"
 "#
     )
 }
