@@ -7,9 +7,13 @@ pub(crate) mod status;
 pub(crate) mod up;
 
 use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
+
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::cgroup::CgroupError;
 use crate::command::{CommandError, run, run_with_input};
@@ -42,6 +46,12 @@ pub enum ClusterError {
     Other,
     #[error("an earlier cluster has left {what}: `dnnshifter-cluster down` removes it")]
     LeftOver { what: String },
+    #[error(
+        "the cluster is up, but {component} does not run: `dnnshifter-cluster start {component}`, or `down`"
+    )]
+    Incomplete { component: String },
+    #[error("failed to enter the network of {place}")]
+    Enter { place: String, source: std::io::Error },
     #[error("{module} is not built: `dnnshifter-cluster build`")]
     NotBuilt { module: &'static str },
     #[error("no component {name:?}; there are {known}")]
@@ -149,6 +159,15 @@ impl Cluster {
             command.env("CONTAINERD_ADDRESS", self.layout.node(node).join("containerd.sock"));
         }
         command
+    }
+
+    /// Moves the calling thread into a place's network, and with it every thread that it starts from then on: a client in
+    /// this program instead of a program of its own. Call it before a runtime starts its threads.
+    pub fn enter(&self, place: &Place) -> Result<(), ClusterError> {
+        let failed = |source| ClusterError::Enter { place: place.node_name().to_owned(), source };
+        let namespace = File::open(place.namespace_file()).map_err(failed)?;
+        move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))
+            .map_err(|error| failed(error.into()))
     }
 
     /// Pulls a node's cable: a network partition.

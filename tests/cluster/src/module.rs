@@ -220,8 +220,28 @@ impl Module {
         Ok(folder)
     }
 
-    /// `go build -v` names each package as it is compiled: that is the progress to show.
     fn compile(&self, source: &Path, target: &Path, version: &str, step: &Step) -> Result<(), ModuleError> {
+        let mut command = self.command(source, target, version);
+        let failed = |source| ModuleError::Go { source };
+        let mut child = command.spawn().map_err(failed)?;
+        let mut said = Vec::new();
+        let mut noted = Instant::now();
+        for line in child.stderr.take().into_iter().flat_map(|pipe| BufReader::new(pipe).lines()) {
+            said.push(line.map_err(failed)?);
+            if noted.elapsed() > NOTE_EVERY {
+                step.note(&format!("{} packages fetched or compiled", said.len()));
+                noted = Instant::now();
+            }
+        }
+        if child.wait().map_err(failed)?.success() {
+            return Ok(());
+        }
+        let said = tail(&said.join("\n"));
+        Err(ModuleError::Build { command: words(&command), directory: source.to_owned(), said })
+    }
+
+    /// `go build -v` says a line for each package that it compiles: that is the progress to show.
+    fn command(&self, source: &Path, target: &Path, version: &str) -> Command {
         let mut output = target.as_os_str().to_owned();
         // Go puts several programs into a folder, and names one by its module's last element (`v3`): so name that.
         output.push(match self.binaries {
@@ -231,33 +251,16 @@ impl Module {
         let mut command = Command::new("go");
         command
             .current_dir(source)
-            // No C: the programs are static, and runc alone needs the machine's own libraries.
+            // No C: the programs are static.
             .env("CGO_ENABLED", "0")
-            .args(["build", "-v", "-trimpath", "-buildvcs=false", "-ldflags"])
+            .args(["build", "-v", "-trimpath", "-buildvcs=false", "-tags", self.tags, "-ldflags"])
             .arg(self.link_flags(version))
-            .args(["-tags", self.tags, "-o"])
+            .arg("-o")
             .arg(output)
             .arg(self.packages)
             .stdin(Stdio::null())
             .stderr(Stdio::piped());
-        let mut child = command.spawn().map_err(|source| ModuleError::Go { source })?;
-        let mut said = Vec::new();
-        let (mut packages, mut noted) = (0, Instant::now());
-        for line in child.stderr.take().into_iter().flat_map(|pipe| BufReader::new(pipe).lines()) {
-            let line = line.map_err(|source| ModuleError::Go { source })?;
-            packages += 1;
-            said.push(line);
-            if noted.elapsed() > NOTE_EVERY {
-                step.note(&format!("{packages} packages fetched and compiled"));
-                noted = Instant::now();
-            }
-        }
-        let status = child.wait().map_err(|source| ModuleError::Go { source })?;
-        if status.success() {
-            return Ok(());
-        }
-        let said = tail(&said.join("\n"));
-        Err(ModuleError::Build { command: words(&command), directory: source.to_owned(), said })
+        command
     }
 }
 

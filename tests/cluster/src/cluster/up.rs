@@ -28,16 +28,10 @@ const NODES_DEADLINE: Duration = Duration::from_secs(90);
 
 pub(super) fn up(config: &Config) -> Result<Cluster, ClusterError> {
     config.check()?;
-    match Cluster::attach() {
-        Ok(running) if running.config == *config && running.is_whole()? => return Ok(running),
-        Ok(running) if running.config != *config => return Err(ClusterError::Other),
-        _ => {}
+    if let Some(running) = already_up(config)? {
+        return Ok(running);
     }
     let layout = Layout::from_environment();
-    let left = down::left_over(&layout)?;
-    if !left.is_empty() {
-        return Err(ClusterError::LeftOver { what: left.join(", ") });
-    }
     let machine = machine::check(config)?;
     module::build_all(&layout)?;
     let cluster = Cluster::of(layout, config.clone())?;
@@ -48,21 +42,9 @@ pub(super) fn up(config: &Config) -> Result<Cluster, ClusterError> {
         write(&file.path, &file.text)?;
     }
     cluster.issue_certificates()?;
-    network::create_hub()?;
-    cluster.launch(&[component::registry, component::etcd, component::api_server])?;
-    let cgroups = Cgroups::detect(Path::new(CGROUPS))?;
-    for (index, node) in config.all() {
-        cluster.prepare_node(index, node, &cgroups)?;
-    }
+    cluster.start_hub_and_containerds()?;
     image::push_pause(&cluster).map_err(Box::new)?;
-    cluster.wait_for_api_server()?;
-    cluster.kubectl(&["apply", "-f", &cluster.layout.run.join("bootstrap.yaml").display().to_string()])?;
-    cluster.launch(&[
-        component::controller_manager,
-        component::scheduler,
-        component::coredns,
-        component::prometheus,
-    ])?;
+    cluster.start_control_plane()?;
     for (index, node) in config.all() {
         cluster.join_node(index, node)?;
     }
@@ -74,14 +56,52 @@ pub(super) fn up(config: &Config) -> Result<Cluster, ClusterError> {
     Ok(cluster)
 }
 
-impl Cluster {
-    fn is_whole(&self) -> Result<bool, ClusterError> {
-        for component in self.components() {
-            if process::find(&self.layout, &component.name)?.is_none() {
-                return Ok(false);
+/// The cluster that is up with the same nodes. None if there is nothing at all; all else is for a person to decide on.
+fn already_up(config: &Config) -> Result<Option<Cluster>, ClusterError> {
+    match Cluster::attach() {
+        Ok(running) if running.config != *config => Err(ClusterError::Other),
+        Ok(running) => {
+            let stopped = running.status()?.components.into_iter().find(|component| component.pid.is_none());
+            match stopped {
+                Some(component) => Err(ClusterError::Incomplete { component: component.name }),
+                None => Ok(Some(running)),
             }
         }
-        Ok(true)
+        Err(_) => {
+            let left = down::left_over(&Layout::from_environment())?;
+            if left.is_empty() { Ok(None) } else { Err(ClusterError::LeftOver { what: left.join(", ") }) }
+        }
+    }
+}
+
+impl Cluster {
+    /// What needs no API server: networks, cgroups, the registry, and every node's containerd.
+    fn start_hub_and_containerds(&self) -> Result<(), ClusterError> {
+        network::create_hub()?;
+        self.launch(&[component::registry, component::etcd, component::api_server])?;
+        let cgroups = Cgroups::detect(Path::new(CGROUPS))?;
+        for (index, node) in self.config.all() {
+            if let Place::Node(name) = node.place() {
+                network::create_node(&name, index)?;
+            }
+            cgroups.create(node)?;
+            let [containerd, ..] = component::of_node(&self.layout, index, node);
+            process::start(&self.layout, &containerd, &self.search_path)?;
+        }
+        Ok(())
+    }
+
+    /// What needs the API server.
+    fn start_control_plane(&self) -> Result<(), ClusterError> {
+        self.wait_for_api_server()?;
+        let bootstrap = self.layout.run.join("bootstrap.yaml").display().to_string();
+        self.kubectl(&["apply", "-f", &bootstrap])?;
+        self.launch(&[
+            component::controller_manager,
+            component::scheduler,
+            component::coredns,
+            component::prometheus,
+        ])
     }
 
     fn create_directories(&self) -> Result<(), ClusterError> {
@@ -124,17 +144,6 @@ impl Cluster {
         for component in components {
             process::start(&self.layout, &component(&self.layout), &self.search_path)?;
         }
-        Ok(())
-    }
-
-    /// A node's network, cgroups and containerd, which need no API server.
-    fn prepare_node(&self, index: usize, node: &Node, cgroups: &Cgroups) -> Result<(), ClusterError> {
-        if let Place::Node(name) = node.place() {
-            network::create_node(&name, index)?;
-        }
-        cgroups.create(node)?;
-        let [containerd, ..] = component::of_node(&self.layout, index, node);
-        process::start(&self.layout, &containerd, &self.search_path)?;
         Ok(())
     }
 
