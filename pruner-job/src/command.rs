@@ -10,6 +10,7 @@ use crate::architecture::{Architecture, ImageShape, Width};
 pub(crate) mod describe;
 pub(crate) mod model;
 pub(crate) mod publish;
+pub(crate) mod run;
 
 /// Trains, prunes, verifies and publishes the variants of a neural network.
 #[derive(Debug, Parser)]
@@ -39,12 +40,33 @@ pub(crate) enum LogFormat {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Execute a pruning plan: train, prune, verify and publish.
+    Run(RunArguments),
     /// Write an untrained network as ONNX.
     Model(ModelArguments),
     /// Add a network to a folder of variants: measure it, and write its description.
     Describe(DescribeArguments),
     /// Publish a folder of variants as images and a portfolio, and print the portfolio's name with digest.
     Publish(PublishArguments),
+}
+
+/// Arguments of `run`.
+#[derive(Debug, Args)]
+pub(crate) struct RunArguments {
+    /// The plan, JSON or YAML.
+    pub(crate) plan: PathBuf,
+    /// A docker config.json with credentials of the registries.
+    #[arg(long)]
+    pub(crate) registry_config: Option<PathBuf>,
+    /// The file for the outcome or the reason of failure [default: /dev/termination-log, if it exists].
+    #[arg(long)]
+    pub(crate) termination_message: Option<PathBuf>,
+    /// Write the variants into this folder; nothing is published.
+    #[arg(long)]
+    pub(crate) output: Option<PathBuf>,
+    /// Keep finished steps in this folder [default: in the registry; with --output nowhere].
+    #[arg(long)]
+    pub(crate) checkpoints: Option<PathBuf>,
 }
 
 /// Arguments of `model`.

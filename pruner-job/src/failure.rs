@@ -9,9 +9,15 @@ use dnnshifter_network::network::InvalidModel;
 
 use crate::{
     architecture::InvalidBlueprint,
+    checkpoint::CheckpointError,
+    data::DataError,
     describe::DescribeError,
     engine::EngineError,
+    plan::PlanError,
     publish::{PublishError, registry::RegistryError},
+    structured::StructuredError,
+    study::StudyError,
+    training::TrainingError,
     variant::FolderError,
 };
 
@@ -26,6 +32,14 @@ pub(crate) enum Failure {
     Stopped(#[source] tokio::task::JoinError),
     #[error("failed to print the result")]
     Print(#[source] io::Error),
+    #[error("failed to write the outcome as JSON")]
+    Serialize(#[source] serde_json::Error),
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    #[error(transparent)]
+    Study(#[from] StudyError),
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
     #[error(transparent)]
     Blueprint(#[from] InvalidBlueprint),
     #[error(transparent)]
@@ -57,6 +71,8 @@ pub(crate) enum Class {
     Output = 73,
     /// The registry refuses access: mend the credentials.
     Permission = 77,
+    /// The plan cannot be used: mend it.
+    Plan = 78,
 }
 
 impl Failure {
@@ -65,7 +81,13 @@ impl Failure {
         match self {
             Self::Read { source, .. } if source.kind() == io::ErrorKind::NotFound => Class::NoInput,
             Self::Read { .. } | Self::Blueprint(_) | Self::Model(_) => Class::Data,
-            Self::Write { .. } | Self::Print(_) => Class::Output,
+            Self::Write { .. } | Self::Print(_) | Self::Serialize(_) => Class::Output,
+            Self::Plan(PlanError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                Class::NoInput
+            }
+            Self::Plan(_) => Class::Plan,
+            Self::Study(error) => study_class(error),
+            Self::Checkpoint(error) => checkpoint_class(error),
             Self::Stopped(_) => Class::Internal,
             Self::Engine(error) => engine_class(error),
             Self::Describe(error) => describe_class(error),
@@ -73,6 +95,46 @@ impl Failure {
             Self::Registry(error) => registry_class(error),
             Self::Publish(error) => publish_class(error),
         }
+    }
+}
+
+fn study_class(error: &StudyError) -> Class {
+    match error {
+        StudyError::Data(DataError::Missing { .. }) => Class::NoInput,
+        StudyError::Data(_) | StudyError::Model(_) | StudyError::Name(_) | StudyError::NotAccurate { .. } => {
+            Class::Data
+        }
+        StudyError::Structured(error) => structured_class(error),
+        StudyError::Training(error) => training_class(error),
+        StudyError::Describe(error) => describe_class(error),
+        StudyError::Engine(error) => engine_class(error),
+    }
+}
+
+fn structured_class(error: &StructuredError) -> Class {
+    match error {
+        StructuredError::Unsupported(_)
+        | StructuredError::Shape(_)
+        | StructuredError::Entangled(_)
+        | StructuredError::NoBatchNorm { .. } => Class::Data,
+        StructuredError::Slice(_) => Class::Internal,
+        StructuredError::Engine(error) => engine_class(error),
+        StructuredError::Training(error) => training_class(error),
+    }
+}
+
+fn training_class(error: &TrainingError) -> Class {
+    match error {
+        TrainingError::Network(_) | TrainingError::Tensor { .. } => Class::Internal,
+        TrainingError::Diverged { .. } => Class::Data,
+    }
+}
+
+fn checkpoint_class(error: &CheckpointError) -> Class {
+    match error {
+        CheckpointError::Read { .. } | CheckpointError::Write { .. } => Class::Output,
+        CheckpointError::Put(error) => publish_class(error),
+        CheckpointError::Find(error) => registry_class(error),
     }
 }
 

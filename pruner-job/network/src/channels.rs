@@ -19,6 +19,8 @@ pub struct ChannelGroup {
     pub written: Vec<String>,
     /// Names of the batch norm's scale and shift, if there is one.
     pub batch_norm: Option<ScaleAndShift>,
+    /// Multiply-accumulate operations of the convolution for one input; they fall with each channel that is not written.
+    pub macs: u64,
     /// The layer that reads the channels.
     pub reader: Reader,
 }
@@ -41,6 +43,8 @@ pub struct Reader {
     pub axis: usize,
     /// Consecutive entries of that axis for each channel: height times width if the channels were flattened, else 1.
     pub entries_per_channel: usize,
+    /// Multiply-accumulate operations of the layer for one input; they fall with each channel that is not read.
+    pub macs: u64,
 }
 
 /// Why a network's channels cannot be told apart.
@@ -97,7 +101,8 @@ pub fn channel_groups(
     for node in graph.nodes() {
         check_sequential(node, network, graph)?;
     }
-    let groups: Vec<_> = graph.nodes().iter().filter_map(|node| group_of(node, graph, shapes)).collect();
+    let groups: Vec<_> =
+        graph.nodes().iter().filter_map(|node| group_of(node, network, graph, shapes)).collect();
     if groups.is_empty() { Err(Entangled::Nothing) } else { Ok(groups) }
 }
 
@@ -124,7 +129,7 @@ fn check_sequential(node: &Node, network: &Network, graph: &Graph) -> Result<(),
     }
 }
 
-fn group_of(convolution: &Node, graph: &Graph, shapes: &Shapes) -> Option<ChannelGroup> {
+fn group_of(convolution: &Node, network: &Network, graph: &Graph, shapes: &Shapes) -> Option<ChannelGroup> {
     if !matches!(convolution.operator, Operator::Conv(_)) {
         return None;
     }
@@ -135,11 +140,16 @@ fn group_of(convolution: &Node, graph: &Graph, shapes: &Shapes) -> Option<Channe
         let node = graph.readers(value).next()?;
         match node.operator {
             Operator::Conv(_) | Operator::Gemm { .. } => {
-                let reader =
-                    Reader { weight: node.input(1)?.to_owned(), axis: input_axis(node), entries_per_channel };
+                let operations = |node| crate::cost::macs(node, network, shapes).ok();
+                let reader = Reader {
+                    weight: node.input(1)?.to_owned(),
+                    axis: input_axis(node),
+                    entries_per_channel,
+                    macs: operations(node)?,
+                };
                 let channels = shapes.of(&convolution.output).first().copied()?;
-                let name = convolution.name.clone();
-                return Some(ChannelGroup { name, channels, written, batch_norm, reader });
+                let (name, macs) = (convolution.name.clone(), operations(convolution)?);
+                return Some(ChannelGroup { name, channels, written, batch_norm, macs, reader });
             }
             Operator::BatchNorm { .. } => {
                 written.extend(parameters(node));

@@ -42,7 +42,8 @@ fn trained_inputs(node: &Node) -> impl Iterator<Item = String> + '_ {
     positions.filter_map(|position| node.input(position).map(str::to_owned))
 }
 
-fn macs(node: &Node, network: &Network, shapes: &Shapes) -> Result<u64, InvalidTensor> {
+/// Multiply-accumulate operations of one node for one input.
+pub(crate) fn macs(node: &Node, network: &Network, shapes: &Shapes) -> Result<u64, InvalidTensor> {
     if !matches!(node.operator, Operator::Conv(_) | Operator::Gemm { .. }) {
         return Ok(0);
     }

@@ -1,0 +1,172 @@
+//! `run`: a pruning plan from beginning to end. Each finished step is kept; one that is found is not done again, and a
+//! finished plan is only reported.
+
+use std::{path::Path, sync::Arc};
+
+use bytes::Bytes;
+use dnnshifter_network::Network;
+use dnnshifter_portfolio::{Fraction, PruningOutcome, PruningPlan};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::{
+    blocking,
+    checkpoint::{Checkpoint, Checkpoints},
+    command::RunArguments,
+    failure::{Failure, read_file},
+    plan,
+    publish::{
+        Target, publish, published,
+        registry::{Access, Registry},
+    },
+    study::{Chosen, Study, Trained},
+    variant::{Variant, write_folder},
+};
+
+/// What a training step leaves beside its network.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct TrainedFacts {
+    validation_accuracy: Fraction,
+}
+
+/// Runs the plan. The outcome is that of publishing; `None` if the variants went into a folder.
+pub(crate) async fn execute(arguments: &RunArguments) -> Result<Option<PruningOutcome>, Failure> {
+    let plan = plan::read(&arguments.plan)?;
+    if let Some(folder) = &arguments.output {
+        let checkpoints = arguments.checkpoints.as_deref().map_or(Checkpoints::None, Checkpoints::Folder);
+        return into_folder(plan, &checkpoints, folder).await.map(|()| None);
+    }
+    let target = Target::new(&plan.publish.repository, &plan.publish.runtime_image)?;
+    let plain_http = plan.publish.plain_http.then(|| target.registry().to_owned());
+    let credentials = arguments.registry_config.clone();
+    let registry = Registry::new(&Access { credentials, plain_http: plain_http.into_iter().collect() });
+    if let Some(outcome) = published(&registry, &target, &plan.revision).await? {
+        tracing::info!(revision = plan.revision, "already published: nothing to do");
+        return Ok(Some(outcome));
+    }
+    let checkpoints = match arguments.checkpoints.as_deref() {
+        Some(folder) => Checkpoints::Folder(folder),
+        None => Checkpoints::Registry(&registry, &target),
+    };
+    let revision = plan.revision.clone();
+    let variants = variants(plan, &checkpoints).await?;
+    Ok(Some(publish(&registry, &target, &revision, &variants).await?))
+}
+
+async fn into_folder(plan: PruningPlan, checkpoints: &Checkpoints<'_>, folder: &Path) -> Result<(), Failure> {
+    let revision = plan.revision.clone();
+    let variants = variants(plan, checkpoints).await?;
+    write_folder(folder, &revision, &variants)?;
+    tracing::info!(folder = %folder.display(), variants = variants.len(), "variants written");
+    Ok(())
+}
+
+/// All variants of the plan, from finished steps as far as there are any.
+async fn variants(plan: PruningPlan, checkpoints: &Checkpoints<'_>) -> Result<Vec<Variant>, Failure> {
+    let (revision, maximum) = (plan.revision.clone(), usize::from(plan.maximum_variants));
+    let steps = Steps { checkpoints, training_revision: plan.training_revision.clone() };
+    if let Some(variants) = steps.finished(&revision).await? {
+        return Ok(variants);
+    }
+    let model = read_file(Path::new(&plan.model.path))?.into();
+    let (study, network) = blocking(move || Ok(Study::prepare(plan, model)?)).await?;
+    let study = Arc::new(study);
+
+    let dense = match steps.trained(0).await? {
+        Some(dense) => dense,
+        None => {
+            let study = study.clone();
+            steps.keep_trained(0, blocking(move || Ok(study.train_dense(&network)?)).await?).await?
+        }
+    };
+    let mut networks = vec![dense.clone()];
+    let mut larger = dense.clone();
+    while networks.len() < maximum && study.is_accurate(&larger) {
+        let position = networks.len();
+        let next = match steps.trained(position).await? {
+            Some(found) => Some(found),
+            None => {
+                let (study, dense, larger) = (study.clone(), dense.clone(), larger);
+                let made = blocking(move || Ok(study.next_variant(&dense, &larger, position)?)).await?;
+                match made {
+                    Some(made) => Some(steps.keep_trained(position, made).await?),
+                    None => None,
+                }
+            }
+        };
+        let Some(next) = next else { break };
+        networks.push(next.clone());
+        larger = next;
+    }
+    let models: Vec<Bytes> = networks.iter().map(|trained| trained.network.write().into()).collect();
+    let chosen = blocking(move || Ok(study.choose(&networks)?)).await?;
+    steps.keep(CHOICE, &chosen, Bytes::new()).await?;
+    let variant = |chosen: Chosen| {
+        let model = models.get(chosen.position)?.clone();
+        Some(chosen.into_variant(&revision, model))
+    };
+    Ok(chosen.into_iter().filter_map(variant).collect())
+}
+
+/// The step that chooses among the networks; the others are numbered from the dense one on.
+const CHOICE: &str = "choice";
+
+/// The steps of one training revision.
+struct Steps<'a> {
+    checkpoints: &'a Checkpoints<'a>,
+    training_revision: String,
+}
+
+impl Steps<'_> {
+    /// The variants, if all steps are finished.
+    async fn finished(&self, revision: &str) -> Result<Option<Vec<Variant>>, Failure> {
+        let Some((chosen, _)) = self.find::<Vec<Chosen>>(CHOICE).await? else { return Ok(None) };
+        let mut variants = Vec::new();
+        for chosen in chosen {
+            let step = trained_step(chosen.position);
+            let Some((_, model)) = self.find::<TrainedFacts>(&step).await? else { return Ok(None) };
+            variants.push(chosen.into_variant(revision, model));
+        }
+        Ok(Some(variants))
+    }
+
+    async fn trained(&self, position: usize) -> Result<Option<Trained>, Failure> {
+        let found = self.find::<TrainedFacts>(&trained_step(position)).await?;
+        found
+            .map(|(facts, model)| {
+                Ok(Trained { network: Network::read(model)?, accuracy: facts.validation_accuracy })
+            })
+            .transpose()
+    }
+
+    async fn keep_trained(&self, position: usize, trained: Trained) -> Result<Trained, Failure> {
+        let facts = TrainedFacts { validation_accuracy: trained.accuracy };
+        self.keep(&trained_step(position), &facts, trained.network.write().into()).await?;
+        Ok(trained)
+    }
+
+    async fn find<T: DeserializeOwned>(&self, step: &str) -> Result<Option<(T, Bytes)>, Failure> {
+        let Some(found) = self.checkpoints.find(&self.training_revision, step).await? else {
+            return Ok(None);
+        };
+        match serde_json::from_slice(&found.facts) {
+            Ok(facts) => {
+                tracing::info!(step, "finished before: not done again");
+                Ok(Some((facts, found.model)))
+            }
+            Err(error) => {
+                tracing::warn!(step, %error, "a finished step of another release: done again");
+                Ok(None)
+            }
+        }
+    }
+
+    async fn keep<T: Serialize>(&self, step: &str, facts: &T, model: Bytes) -> Result<(), Failure> {
+        let facts = serde_json::to_vec(facts).map_err(Failure::Serialize)?.into();
+        Ok(self.checkpoints.keep(&self.training_revision, step, &Checkpoint { facts, model }).await?)
+    }
+}
+
+fn trained_step(position: usize) -> String {
+    if position == 0 { "dense".to_owned() } else { format!("variant-{position}") }
+}

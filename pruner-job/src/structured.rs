@@ -1,0 +1,121 @@
+//! Structured pruning of sequential networks: from a trained network, one that is so many times faster, measured in ONNX
+//! Runtime. Whole channels leave in aligned blocks, by [`importance`], in the order of [`removal`]. Training is elsewhere.
+
+use dnnshifter_network::{
+    ChannelGroup, Graph, Network, Shapes, channels::Entangled, channels::channel_groups,
+    graph::UnsupportedNodes, shapes::InvalidShape, slice::InvalidSlice, slice::keep_channels,
+};
+use dnnshifter_portfolio::plan::StructuredPruning;
+
+use crate::{
+    engine::{Engine, EngineError, Inference},
+    interpreter::TrainableNetwork,
+    latency,
+    training::{TrainingError, samples::Samples},
+};
+
+mod importance;
+mod removal;
+
+use removal::RemovalOrder;
+
+/// A step that falls short of its latency ratio by more than this share is not worth a variant.
+pub(crate) const RATIO_SLACK: f64 = 0.85;
+
+/// Why a network cannot be pruned.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StructuredError {
+    #[error(transparent)]
+    Unsupported(#[from] UnsupportedNodes),
+    #[error(transparent)]
+    Shape(#[from] InvalidShape),
+    #[error(transparent)]
+    Entangled(#[from] Entangled),
+    #[error(
+        "no BatchNormalization follows the convolution \"{convolution}\", and channels are judged by it; export the model with it kept (torch.onnx.export(..., dynamo=False, training=TrainingMode.PRESERVE))"
+    )]
+    NoBatchNorm { convolution: String },
+    #[error(transparent)]
+    Slice(#[from] InvalidSlice),
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    #[error(transparent)]
+    Training(#[from] TrainingError),
+}
+
+/// The channel groups of a network that structured pruning takes; anything else is refused, before any work starts.
+pub(crate) fn prunable_groups(network: &Network) -> Result<Vec<ChannelGroup>, StructuredError> {
+    let graph = Graph::of(network)?;
+    let shapes = Shapes::infer(network, &graph)?;
+    let groups = channel_groups(network, &graph, &shapes)?;
+    match groups.iter().find(|group| group.batch_norm.is_none()) {
+        Some(group) => Err(StructuredError::NoBatchNorm { convolution: group.name.clone() }),
+        None => Ok(groups),
+    }
+}
+
+/// A smaller network that is about `latency_ratio_hundredths` faster than `network`; `None` if there is none. Its weights are
+/// those that were kept: it needs training.
+pub(crate) fn shrink(
+    engine: &Engine,
+    network: &Network,
+    method: &StructuredPruning,
+    samples: &Samples,
+) -> Result<Option<Network>, StructuredError> {
+    let groups = prunable_groups(network)?;
+    let trainable = TrainableNetwork::of(network).map_err(TrainingError::from)?;
+    let importance = importance::importance(method.criterion, &trainable, &groups, samples)?;
+    let order = RemovalOrder::plan(&groups, &importance, usize::from(method.channel_multiple));
+    let ratio = f64::from(method.latency_ratio_hundredths) / 100.0;
+    let aim = Aim { engine, network, groups: &groups, order: &order };
+    let Some((count, reached)) = aim.fewest_blocks(ratio)? else { return Ok(None) };
+    let widths: Vec<usize> = order.kept_after(count).iter().map(Vec::len).collect();
+    tracing::info!(blocks = count, latency_ratio = format!("{reached:.2}"), ?widths, "channels removed");
+    Ok(Some(aim.without(count)?))
+}
+
+/// Finds how many blocks must leave by measuring: multiply-accumulates would not say, as narrow layers use a processor worse.
+struct Aim<'a> {
+    engine: &'a Engine,
+    network: &'a Network,
+    groups: &'a [ChannelGroup],
+    order: &'a RemovalOrder,
+}
+
+impl Aim<'_> {
+    /// The least number of blocks with which the network is `ratio` times faster, and the ratio that was measured.
+    fn fewest_blocks(&self, ratio: f64) -> Result<Option<(usize, f64)>, StructuredError> {
+        let mut best = (self.order.len(), self.ratio_without(self.order.len())?);
+        if best.1 < ratio * RATIO_SLACK {
+            return Ok(None);
+        }
+        let mut too_few = 0;
+        while too_few + 1 < best.0 {
+            let middle = usize::midpoint(too_few, best.0);
+            let reached = self.ratio_without(middle)?;
+            if reached >= ratio {
+                best = (middle, reached);
+            } else {
+                too_few = middle;
+            }
+        }
+        Ok(Some(best))
+    }
+
+    fn ratio_without(&self, count: usize) -> Result<f64, StructuredError> {
+        let mut pair = [self.open(self.network)?, self.open(&self.without(count)?)?];
+        let latencies = latency::measure(&mut pair)?;
+        match *latencies.as_slice() {
+            [before, after] => Ok(before as f64 / after.max(1) as f64),
+            _ => Ok(1.0),
+        }
+    }
+
+    fn open(&self, network: &Network) -> Result<Inference, EngineError> {
+        self.engine.open(&network.write(), network.input())
+    }
+
+    fn without(&self, count: usize) -> Result<Network, InvalidSlice> {
+        keep_channels(self.network, self.groups, &self.order.kept_after(count))
+    }
+}

@@ -1,0 +1,230 @@
+//! The steps of a pruning plan as computations: train the dense network, make the next smaller one, choose among them.
+//! Blocking and without network; [`crate::command::run`] does the steps in order and keeps what each has made.
+
+use bytes::Bytes;
+use dnnshifter_network::{Network, network::InvalidModel};
+use dnnshifter_portfolio::{Fraction, PruningPlan, VariantDescription, name::InvalidVariantName};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    data::{DataError, Dataset, Division, LabelledImages, idx},
+    describe::{DescribeError, Facts, cost, describe},
+    engine::{Engine, EngineError},
+    interpreter::TrainableNetwork,
+    latency,
+    plan::structured,
+    selection::{Candidate, Wanted, choose, names},
+    structured::{RATIO_SLACK, StructuredError, prunable_groups, shrink},
+    training::{Recipe, Teacher, TrainingError, evaluate, samples::Samples, train},
+    variant::Variant,
+};
+
+/// Everything that the steps of one plan share.
+pub(crate) struct Study {
+    plan: PruningPlan,
+    dataset: Dataset,
+    engine: Engine,
+}
+
+/// A trained network and its accuracy on the validation split.
+#[derive(Clone)]
+pub(crate) struct Trained {
+    pub(crate) network: Network,
+    pub(crate) accuracy: Fraction,
+}
+
+/// A variant that was chosen: its position among the networks that were made, and what is known of it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Chosen {
+    pub(crate) position: usize,
+    description: VariantDescription,
+    latency_us: u64,
+    maximum_difference: f64,
+}
+
+/// Why a step failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StudyError {
+    #[error(transparent)]
+    Data(#[from] DataError),
+    #[error(transparent)]
+    Model(#[from] InvalidModel),
+    #[error(transparent)]
+    Structured(#[from] StructuredError),
+    #[error(transparent)]
+    Training(#[from] TrainingError),
+    #[error(transparent)]
+    Describe(#[from] DescribeError),
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    #[error(transparent)]
+    Name(#[from] InvalidVariantName),
+    #[error(
+        "no variant reaches minimumAccuracy {wanted}: the best has {best} on the validation split; train for more epochs, on more images, or ask for less"
+    )]
+    NotAccurate { wanted: Fraction, best: Fraction },
+}
+
+/// Fine-tuning starts from good weights: a smaller peak than from none.
+const FINE_TUNING_RATE: f64 = 0.4;
+/// Validation images on which ONNX Runtime and the trained network are compared.
+const PROOF_IMAGES: usize = 200;
+
+impl Study {
+    /// Reads the data and checks that model, data and method fit each other, before any work starts.
+    pub(crate) fn prepare(plan: PruningPlan, model: Bytes) -> Result<(Self, Network), StudyError> {
+        let network = Network::read(model)?;
+        prunable_groups(&network)?;
+        let folder = std::path::Path::new(&plan.dataset.path);
+        let (images, test) = (idx::read_training(folder)?, idx::read_test(folder)?);
+        let training = &plan.training;
+        let division = Division {
+            training: training.training_images.map(|count| count as usize),
+            validation: training.validation_images as usize,
+            seed: u64::from(training.seed),
+        };
+        let dataset = Dataset::divide(&images, test, division, &network)?;
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        // More threads than processors would wait for each other; libtorch counts those of the machine, not of the container.
+        tch::set_num_threads(i32::try_from(threads).unwrap_or(1));
+        let engine = Engine::load()?;
+        tracing::info!(
+            training_images = dataset.training.len(),
+            validation_images = dataset.validation.len(),
+            test_images = dataset.test.len(),
+            threads,
+            "plan prepared"
+        );
+        Ok((Self { plan, dataset, engine }, network))
+    }
+
+    /// Trains the network as it is given.
+    pub(crate) fn train_dense(&self, network: &Network) -> Result<Trained, StudyError> {
+        let recipe = self.recipe(usize::from(self.plan.training.epochs), 1.0, 0);
+        self.trained(network, None, recipe, "dense")
+    }
+
+    /// Makes a smaller network from `larger` and trains it, also on the answers of `dense`; `None` if it cannot shrink.
+    pub(crate) fn next_variant(
+        &self,
+        dense: &Trained,
+        larger: &Trained,
+        position: usize,
+    ) -> Result<Option<Trained>, StudyError> {
+        let samples = self.samples(&self.dataset.training)?;
+        let method = structured(&self.plan);
+        let Some(smaller) = shrink(&self.engine, &larger.network, method, &samples)? else { return Ok(None) };
+        let teacher = TrainableNetwork::of(&dense.network).map_err(TrainingError::from)?;
+        let teacher = Teacher::of(&teacher, &samples)?;
+        let recipe = self.recipe(usize::from(method.fine_tuning_epochs), FINE_TUNING_RATE, position);
+        self.trained(&smaller, Some(&teacher), recipe, &format!("variant-{position}")).map(Some)
+    }
+
+    /// Whether `trained` is accurate enough to become a variant.
+    pub(crate) fn is_accurate(&self, trained: &Trained) -> bool {
+        trained.accuracy >= self.plan.minimum_accuracy
+    }
+
+    /// Measures all networks in turns, chooses the variants, tests each of them once, and proves that their files are right.
+    pub(crate) fn choose(&self, networks: &[Trained]) -> Result<Vec<Chosen>, StudyError> {
+        let mut opened = Vec::new();
+        for trained in networks {
+            opened.push(self.engine.open(&trained.network.write(), trained.network.input())?);
+        }
+        let latencies = latency::measure(&mut opened)?;
+        let candidate =
+            |(trained, &latency_us): (&Trained, _)| Candidate { accuracy: trained.accuracy, latency_us };
+        let candidates: Vec<Candidate> = networks.iter().zip(&latencies).map(candidate).collect();
+        let chosen = choose(&candidates, self.wanted());
+        for (position, candidate) in candidates.iter().enumerate() {
+            let Candidate { accuracy, latency_us } = candidate;
+            let becomes_variant = chosen.contains(&position);
+            tracing::info!(position, validation_accuracy = %accuracy, latency_us, becomes_variant, "network measured");
+        }
+        if chosen.is_empty() {
+            let best = candidates.iter().map(|candidate| candidate.accuracy).max().unwrap_or_default();
+            return Err(StudyError::NotAccurate { wanted: self.plan.minimum_accuracy, best });
+        }
+        self.described(networks, &latencies, &chosen)
+    }
+
+    fn described(
+        &self,
+        networks: &[Trained],
+        latencies: &[u64],
+        chosen: &[usize],
+    ) -> Result<Vec<Chosen>, StudyError> {
+        let macs = networks.iter().map(|trained| cost(&trained.network).map(|cost| cost.macs));
+        let macs = macs.collect::<Result<Vec<u64>, _>>()?;
+        let chosen_macs: Vec<u64> =
+            chosen.iter().filter_map(|&position| macs.get(position).copied()).collect();
+        let names = names(&chosen_macs, macs.first().copied().unwrap_or(0))?;
+        let (test, validation) = (self.samples(&self.dataset.test)?, self.samples(&self.dataset.validation)?);
+        let inputs = validation.inputs(PROOF_IMAGES)?;
+        let mut described = Vec::new();
+        for (&position, name) in chosen.iter().zip(names) {
+            let (Some(trained), Some(&latency_us)) = (networks.get(position), latencies.get(position)) else {
+                continue;
+            };
+            let accuracy = accuracy(&trained.network, &test)?;
+            let facts = Facts { name, revision: self.plan.revision.clone(), accuracy, latency_us };
+            let variant = describe(&self.engine, &trained.network, facts, &inputs)?;
+            let Variant { description, latency_us, maximum_difference, model: _ } = variant;
+            tracing::info!(variant = %description.name, test_accuracy = %accuracy, latency_us, maximum_difference, "variant proved");
+            described.push(Chosen { position, description, latency_us, maximum_difference });
+        }
+        Ok(described)
+    }
+
+    fn wanted(&self) -> Wanted {
+        Wanted {
+            minimum_accuracy: self.plan.minimum_accuracy,
+            maximum_variants: usize::from(self.plan.maximum_variants),
+            least_ratio: f64::from(structured(&self.plan).latency_ratio_hundredths) / 100.0 * RATIO_SLACK,
+        }
+    }
+
+    fn trained(
+        &self,
+        network: &Network,
+        teacher: Option<&Teacher>,
+        recipe: Recipe,
+        phase: &str,
+    ) -> Result<Trained, StudyError> {
+        let trainable = TrainableNetwork::of(network).map_err(TrainingError::from)?;
+        train(&trainable, &self.samples(&self.dataset.training)?, teacher, recipe, phase)?;
+        let network = trainable.to_network().map_err(TrainingError::from)?;
+        let accuracy = accuracy(&network, &self.samples(&self.dataset.validation)?)?;
+        tracing::info!(phase, validation_accuracy = %accuracy, "network trained");
+        Ok(Trained { network, accuracy })
+    }
+
+    fn recipe(&self, epochs: usize, rate: f64, position: usize) -> Recipe {
+        let training = &self.plan.training;
+        Recipe {
+            epochs,
+            batch_size: usize::from(training.batch_size),
+            peak_learning_rate: training.learning_rate.as_f64() * rate,
+            seed: u64::from(training.seed) + position as u64,
+        }
+    }
+
+    fn samples(&self, images: &LabelledImages) -> Result<Samples, TrainingError> {
+        Samples::new(images, self.plan.dataset.normalization)
+    }
+}
+
+impl Chosen {
+    /// The variant as it belongs to `revision`, with its ONNX file.
+    pub(crate) fn into_variant(self, revision: &str, model: Bytes) -> Variant {
+        let Self { position: _, mut description, latency_us, maximum_difference } = self;
+        revision.clone_into(&mut description.revision);
+        Variant { description, latency_us, maximum_difference, model }
+    }
+}
+
+fn accuracy(network: &Network, samples: &Samples) -> Result<Fraction, TrainingError> {
+    let (right, all) = evaluate(&TrainableNetwork::of(network)?, samples)?;
+    Ok(Fraction::of(right, all))
+}
