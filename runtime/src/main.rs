@@ -1,2 +1,29 @@
-//! placeholder
-fn main() {}
+//! The program `dnnshifter-runtime`: command line, logs, the asynchronous runtime; all else is in the library.
+
+use anyhow::Context;
+use clap::Parser;
+use dnnshifter_runtime::cli::{Cli, LogFormat};
+use tracing_subscriber::EnvFilter;
+
+/// Threads for the protocol: reading and writing small requests. Inferences have a thread of their own.
+const PROTOCOL_THREADS: usize = 2;
+
+fn main() -> anyhow::Result<()> {
+    let cli = Cli::parse();
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,kube=warn"));
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match cli.log_format() {
+        LogFormat::Json => logs.json().flatten_event(true).init(),
+        LogFormat::Text => logs.init(),
+    }
+    rustls::crypto::ring::default_provider()
+        .install_default()
+        .map_err(|_| anyhow::anyhow!("failed to install the crypto provider: there is one already"))?;
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(PROTOCOL_THREADS)
+        .enable_all()
+        .build()
+        .context("failed to start the asynchronous runtime")?
+        .block_on(dnnshifter_runtime::run(cli))
+        .context("the runtime has ended")
+}

@@ -1,0 +1,86 @@
+//! How the parts are put together: the same for a laptop and for a node.
+
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, thread::JoinHandle, time::Duration};
+
+use tokio::{net::TcpListener, runtime::Handle};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    Error,
+    cgroup::{self, Cgroup},
+    engine::OnnxRuntime,
+    keeper::{Host, Keeper, memory::ProcessMemory},
+    lane::Lane,
+    metrics::{Identity, Metrics},
+    server::{self, Chooser, Service},
+    shutdown,
+    switch::Switch,
+};
+
+/// What the two ways to serve differ in.
+pub(crate) struct Plan {
+    /// The model's name.
+    pub(crate) model: String,
+    /// Who chooses the variant.
+    pub(crate) chooser: Chooser,
+    /// Whose load is reported.
+    pub(crate) identity: Identity,
+    /// Holds a folder for each variant.
+    pub(crate) models: PathBuf,
+    /// Where to listen.
+    pub(crate) listen: SocketAddr,
+    /// How long to drain.
+    pub(crate) drain: Duration,
+}
+
+/// A runtime whose threads run, and which listens already, but does not answer yet.
+pub(crate) struct Assembly {
+    /// Everything that requests need.
+    pub(crate) service: Arc<Service>,
+    /// The node's limits.
+    pub(crate) host: Host,
+    /// Cancelled when everything is to end.
+    pub(crate) stop: CancellationToken,
+    listener: TcpListener,
+    keeper: JoinHandle<()>,
+    drain: Duration,
+}
+
+impl Assembly {
+    /// Starts the engine, the lane and the keeper, and binds the address.
+    pub(crate) async fn start(plan: Plan) -> Result<Self, Error> {
+        let Plan { model, chooser, identity, models, listen, drain } = plan;
+        let listener =
+            TcpListener::bind(listen).await.map_err(|source| Error::Listen { address: listen, source })?;
+        let cgroup = Cgroup::of_this_process("/".as_ref());
+        let limits = cgroup.limits();
+        let threads = OnnxRuntime::threads_for(limits.quota.map(cgroup::share));
+        let engine = OnnxRuntime::start(threads)?;
+        let host = Host { limits, base_memory_bytes: ProcessMemory::now().resident() };
+        tracing::info!(threads, quota = ?limits.quota, memory_bytes = ?limits.memory_bytes, base_memory_bytes = host.base_memory_bytes, "the engine runs");
+        let metrics = Metrics::new(&identity)?;
+        let switch = Arc::new(Switch::new(Arc::clone(&metrics)));
+        let lane = Arc::new(Lane::start(Arc::clone(&switch)).map_err(Error::Thread)?);
+        let service =
+            Service::new(model, chooser, (Arc::clone(&switch), Arc::clone(&lane)), Arc::clone(&metrics));
+        let (tokio, stop) = (Handle::current(), CancellationToken::new());
+        let of_cost = tokio.clone();
+        let protocol_cost =
+            Box::new(move |like: &_| server::cost::measure(&of_cost, like).unwrap_or_default());
+        let engine = Arc::new(engine);
+        let keeper = Keeper { engine, threads, models, switch, lane, cgroup, host, protocol_cost, metrics };
+        let keeper = keeper.start(tokio, stop.clone()).map_err(Error::Thread)?;
+        Ok(Self { service, host, stop, listener, keeper, drain })
+    }
+
+    /// Answers until a signal comes, drains, and ends everything.
+    pub(crate) async fn run(self) -> Result<(), Error> {
+        let Self { service, stop, listener, keeper, drain, .. } = self;
+        let serving = server::serve(listener, server::router(Arc::clone(&service)), stop.clone());
+        let (served, drained) =
+            tokio::join!(serving, shutdown::drain_on_signal(&service, drain, stop.clone()));
+        // The keeper may be loading a network; it is not worth waiting for, and ends with the process.
+        drop(keeper);
+        served.and(drained).map_err(Error::Serve)
+    }
+}

@@ -1,0 +1,145 @@
+//! The command line, and the environment that stands in for it.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use dnnshifter_portfolio::VariantName;
+
+/// Serves the variants of one model by the Open Inference Protocol v2, and switches between them without dropping a request.
+#[derive(Debug, Parser)]
+#[command(version)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// How to write logs.
+    #[arg(long, env = "DNNSHIFTER_LOG_FORMAT", value_enum, global = true)]
+    pub log_format: Option<LogFormat>,
+}
+
+/// How logs are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// One JSON object a line. The default of `node`.
+    Json,
+    /// For people. The default of `serve`.
+    Text,
+}
+
+/// What the runtime can do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve a directory of variants, without Kubernetes.
+    Serve(ServeArguments),
+    /// Serve one portfolio on one node, as its placement in Kubernetes says: the command of the operator's pods.
+    Node(NodeArguments),
+}
+
+/// Of `serve`.
+#[derive(Debug, Args)]
+pub struct ServeArguments {
+    /// Directory with a folder for each variant, which holds model.onnx and variant.json.
+    pub directory: PathBuf,
+    /// Address to listen on.
+    #[arg(long, default_value = "127.0.0.1:8080")]
+    pub listen: SocketAddr,
+    /// Name of the model; by default that of the directory.
+    #[arg(long)]
+    pub name: Option<String>,
+    /// The variant that serves at first; by default the most accurate.
+    #[arg(long, value_parser = VariantName::parse)]
+    pub variant: Option<VariantName>,
+    /// Refuse requests (429) that would be answered later than this, in milliseconds; by default none is.
+    #[arg(long, value_name = "MILLISECONDS")]
+    pub latency_objective: Option<u64>,
+    /// Shutting down.
+    #[command(flatten)]
+    pub drain: DrainArguments,
+}
+
+/// Of `node`.
+#[derive(Debug, Args)]
+pub struct NodeArguments {
+    /// Name of the portfolio, and of the model that clients ask for.
+    #[arg(long, env = "DNNSHIFTER_PORTFOLIO")]
+    pub portfolio: String,
+    /// Namespace of the portfolio.
+    #[arg(long, env = "DNNSHIFTER_NAMESPACE")]
+    pub namespace: String,
+    /// Name of the placement (kind `VariantPlacement`).
+    #[arg(long, env = "DNNSHIFTER_PLACEMENT")]
+    pub placement: String,
+    /// Name of the node.
+    #[arg(long, env = "DNNSHIFTER_NODE_NAME")]
+    pub node_name: String,
+    /// UID of the pod, to be named in status.
+    #[arg(long, env = "DNNSHIFTER_POD_UID")]
+    pub pod_uid: Option<String>,
+    /// Hash of the pod's template: status is written only while the placement asks for the same.
+    #[arg(long, env = "DNNSHIFTER_TEMPLATE_HASH")]
+    pub template_hash: Option<String>,
+    /// Directory with a folder for each variant, which holds model.onnx and variant.json.
+    #[arg(long, env = "DNNSHIFTER_MODELS", default_value = "/variants")]
+    pub models: PathBuf,
+    /// Directory that is kept while the pod lives: the last placement is remembered there.
+    #[arg(long, env = "DNNSHIFTER_STORE")]
+    pub store: Option<PathBuf>,
+    /// Address to listen on, for requests, metrics and probes.
+    #[arg(long, env = "DNNSHIFTER_LISTEN", default_value = "0.0.0.0:8080")]
+    pub listen: SocketAddr,
+    /// Shutting down.
+    #[command(flatten)]
+    pub drain: DrainArguments,
+}
+
+/// Of shutting down.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct DrainArguments {
+    /// After SIGTERM requests are served for so many seconds, while readiness says no.
+    #[arg(long, env = "DNNSHIFTER_DRAIN_SECONDS", default_value_t = 5)]
+    drain_seconds: u64,
+}
+
+impl DrainArguments {
+    /// The time.
+    pub(crate) fn duration(self) -> Duration {
+        Duration::from_secs(self.drain_seconds)
+    }
+}
+
+impl Cli {
+    /// How logs are to be written.
+    pub fn log_format(&self) -> LogFormat {
+        let default = match self.command {
+            Command::Serve(_) => LogFormat::Text,
+            Command::Node(_) => LogFormat::Json,
+        };
+        self.log_format.unwrap_or(default)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_directory_is_all_that_serving_needs() {
+        let cli = Cli::try_parse_from(["dnnshifter-runtime", "serve", "variants"]).unwrap();
+        let Command::Serve(serve) = cli.command else { panic!("not serve") };
+        assert_eq!(serve.listen.to_string(), "127.0.0.1:8080");
+    }
+
+    #[test]
+    fn a_variant_that_is_no_name_is_refused_with_the_rule() {
+        let refused =
+            Cli::try_parse_from(["dnnshifter-runtime", "serve", "d", "--variant", "A/b"]).unwrap_err();
+        assert!(refused.to_string().contains("use 1 to 20 lower-case letters"), "{refused}");
+    }
+}

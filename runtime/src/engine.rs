@@ -1,0 +1,108 @@
+//! The engine that computes: two small traits, so that nothing else knows which one it is.
+//!
+//! An [`Engine`] opens a network's file; the [`Network`] it gives computes batches. Engines know nothing of requests,
+//! variants or switching. [`onnx`] is ONNX Runtime.
+
+mod onnx;
+
+use std::{error::Error, path::Path};
+
+use dnnshifter_portfolio::{VariantDescription, description::TensorDescription};
+
+pub(crate) use self::onnx::OnnxRuntime;
+
+/// Opens networks.
+pub(crate) trait Engine: Send + Sync {
+    /// Opens the network in the file `path`, whose tensors are those of `interface`, optimised for this machine.
+    fn prepare(&self, path: &Path, interface: &Interface) -> Result<Box<dyn Network>, EngineError>;
+}
+
+/// A network that is ready to compute.
+pub(crate) trait Network: Send {
+    /// Computes a batch of `items`: `input` holds them one after the other, row-major; their outputs are appended to `output`.
+    fn run(&mut self, items: usize, input: &[f32], output: &mut Vec<f32>) -> Result<(), EngineError>;
+}
+
+/// The tensors of a network, the same for all variants of a portfolio.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Interface {
+    /// The input, without the batch dimension.
+    pub(crate) input: TensorDescription,
+    /// The output, without the batch dimension.
+    pub(crate) output: TensorDescription,
+}
+
+/// Why the engine did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum EngineError {
+    /// The engine itself does not start.
+    #[error("failed to start ONNX Runtime; is ORT_DYLIB_PATH the path of its library?")]
+    Start {
+        /// What it said.
+        #[source]
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// The network could not be opened.
+    #[error("failed to open the network {path}")]
+    Open {
+        /// Its file.
+        path: String,
+        /// What the engine said.
+        #[source]
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// The network's tensors are not those that were described.
+    #[error("failed to open the network {path}: it has no {what} \"{name}\" of f32")]
+    Interface {
+        /// Its file.
+        path: String,
+        /// Input or output.
+        what: &'static str,
+        /// The tensor that was described.
+        name: String,
+    },
+    /// An inference failed.
+    #[error("failed to compute {items} items")]
+    Run {
+        /// The size of the batch.
+        items: usize,
+        /// What the engine said.
+        #[source]
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// An inference gave another number of values than the description says.
+    #[error("failed to compute {items} items: the network gave {given} values instead of {expected}")]
+    Output {
+        /// The size of the batch.
+        items: usize,
+        /// Values that came.
+        given: usize,
+        /// Values that should have come.
+        expected: usize,
+    },
+}
+
+impl Interface {
+    /// The interface that a variant's description names.
+    pub(crate) fn of(description: &VariantDescription) -> Self {
+        Self { input: description.input.clone(), output: description.output.clone() }
+    }
+
+    /// Values of one input item.
+    pub(crate) fn input_length(&self) -> usize {
+        length(&self.input)
+    }
+
+    /// Values of one output item.
+    pub(crate) fn output_length(&self) -> usize {
+        length(&self.output)
+    }
+}
+
+/// Values of one item of `tensor`; saturates, so that an absurd description never fits anything.
+fn length(tensor: &TensorDescription) -> usize {
+    tensor
+        .shape
+        .iter()
+        .fold(1_usize, |product, side| product.saturating_mul(usize::try_from(*side).unwrap_or(usize::MAX)))
+}

@@ -1,0 +1,167 @@
+//! Measuring a variant under the limits that it really has.
+//!
+//! Inferences are paced, so that measuring neither exhausts the CPU quota nor holds up requests. A sample during which a
+//! request was computed or the quota ran out is put aside, and used only if there are hardly any others.
+
+use std::time::{Duration, Instant};
+
+use dnnshifter_portfolio::{CpuQuota, profile::Distribution};
+
+use crate::cgroup;
+
+/// So many clean samples are enough for a 99th percentile that is not just the worst.
+const SAMPLES: usize = 100;
+/// With fewer clean samples than this the disturbed ones count too.
+const FEWEST: usize = 10;
+/// A variant is measured at most so long.
+const LONGEST: Duration = Duration::from_secs(3);
+/// This part of the granted CPU time is used for measuring.
+const DUTY: f64 = 0.5;
+
+/// What is measured.
+pub(super) trait Subject {
+    /// Whether requests wait.
+    fn busy(&self) -> bool;
+    /// Changes when something disturbs: inferences of others, throttled periods.
+    fn disturbances(&self) -> (u64, u64);
+    /// CPU time used so far.
+    fn cpu(&self) -> Duration;
+    /// Computes once; whether it worked.
+    fn run(&self) -> bool;
+}
+
+/// Time of an inference.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Measured {
+    /// By the clock on the wall.
+    pub(super) wall: Distribution,
+    /// Of the CPU.
+    pub(super) cpu: Distribution,
+}
+
+#[derive(Default)]
+struct Samples {
+    wall: Vec<Duration>,
+    cpu: Vec<Duration>,
+}
+
+/// Measures `subject` under `quota`, resting between inferences, until there are enough samples, or too long, or `stopped`.
+pub(super) fn measure(
+    subject: &impl Subject,
+    quota: Option<CpuQuota>,
+    rest: impl Fn(Duration),
+    stopped: impl Fn() -> bool,
+) -> Measured {
+    let (mut clean, mut disturbed) = (Samples::default(), Samples::default());
+    let share = quota.map_or(1.0, cgroup::share).min(1.0);
+    let started = Instant::now();
+    while clean.wall.len() < SAMPLES && started.elapsed() < LONGEST && !stopped() {
+        let before = (subject.disturbances(), subject.busy());
+        let (began, cpu_before) = (Instant::now(), subject.cpu());
+        if !subject.run() {
+            break;
+        }
+        let (wall, cpu) = (began.elapsed(), subject.cpu().saturating_sub(cpu_before));
+        let undisturbed = before == (subject.disturbances(), false);
+        let samples = if undisturbed { &mut clean } else { &mut disturbed };
+        samples.wall.push(wall);
+        samples.cpu.push(cpu);
+        rest(pause(cpu, share));
+    }
+    if clean.wall.len() < FEWEST {
+        clean.wall.append(&mut disturbed.wall);
+        clean.cpu.append(&mut disturbed.cpu);
+    }
+    Measured { wall: distribution(clean.wall), cpu: distribution(clean.cpu) }
+}
+
+/// The pause after `cpu` of work that keeps the use at [`DUTY`] of the granted share of a CPU.
+fn pause(cpu: Duration, share: f64) -> Duration {
+    let used = DUTY * share.max(0.01);
+    cpu.mul_f64(1.0 / used - 1.0)
+}
+
+/// Mean, standard deviation and quantiles (nearest rank) of `samples`.
+fn distribution(mut samples: Vec<Duration>) -> Distribution {
+    samples.sort_unstable();
+    let microseconds: Vec<f64> = samples.iter().map(|sample| sample.as_secs_f64() * 1e6).collect();
+    let count = microseconds.len().max(1) as f64;
+    let mean = microseconds.iter().sum::<f64>() / count;
+    let variance = microseconds.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / count;
+    let quantile = |q: f64| {
+        let rank = (q * count).ceil() as usize;
+        microseconds.get(rank.saturating_sub(1)).copied().unwrap_or_default().round() as u64
+    };
+    Distribution {
+        mean_us: mean.round() as u64,
+        deviation_us: variance.sqrt().round() as u64,
+        p50_us: quantile(0.50),
+        p95_us: quantile(0.95),
+        p99_us: quantile(0.99),
+        samples: u32::try_from(samples.len()).unwrap_or(u32::MAX),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    /// Uses 1 ms of CPU a run; every fourth run is disturbed by a throttled period.
+    #[derive(Default)]
+    struct Throttled {
+        runs: Cell<u64>,
+        always: bool,
+    }
+
+    impl Subject for Throttled {
+        fn busy(&self) -> bool {
+            false
+        }
+
+        fn disturbances(&self) -> (u64, u64) {
+            (0, if self.always { self.runs.get() } else { self.runs.get() / 4 })
+        }
+
+        fn cpu(&self) -> Duration {
+            Duration::from_millis(if self.always { 1 } else { 1 + self.runs.get() / 4 })
+                * self.runs.get() as u32
+        }
+
+        fn run(&self) -> bool {
+            self.runs.set(self.runs.get() + 1);
+            true
+        }
+    }
+
+    #[test]
+    fn disturbed_samples_do_not_count() {
+        let subject = Throttled::default();
+        let measured = measure(&subject, None, |_| (), || false);
+        assert_eq!(measured.wall.samples, 100);
+        assert_eq!(subject.runs.get(), 133);
+    }
+
+    #[test]
+    fn where_everything_is_disturbed_the_disturbed_samples_count() {
+        let subject = Throttled { always: true, ..Throttled::default() };
+        let measured = measure(&subject, None, |_| (), || subject.runs.get() >= 20);
+        assert_eq!((measured.cpu.samples, measured.cpu.mean_us), (20, 1000));
+    }
+
+    #[test]
+    fn pauses_leave_half_of_the_quota_to_others() {
+        assert_eq!(pause(Duration::from_millis(2), 1.0), Duration::from_millis(2));
+        assert_eq!(pause(Duration::from_millis(2), 0.5), Duration::from_millis(6));
+    }
+
+    #[test]
+    fn a_distribution_has_the_quantiles_of_its_samples() {
+        let found = distribution((1..=100).rev().map(Duration::from_micros).collect());
+        let expected =
+            Distribution { mean_us: 51, deviation_us: 29, p50_us: 50, p95_us: 95, p99_us: 99, samples: 100 };
+        assert_eq!(found, expected);
+        assert_eq!(distribution(Vec::new()), Distribution::default());
+    }
+}

@@ -1,0 +1,158 @@
+//! The one lane that all inferences go through: a bounded queue, and a thread of the operating system that computes.
+//!
+//! One thread, since the engine computes one batch at a time as fast as it can; not one of tokio's, since an inference would
+//! hold up everything else there. Whether a request may join is decided at once, by [`admission`]; which variant computes is
+//! decided when its turn comes, so that every dispatch after a swap is on the new variant.
+
+pub(crate) mod admission;
+mod queue;
+
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use tokio::sync::oneshot;
+
+use self::{admission::Shed, queue::Queue};
+use crate::{engine::EngineError, switch::Switch, variant::Resident};
+
+/// A batch to compute.
+pub(crate) struct Batch {
+    /// How many items.
+    pub(crate) items: usize,
+    /// Their values, one item after the other.
+    pub(crate) input: Vec<f32>,
+    /// When the request arrived.
+    pub(crate) arrived: Instant,
+}
+
+/// What became of a batch.
+pub(crate) struct Answer {
+    /// The outputs, one item after the other.
+    pub(crate) output: Vec<f32>,
+    /// The variant that computed them.
+    pub(crate) variant: Arc<Resident>,
+    /// How long that took.
+    pub(crate) inference: Duration,
+}
+
+/// Why a batch was not computed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LaneError {
+    /// It would have been answered too late.
+    #[error(transparent)]
+    Shed(#[from] Shed),
+    /// No variant is loaded yet.
+    #[error("no variant is loaded yet: ask /v2/health/ready before sending requests")]
+    NotReady,
+    /// The active variant takes other tensors than those that the request was read for.
+    #[error("the variant changed while the request waited: send it again")]
+    Changed,
+    /// The engine failed.
+    #[error("the inference failed; this request or this variant is at fault, others are served")]
+    Engine(#[source] EngineError),
+    /// The process ends.
+    #[error("the server is shutting down: send the request again, to another one")]
+    Closed,
+}
+
+/// A batch in the queue, with the way back to who waits for it.
+struct Ticket {
+    batch: Batch,
+    reply: oneshot::Sender<Result<Answer, LaneError>>,
+}
+
+/// The lane. Dropping it lets the thread finish what is queued, and waits for it.
+pub(crate) struct Lane {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+struct Shared {
+    queue: Queue<Ticket>,
+    switch: Arc<Switch>,
+    /// Inferences that were begun and ended: odd while one runs.
+    beats: AtomicU64,
+}
+
+impl Lane {
+    /// Starts the thread, which computes on whatever variant is active in `switch`.
+    pub(crate) fn start(switch: Arc<Switch>) -> io::Result<Self> {
+        let shared = Arc::new(Shared { queue: Queue::default(), switch, beats: AtomicU64::new(0) });
+        let of_thread = Arc::clone(&shared);
+        let thread = thread::Builder::new().name("inference".to_owned()).spawn(move || of_thread.work())?;
+        Ok(Self { shared, thread: Some(thread) })
+    }
+
+    /// Sets the latency that is to be kept; without one, only a full queue sheds.
+    pub(crate) fn keep_within(&self, objective: Option<Duration>) {
+        self.shared.queue.keep_within(objective);
+    }
+
+    /// The latency that is to be kept.
+    pub(crate) fn objective(&self) -> Option<Duration> {
+        self.shared.queue.objective()
+    }
+
+    /// Requests that wait or are being computed.
+    pub(crate) fn length(&self) -> usize {
+        self.shared.queue.length()
+    }
+
+    /// Changes whenever an inference begins or ends: equal and even before and after means that nothing ran meanwhile.
+    pub(crate) fn beats(&self) -> u64 {
+        self.shared.beats.load(Ordering::Acquire)
+    }
+
+    /// Computes a batch, or says at once that it would be too late.
+    pub(crate) async fn compute(&self, batch: Batch) -> Result<Answer, LaneError> {
+        let per_item = self.shared.switch.active().ok_or(LaneError::NotReady)?.service_time();
+        let (reply, answer) = oneshot::channel();
+        let (items, now) = (batch.items, Instant::now());
+        self.shared.queue.offer(Ticket { batch, reply }, items, per_item, now)?;
+        answer.await.map_err(|_| LaneError::Closed)?
+    }
+}
+
+impl Drop for Lane {
+    fn drop(&mut self) {
+        self.shared.queue.close();
+        if let Some(thread) = self.thread.take() {
+            // A panic there was reported by the panic hook; requests that waited got `Closed`.
+            drop(thread.join());
+        }
+    }
+}
+
+impl Shared {
+    fn work(&self) {
+        while let Some(ticket) = self.queue.next() {
+            // Nobody waits any more: the client went away.
+            if !ticket.reply.is_closed() {
+                let answer = self.compute(&ticket.batch);
+                drop(ticket.reply.send(answer));
+            }
+            self.queue.done();
+        }
+    }
+
+    fn compute(&self, batch: &Batch) -> Result<Answer, LaneError> {
+        self.queue.still_in_time(batch.arrived, Instant::now())?;
+        let variant = self.switch.active().ok_or(LaneError::NotReady)?;
+        if batch.input.len() != batch.items.saturating_mul(variant.interface.input_length()) {
+            return Err(LaneError::Changed);
+        }
+        self.beats.fetch_add(1, Ordering::AcqRel);
+        let started = Instant::now();
+        let output = variant.run(batch.items, &batch.input);
+        let inference = started.elapsed();
+        self.beats.fetch_add(1, Ordering::AcqRel);
+        Ok(Answer { output: output.map_err(LaneError::Engine)?, variant, inference })
+    }
+}

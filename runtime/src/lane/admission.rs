@@ -1,0 +1,137 @@
+//! Whether a batch may join the queue: pure arithmetic.
+//!
+//! The wait is predicted from what is queued and the measured time of an item. A request that cannot be answered within the
+//! objective is refused at once: its client can still do something else, and the requests behind it are not made late too.
+
+use std::time::Duration;
+
+/// More requests than this never wait, whatever the objective: it bounds the memory that they hold.
+pub(crate) const LONGEST_QUEUE: usize = 512;
+
+/// Why a batch was not let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Shed {
+    /// It would wait too long.
+    #[error(
+        "overloaded: the answer would take {}, the objective is {}; send fewer requests or try again later",
+        milliseconds(predicted),
+        milliseconds(objective)
+    )]
+    TooLate {
+        /// When it would be answered, from now.
+        predicted: Duration,
+        /// The latency that is to be kept.
+        objective: Duration,
+    },
+    /// It did wait too long: something held up the processor.
+    #[error(
+        "overloaded: the request has waited {}, the objective is {}; send fewer requests or try again later",
+        milliseconds(waited),
+        milliseconds(objective)
+    )]
+    Expired {
+        /// How long it waited.
+        waited: Duration,
+        /// The latency that is to be kept.
+        objective: Duration,
+    },
+    /// Too many wait already.
+    #[error("overloaded: {waiting} requests wait already; send fewer requests or try again later")]
+    Full {
+        /// How many.
+        waiting: usize,
+    },
+}
+
+/// What stands before a batch that wants to join.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Ahead {
+    /// Requests that wait.
+    pub(crate) requests: usize,
+    /// Their items.
+    pub(crate) items: usize,
+    /// Items of the batch that is being computed, and how long it has been.
+    pub(crate) running: Option<(usize, Duration)>,
+}
+
+/// Lets a batch of `items` in, or says why not. With nothing ahead it always may: nobody would be faster.
+pub(crate) fn admit(
+    ahead: Ahead,
+    items: usize,
+    per_item: Duration,
+    objective: Option<Duration>,
+) -> Result<(), Shed> {
+    if ahead.requests >= LONGEST_QUEUE {
+        return Err(Shed::Full { waiting: ahead.requests });
+    }
+    let idle = ahead.requests == 0 && ahead.running.is_none();
+    let Some(objective) = objective.filter(|_| !idle) else { return Ok(()) };
+    let predicted = wait(ahead, per_item).saturating_add(time_of(items, per_item));
+    if predicted > objective { Err(Shed::TooLate { predicted, objective }) } else { Ok(()) }
+}
+
+/// The time until all that is ahead is done.
+fn wait(ahead: Ahead, per_item: Duration) -> Duration {
+    let rest = ahead
+        .running
+        .map_or(Duration::ZERO, |(items, elapsed)| time_of(items, per_item).saturating_sub(elapsed));
+    time_of(ahead.items, per_item).saturating_add(rest)
+}
+
+fn time_of(items: usize, per_item: Duration) -> Duration {
+    per_item.saturating_mul(u32::try_from(items).unwrap_or(u32::MAX))
+}
+
+fn milliseconds(duration: &Duration) -> String {
+    format!("{:.1} ms", duration.as_secs_f64() * 1e3)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    fn ahead(requests: usize, running_for: Option<u32>) -> Ahead {
+        Ahead { requests, items: requests, running: running_for.map(|elapsed| (1, MS * elapsed)) }
+    }
+
+    #[test]
+    fn requests_are_let_in_until_the_last_would_be_late() {
+        let limit = Some(MS * 20);
+        assert_eq!(admit(ahead(8, Some(0)), 1, MS * 2, limit), Ok(()));
+        let late = Shed::TooLate { predicted: MS * 22, objective: MS * 20 };
+        assert_eq!(admit(ahead(9, Some(0)), 1, MS * 2, limit), Err(late));
+    }
+
+    #[test]
+    fn what_already_ran_of_the_present_batch_does_not_count() {
+        assert_eq!(admit(ahead(9, Some(2)), 1, MS * 2, Some(MS * 20)), Ok(()));
+        assert_eq!(admit(ahead(9, Some(50)), 1, MS * 2, Some(MS * 20)), Ok(()));
+    }
+
+    #[test]
+    fn a_batch_counts_with_all_its_items() {
+        assert!(admit(ahead(1, None), 9, MS * 2, Some(MS * 20)).is_ok());
+        assert!(admit(ahead(1, None), 10, MS * 2, Some(MS * 20)).is_err());
+    }
+
+    #[test]
+    fn an_idle_lane_takes_even_what_will_be_late() {
+        assert_eq!(admit(ahead(0, None), 1, MS * 50, Some(MS * 20)), Ok(()));
+        assert!(admit(ahead(0, Some(0)), 1, MS * 50, Some(MS * 20)).is_err());
+    }
+
+    #[test]
+    fn without_an_objective_only_a_full_queue_sheds() {
+        assert_eq!(admit(ahead(LONGEST_QUEUE - 1, Some(0)), 1, MS * 1000, None), Ok(()));
+        let full = Err(Shed::Full { waiting: LONGEST_QUEUE });
+        assert_eq!(admit(ahead(LONGEST_QUEUE, Some(0)), 1, MS, None), full);
+    }
+
+    #[test]
+    fn absurd_sizes_do_not_overflow() {
+        let absurd = Ahead { requests: 1, items: usize::MAX, running: Some((usize::MAX, MS)) };
+        assert!(admit(absurd, usize::MAX, Duration::MAX, Some(MS)).is_err());
+    }
+}

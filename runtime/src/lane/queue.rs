@@ -1,0 +1,162 @@
+//! The queue between those who ask and the thread that computes: first come, first served, with admission under one lock.
+
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
+
+use parking_lot::{Condvar, Mutex};
+
+use super::admission::{Ahead, Shed, admit};
+
+/// A queue of `T`, each of so many items.
+pub(super) struct Queue<T> {
+    state: Mutex<State<T>>,
+    changed: Condvar,
+}
+
+struct State<T> {
+    waiting: VecDeque<(T, usize)>,
+    waiting_items: usize,
+    running: Option<(usize, Instant)>,
+    objective: Option<Duration>,
+    closed: bool,
+}
+
+impl<T> Default for Queue<T> {
+    fn default() -> Self {
+        let state = State {
+            waiting: VecDeque::new(),
+            waiting_items: 0,
+            running: None,
+            objective: None,
+            closed: false,
+        };
+        Self { state: Mutex::new(state), changed: Condvar::new() }
+    }
+}
+
+impl<T> Queue<T> {
+    pub(super) fn keep_within(&self, objective: Option<Duration>) {
+        self.state.lock().objective = objective;
+    }
+
+    pub(super) fn objective(&self) -> Option<Duration> {
+        self.state.lock().objective
+    }
+
+    /// Those that wait, and the one that is being computed.
+    pub(super) fn length(&self) -> usize {
+        let state = self.state.lock();
+        state.waiting.len() + usize::from(state.running.is_some())
+    }
+
+    /// Lets `ticket` of `items` in, or says why not. A closed queue drops it.
+    pub(super) fn offer(
+        &self,
+        ticket: T,
+        items: usize,
+        per_item: Duration,
+        now: Instant,
+    ) -> Result<(), Shed> {
+        let mut state = self.state.lock();
+        let running = state.running.map(|(items, since)| (items, now.saturating_duration_since(since)));
+        let ahead = Ahead { requests: state.waiting.len(), items: state.waiting_items, running };
+        admit(ahead, items, per_item, state.objective)?;
+        if !state.closed {
+            state.waiting.push_back((ticket, items));
+            state.waiting_items = state.waiting_items.saturating_add(items);
+            drop(state);
+            self.changed.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Whether a ticket that came at `arrived` may still be computed at `now`.
+    pub(super) fn still_in_time(&self, arrived: Instant, now: Instant) -> Result<(), Shed> {
+        let waited = now.saturating_duration_since(arrived);
+        match self.objective() {
+            Some(objective) if waited > objective => Err(Shed::Expired { waited, objective }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Waits for the next ticket; `None` when the queue is closed and empty.
+    pub(super) fn next(&self) -> Option<T> {
+        let mut state = self.state.lock();
+        loop {
+            if let Some((ticket, items)) = state.waiting.pop_front() {
+                state.waiting_items = state.waiting_items.saturating_sub(items);
+                state.running = Some((items, Instant::now()));
+                return Some(ticket);
+            }
+            if state.closed {
+                return None;
+            }
+            self.changed.wait(&mut state);
+        }
+    }
+
+    /// The ticket that was taken last is done.
+    pub(super) fn done(&self) {
+        self.state.lock().running = None;
+    }
+
+    /// Takes no more tickets; those that wait are still given out.
+    pub(super) fn close(&self) {
+        self.state.lock().closed = true;
+        self.changed.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    #[test]
+    fn tickets_come_out_in_the_order_in_which_they_went_in() {
+        let queue = Queue::default();
+        for ticket in 0..3 {
+            queue.offer(ticket, 1, MS, Instant::now()).unwrap();
+        }
+        queue.close();
+        let out: Vec<_> = std::iter::from_fn(|| queue.next()).collect();
+        assert_eq!(out, [0, 1, 2]);
+    }
+
+    #[test]
+    fn what_waits_and_what_runs_stands_before_a_new_ticket() {
+        let queue = Queue::default();
+        queue.keep_within(Some(MS * 3));
+        let now = Instant::now();
+        assert!(queue.offer('a', 1, MS, now).is_ok());
+        queue.next();
+        assert!(queue.offer('b', 1, MS, now).is_ok());
+        assert!(queue.offer('c', 1, MS, now).is_ok());
+        assert!(matches!(queue.offer('d', 1, MS, now), Err(Shed::TooLate { .. })));
+        assert_eq!(queue.length(), 3);
+        queue.done();
+        assert!(queue.offer('d', 1, MS, now).is_ok());
+    }
+
+    #[test]
+    fn a_ticket_that_has_waited_too_long_is_told_so() {
+        let queue: Queue<()> = Queue::default();
+        let arrived = Instant::now();
+        assert_eq!(queue.still_in_time(arrived, arrived + MS * 100), Ok(()));
+        queue.keep_within(Some(MS * 20));
+        assert_eq!(queue.still_in_time(arrived, arrived + MS * 20), Ok(()));
+        let expired = Shed::Expired { waited: MS * 21, objective: MS * 20 };
+        assert_eq!(queue.still_in_time(arrived, arrived + MS * 21), Err(expired));
+    }
+
+    #[test]
+    fn a_closed_queue_takes_nothing_more() {
+        let queue = Queue::default();
+        queue.close();
+        queue.offer((), 1, MS, Instant::now()).unwrap();
+        assert_eq!(queue.next(), None);
+    }
+}

@@ -1,0 +1,227 @@
+//! The metrics of the runtime, by the conventions of Prometheus. Labels are bounded: variants (at most 12), and fixed words.
+
+use std::sync::Arc;
+
+use dnnshifter_portfolio::Moment;
+use prometheus::{
+    Encoder, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
+    Opts, Registry, Result, TextEncoder, core::Collector,
+};
+
+use crate::{
+    keeper::memory::ProcessMemory,
+    load::LoadMeter,
+    switch::{Standing, swaps::Swap},
+};
+
+/// From half a millisecond to five seconds: an inference takes milliseconds, a throttled period tens of them.
+const LATENCY_BUCKETS: [f64; 14] =
+    [0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.02, 0.03, 0.05, 0.1, 0.25, 1.0, 5.0];
+/// From a microsecond to a second.
+const SWAP_BUCKETS: [f64; 11] = [1e-6, 5e-6, 1e-5, 5e-5, 1e-4, 5e-4, 1e-3, 5e-3, 0.05, 0.25, 1.0];
+/// From ten milliseconds to ten seconds.
+const LOAD_BUCKETS: [f64; 9] = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
+
+const BUILD_INFO: &str = "Version of the runtime, and its engine; always 1.";
+const OFFERED: &str = "Items that clients ask for, refused ones included: exponential average over 2 s.";
+const REQUESTS: &str = "Inference requests, by how they ended.";
+const REQUEST: &str = "Time from a request read to its answer ready, of those that were answered.";
+const INFERENCE: &str = "Time that the engine took for a request.";
+const QUEUE: &str = "Requests that wait or are being computed.";
+const SHED: &str = "Items that were refused, for there was too much to do.";
+const SWAPS: &str = "Changes of the variant that serves, by reason.";
+const SWAP: &str = "Time from a decision received to the new variant serving, by what the variant was then.";
+const LOAD: &str = "Time from a variant's folder to a checked and warm variant.";
+const ACTIVE: &str = "1 for the variant that serves, 0 for the others.";
+const RESIDENT: &str = "Memory that a loaded variant takes.";
+const PROCESS: &str = "Resident memory of the process.";
+
+/// How a request ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// It was answered.
+    Answered,
+    /// It was refused at once, or given up, for there was too much to do.
+    Shed,
+    /// It was not a request that can be answered.
+    Invalid,
+    /// The runtime failed.
+    Failed,
+}
+
+/// Whose load the gauge is.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Identity {
+    /// The portfolio's name.
+    pub(crate) portfolio: String,
+    /// Its namespace; empty without Kubernetes.
+    pub(crate) namespace: String,
+    /// The node's name; empty without Kubernetes.
+    pub(crate) node: String,
+}
+
+/// All metrics, and the registry that they are in.
+pub(crate) struct Metrics {
+    registry: Registry,
+    offered: Gauge,
+    requests: IntCounterVec,
+    request_seconds: Histogram,
+    inference_seconds: HistogramVec,
+    queue_length: IntGauge,
+    shed_items: IntCounter,
+    swaps: IntCounterVec,
+    swap_seconds: HistogramVec,
+    /// Time from the folder to a warm variant.
+    pub(crate) variant_load_seconds: Histogram,
+    active: IntGaugeVec,
+    resident_bytes: IntGaugeVec,
+    process_bytes: IntGauge,
+}
+
+/// Makes metrics in one registry.
+struct Maker<'a>(&'a Registry);
+
+impl Maker<'_> {
+    fn registered<T: Collector + Clone + 'static>(&self, metric: Result<T>) -> Result<T> {
+        let metric = metric?;
+        self.0.register(Box::new(metric.clone()))?;
+        Ok(metric)
+    }
+
+    fn gauge(&self, name: &str, help: &str) -> Result<IntGauge> {
+        self.registered(IntGauge::new(name, help))
+    }
+
+    fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntGaugeVec> {
+        self.registered(IntGaugeVec::new(Opts::new(name, help), labels))
+    }
+
+    fn counters(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec> {
+        self.registered(IntCounterVec::new(Opts::new(name, help), labels))
+    }
+
+    fn histogram(&self, name: &str, help: &str, buckets: &[f64]) -> Result<Histogram> {
+        self.registered(Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets.to_vec())))
+    }
+
+    fn histograms(&self, name: &str, help: &str, buckets: &[f64], labels: &[&str]) -> Result<HistogramVec> {
+        self.registered(HistogramVec::new(HistogramOpts::new(name, help).buckets(buckets.to_vec()), labels))
+    }
+}
+
+impl Metrics {
+    /// Metrics of their own registry; those that a rate is taken of are there, with zero, from the start.
+    pub(crate) fn new(identity: &Identity) -> Result<Arc<Self>> {
+        let registry = Registry::new();
+        let metrics = Self::in_registry(&registry, identity)?;
+        for outcome in [Outcome::Answered, Outcome::Shed, Outcome::Invalid, Outcome::Failed] {
+            metrics.requests.with_label_values(&[outcome.as_str()]);
+        }
+        Ok(Arc::new(metrics))
+    }
+
+    fn in_registry(registry: &Registry, identity: &Identity) -> Result<Self> {
+        let make = Maker(registry);
+        let build = make.gauges("dnnshifter_runtime_build_info", BUILD_INFO, &["version", "engine"])?;
+        build.with_label_values(&[env!("CARGO_PKG_VERSION"), "onnxruntime"]).set(1);
+        Ok(Self {
+            offered: make.registered(Gauge::with_opts(offered(identity)))?,
+            requests: make.counters("dnnshifter_requests_total", REQUESTS, &["outcome"])?,
+            request_seconds: make.histogram(
+                "dnnshifter_request_duration_seconds",
+                REQUEST,
+                &LATENCY_BUCKETS,
+            )?,
+            inference_seconds: make.histograms(
+                "dnnshifter_inference_duration_seconds",
+                INFERENCE,
+                &LATENCY_BUCKETS,
+                &["variant"],
+            )?,
+            queue_length: make.gauge("dnnshifter_queue_length", QUEUE)?,
+            shed_items: make.registered(IntCounter::new("dnnshifter_shed_items_total", SHED))?,
+            swaps: make.counters("dnnshifter_swaps_total", SWAPS, &["reason"])?,
+            swap_seconds: make.histograms(
+                "dnnshifter_swap_duration_seconds",
+                SWAP,
+                &SWAP_BUCKETS,
+                &["variant_was"],
+            )?,
+            variant_load_seconds: make.histogram(
+                "dnnshifter_variant_load_duration_seconds",
+                LOAD,
+                &LOAD_BUCKETS,
+            )?,
+            active: make.gauges("dnnshifter_variant_active", ACTIVE, &["variant"])?,
+            resident_bytes: make.gauges("dnnshifter_variant_resident_bytes", RESIDENT, &["variant"])?,
+            process_bytes: make.gauge("process_resident_memory_bytes", PROCESS)?,
+            registry: registry.clone(),
+        })
+    }
+
+    /// A request of `items` ended.
+    pub(crate) fn ended(&self, outcome: Outcome, items: usize) {
+        self.requests.with_label_values(&[outcome.as_str()]).inc();
+        if outcome == Outcome::Shed {
+            self.shed_items.inc_by(items as u64);
+        }
+    }
+
+    /// A request was answered by `variant`, in `seconds`, of which the engine took `inference`.
+    pub(crate) fn answered(&self, variant: &str, seconds: f64, inference: f64) {
+        self.request_seconds.observe(seconds);
+        self.inference_seconds.with_label_values(&[variant]).observe(inference);
+    }
+
+    /// The variant that serves has changed.
+    pub(crate) fn swapped(&self, swap: &Swap) {
+        self.swaps.with_label_values(&[swap.reason.as_str()]).inc();
+        let was = if swap.was_resident { "resident" } else { "loaded" };
+        self.swap_seconds.with_label_values(&[was]).observe(swap.microseconds as f64 / 1e6);
+    }
+
+    /// The text that Prometheus reads, with what is only known at this moment.
+    pub(crate) fn render(
+        &self,
+        load: &LoadMeter,
+        queue: usize,
+        standing: &Standing,
+        now: Moment,
+    ) -> Result<Vec<u8>> {
+        self.offered.set(load.items_per_second(now));
+        self.queue_length.set(queue as i64);
+        self.process_bytes.set(ProcessMemory::now().resident() as i64);
+        self.active.reset();
+        for name in &standing.order {
+            let active = standing.active.as_ref().is_some_and(|active| active.variant == *name);
+            self.active.with_label_values(&[name.as_str()]).set(i64::from(active));
+        }
+        self.resident_bytes.reset();
+        for (resident, footprint) in standing.residents() {
+            let bytes = footprint.anonymous_bytes.saturating_add(footprint.mapped_bytes);
+            self.resident_bytes.with_label_values(&[resident.name().as_str()]).set(bytes as i64);
+        }
+        let mut text = Vec::new();
+        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
+        Ok(text)
+    }
+}
+
+/// `namespace` and `pod` are set by Prometheus from what it scrapes, so ours has another name.
+fn offered(identity: &Identity) -> Opts {
+    Opts::new("dnnshifter_offered_items_per_second", OFFERED)
+        .const_label("portfolio", &identity.portfolio)
+        .const_label("portfolio_namespace", &identity.namespace)
+        .const_label("node", &identity.node)
+}
+
+impl Outcome {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Answered => "answered",
+            Self::Shed => "shed",
+            Self::Invalid => "invalid",
+            Self::Failed => "failed",
+        }
+    }
+}

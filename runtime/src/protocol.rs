@@ -1,0 +1,112 @@
+//! The Open Inference Protocol, version 2, over REST: from bytes to a batch, and from an answer to bytes. Pure.
+//!
+//! Specification: kserve/open-inference-protocol, `specification/protocol/inference_rest.md`; the binary tensor extension is
+//! that of Triton (`docs/protocol/extension_binary_data.md`). Networks here have one input and one output of f32.
+
+mod data;
+mod request;
+mod response;
+
+pub(crate) use self::{
+    request::{InferenceRequest, parse},
+    response::{Outputs, Rendered, TensorMetadata, metadata_tensor, render},
+};
+
+/// The header of the binary tensor extension: so many bytes of the body are JSON, raw tensors follow.
+pub(crate) const JSON_LENGTH_HEADER: &str = "inference-header-content-length";
+
+/// More items than this are refused: one request must not hold up all others for seconds.
+pub(crate) const LARGEST_BATCH: usize = 128;
+
+/// Why a request cannot be answered, in words that help to mend it.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ProtocolError {
+    /// The length in the header is no length, or longer than the body.
+    #[error(
+        "the header {JSON_LENGTH_HEADER} is \"{value}\", but must be the length of the JSON part in bytes, at most {body_bytes}"
+    )]
+    JsonLength {
+        /// The header.
+        value: String,
+        /// The length of the body.
+        body_bytes: usize,
+    },
+    /// The JSON cannot be read.
+    #[error("the request is not the JSON of an inference request: {0}")]
+    Json(#[source] serde_json::Error),
+    /// There is not exactly one input.
+    #[error("the request has {given} inputs, but the model has exactly one: \"{expected}\"")]
+    Inputs {
+        /// How many.
+        given: usize,
+        /// The model's input.
+        expected: String,
+    },
+    /// The input, or a requested output, is not one of the model.
+    #[error("the model has no {kind} \"{given}\": use \"{expected}\"")]
+    Name {
+        /// Input or output.
+        kind: &'static str,
+        /// The name in the request.
+        given: String,
+        /// The model's.
+        expected: String,
+    },
+    /// The input is not of f32.
+    #[error("the input \"{name}\" has the datatype \"{given}\": send FP32")]
+    Datatype {
+        /// The input.
+        name: String,
+        /// Its datatype.
+        given: String,
+    },
+    /// The shape is not a batch of what the model takes.
+    #[error(
+        "the input \"{name}\" has the shape {given:?}: send [n, {}], with n from 1 to {LARGEST_BATCH}",
+        sides(expected)
+    )]
+    Shape {
+        /// The input.
+        name: String,
+        /// The shape in the request.
+        given: Vec<u64>,
+        /// The shape of one item.
+        expected: Vec<u64>,
+    },
+    /// The data has another number of values than the shape says.
+    #[error("the input \"{name}\" has {given} values, but its shape {shape:?} asks for {expected}")]
+    Length {
+        /// The input.
+        name: String,
+        /// Values that came.
+        given: usize,
+        /// The shape in the request.
+        shape: Vec<u64>,
+        /// Values that should have come.
+        expected: usize,
+    },
+    /// There is no data, or both kinds of it.
+    #[error(
+        "the input \"{name}\" must have either \"data\" or the parameter \"binary_data_size\", and not both"
+    )]
+    NoData {
+        /// The input.
+        name: String,
+    },
+    /// The raw tensor has another length than its parameter says.
+    #[error(
+        "the input \"{name}\" has the parameter binary_data_size {size}, but {given} bytes follow the JSON; four bytes a value"
+    )]
+    BinarySize {
+        /// The input.
+        name: String,
+        /// The parameter.
+        size: usize,
+        /// Bytes that follow.
+        given: usize,
+    },
+}
+
+fn sides(shape: &[u64]) -> String {
+    shape.iter().map(u64::to_string).collect::<Vec<_>>().join(", ")
+}

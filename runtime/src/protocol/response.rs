@@ -1,0 +1,134 @@
+//! Answers: an inference's outputs, and the description of tensors.
+
+use dnnshifter_portfolio::description::TensorDescription;
+use serde::Serialize;
+
+/// The answer to an inference request, as it goes over the wire.
+#[derive(Debug)]
+pub(crate) struct Rendered {
+    /// The body.
+    pub(crate) body: Vec<u8>,
+    /// With raw outputs: the length of the JSON that they follow.
+    pub(crate) json_length: Option<usize>,
+}
+
+#[derive(Serialize)]
+struct Body<'a> {
+    model_name: &'a str,
+    model_version: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<&'a str>,
+    parameters: ResponseParameters<'a>,
+    outputs: [Output<'a>; 1],
+}
+
+/// The variant once more: `model_version` is for clients that know only the protocol.
+#[derive(Serialize)]
+struct ResponseParameters<'a> {
+    variant: &'a str,
+}
+
+#[derive(Serialize)]
+struct Output<'a> {
+    name: &'a str,
+    shape: Vec<u64>,
+    datatype: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parameters: Option<OutputParameters>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<&'a [f32]>,
+}
+
+#[derive(Serialize)]
+struct OutputParameters {
+    binary_data_size: usize,
+}
+
+/// A tensor as a model's metadata names it.
+#[derive(Serialize)]
+pub(crate) struct TensorMetadata {
+    name: String,
+    datatype: &'static str,
+    shape: Vec<i64>,
+}
+
+/// What an answer says.
+pub(crate) struct Outputs<'a> {
+    /// The model's name, which never changes.
+    pub(crate) model: &'a str,
+    /// The variant that answered.
+    pub(crate) variant: &'a str,
+    /// The client's name for the request.
+    pub(crate) id: Option<&'a str>,
+    /// The output tensor.
+    pub(crate) tensor: &'a TensorDescription,
+    /// How many items.
+    pub(crate) items: usize,
+    /// Their values.
+    pub(crate) values: &'a [f32],
+}
+
+/// Writes an answer, with the values as raw little-endian bytes if `binary`.
+pub(crate) fn render(outputs: &Outputs<'_>, binary: bool) -> Result<Rendered, serde_json::Error> {
+    let output = Output {
+        name: &outputs.tensor.name,
+        shape: std::iter::once(outputs.items as u64).chain(outputs.tensor.shape.iter().copied()).collect(),
+        datatype: "FP32",
+        parameters: binary.then_some(OutputParameters { binary_data_size: size_of_val(outputs.values) }),
+        data: (!binary).then_some(outputs.values),
+    };
+    let mut body = serde_json::to_vec(&Body {
+        model_name: outputs.model,
+        model_version: outputs.variant,
+        id: outputs.id,
+        parameters: ResponseParameters { variant: outputs.variant },
+        outputs: [output],
+    })?;
+    let json_length = binary.then_some(body.len());
+    if binary {
+        body.extend(outputs.values.iter().flat_map(|value| value.to_le_bytes()));
+    }
+    Ok(Rendered { body, json_length })
+}
+
+/// A tensor with its free batch dimension, as metadata writes it.
+pub(crate) fn metadata_tensor(tensor: &TensorDescription) -> TensorMetadata {
+    let sides = tensor.shape.iter().map(|side| i64::try_from(*side).unwrap_or(i64::MAX));
+    TensorMetadata {
+        name: tensor.name.clone(),
+        datatype: "FP32",
+        shape: std::iter::once(-1).chain(sides).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rendered(binary: bool) -> Rendered {
+        let tensor = TensorDescription { name: "scores".to_owned(), shape: vec![2] };
+        let outputs = Outputs {
+            model: "m",
+            variant: "v",
+            id: Some("7"),
+            tensor: &tensor,
+            items: 1,
+            values: &[1.5, -2.0],
+        };
+        render(&outputs, binary).unwrap()
+    }
+
+    #[test]
+    fn an_answer_names_model_variant_and_request() {
+        let expected = r#"{"model_name":"m","model_version":"v","id":"7","parameters":{"variant":"v"},"outputs":[{"name":"scores","shape":[1,2],"datatype":"FP32","data":[1.5,-2.0]}]}"#;
+        assert_eq!(String::from_utf8(rendered(false).body).unwrap(), expected);
+    }
+
+    #[test]
+    fn raw_values_follow_the_json() {
+        let Rendered { body, json_length } = rendered(true);
+        let (json, raw) = body.split_at(json_length.unwrap());
+        assert!(String::from_utf8_lossy(json).ends_with(r#""parameters":{"binary_data_size":8}}]}"#));
+        assert_eq!(raw, [1.5_f32.to_le_bytes(), (-2.0_f32).to_le_bytes()].concat());
+    }
+}

@@ -1,0 +1,142 @@
+//! The HTTP side: routes, and serving them until it is time to go. What a request means is in the modules below; what is
+//! computed, in the [`Lane`].
+
+pub(crate) mod cost;
+mod error;
+mod health;
+mod infer;
+mod observe;
+mod repository;
+
+use std::{
+    future::IntoFuture,
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use axum::{
+    Router,
+    extract::DefaultBodyLimit,
+    routing::{get, post},
+    serve::ListenerExt,
+};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    clock::Clock, lane::Lane, load::LoadMeter, metrics::Metrics, objective::ObjectiveMeter, switch::Switch,
+};
+
+/// A full batch of 3x32x32 values in JSON has about 8 MB.
+const LARGEST_BODY_BYTES: usize = 16 << 20;
+
+/// Requests in flight get so long once the server stops; connections that are still open then are closed.
+const LONGEST_FAREWELL: Duration = Duration::from_secs(10);
+
+/// Who chooses the variant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Chooser {
+    /// Clients, by the model repository extension.
+    Clients,
+    /// The placement in Kubernetes.
+    Placement,
+}
+
+/// Everything that requests need.
+pub(crate) struct Service {
+    /// The model's name, which stays the same whatever variant answers.
+    pub(crate) model: String,
+    /// Who chooses the variant.
+    pub(crate) chooser: Chooser,
+    /// Which variant serves.
+    pub(crate) switch: Arc<Switch>,
+    /// Computes.
+    pub(crate) lane: Arc<Lane>,
+    /// Counts.
+    pub(crate) metrics: Arc<Metrics>,
+    /// Counts what is asked for.
+    pub(crate) load: LoadMeter,
+    /// Counts what is in time.
+    pub(crate) objective: ObjectiveMeter,
+    /// The clock of the two meters.
+    pub(crate) clock: Clock,
+    /// Whether the process is about to end.
+    pub(crate) draining: AtomicBool,
+}
+
+impl Service {
+    /// A service that has not served yet.
+    pub(crate) fn new(
+        model: String,
+        chooser: Chooser,
+        (switch, lane): (Arc<Switch>, Arc<Lane>),
+        metrics: Arc<Metrics>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            model,
+            chooser,
+            switch,
+            lane,
+            metrics,
+            load: LoadMeter::default(),
+            objective: ObjectiveMeter::default(),
+            clock: Clock::start(),
+            draining: AtomicBool::new(false),
+        })
+    }
+
+    /// Whether requests should be sent here: a variant answers, and the process is not about to end.
+    pub(crate) fn ready(&self) -> bool {
+        !self.draining.load(Ordering::Acquire) && self.switch.active().is_some()
+    }
+}
+
+/// All routes.
+pub(crate) fn router(service: Arc<Service>) -> Router {
+    Router::new()
+        .route("/v2", get(health::server))
+        .route("/v2/health/live", get(health::live))
+        .route("/v2/health/ready", get(health::ready))
+        .route("/v2/models/{model}", get(health::model))
+        .route("/v2/models/{model}/ready", get(health::model_ready))
+        .route("/v2/models/{model}/infer", post(infer::infer))
+        .route("/v2/models/{model}/versions/{version}", get(health::version))
+        .route("/v2/models/{model}/versions/{version}/ready", get(health::version_ready))
+        .route("/v2/models/{model}/versions/{version}/infer", post(infer::infer_version))
+        .route("/v2/repository/index", post(repository::index))
+        .route("/v2/repository/models/{model}/load", post(repository::load))
+        .route("/livez", get(health::live))
+        .route("/readyz", get(health::ready))
+        .route("/metrics", get(observe::metrics))
+        .route("/swaps", get(observe::swaps))
+        .fallback(error::no_such_route)
+        .method_not_allowed_fallback(error::no_such_method)
+        .layer(DefaultBodyLimit::max(LARGEST_BODY_BYTES))
+        .with_state(service)
+}
+
+/// Serves `router` until `stop`, then lets requests in flight finish, within a limit.
+pub(crate) async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) -> io::Result<()> {
+    let listener = listener.tap_io(|stream| {
+        // Answers are small: waiting for more to send (Nagle) would add 40 ms to them.
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "failed to set TCP_NODELAY");
+        }
+    });
+    let serving = axum::serve(listener, router).with_graceful_shutdown(stop.clone().cancelled_owned());
+    let too_long = async {
+        stop.cancelled().await;
+        tokio::time::sleep(LONGEST_FAREWELL).await;
+    };
+    tokio::select! {
+        served = serving.into_future() => served,
+        () = too_long => {
+            tracing::warn!("connections were still open at the end, and are closed");
+            Ok(())
+        }
+    }
+}

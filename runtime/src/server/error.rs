@@ -1,0 +1,81 @@
+//! Errors as the protocol writes them: a status, and `{"error": "..."}`.
+
+use axum::{
+    Json,
+    http::{Method, StatusCode, Uri},
+    response::{IntoResponse, Response},
+};
+use serde::Serialize;
+
+use crate::{lane::LaneError, metrics::Outcome, protocol::ProtocolError};
+
+/// Why a request is not answered as its client hoped.
+#[derive(Debug)]
+pub(super) struct ApiError {
+    /// The status.
+    pub(super) status: StatusCode,
+    /// For a person: what, where, how to mend.
+    pub(super) message: String,
+}
+
+#[derive(Serialize)]
+struct Body {
+    error: String,
+}
+
+impl ApiError {
+    pub(super) fn new(status: StatusCode, message: impl Into<String>) -> Self {
+        Self { status, message: message.into() }
+    }
+
+    /// As what the request counts.
+    pub(super) fn outcome(&self) -> Outcome {
+        match self.status {
+            StatusCode::TOO_MANY_REQUESTS => Outcome::Shed,
+            status if status.is_client_error() => Outcome::Invalid,
+            _ => Outcome::Failed,
+        }
+    }
+}
+
+impl From<ProtocolError> for ApiError {
+    fn from(error: ProtocolError) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, error.to_string())
+    }
+}
+
+impl From<LaneError> for ApiError {
+    fn from(error: LaneError) -> Self {
+        let status = match &error {
+            LaneError::Shed(_) => StatusCode::TOO_MANY_REQUESTS,
+            LaneError::NotReady | LaneError::Changed | LaneError::Closed => StatusCode::SERVICE_UNAVAILABLE,
+            LaneError::Engine(source) => {
+                tracing::error!(error = crate::keeper::chain(source), "an inference failed");
+                StatusCode::INTERNAL_SERVER_ERROR
+            }
+        };
+        Self::new(status, error.to_string())
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        (self.status, Json(Body { error: self.message })).into_response()
+    }
+}
+
+/// The answer to a path that does not exist.
+pub(super) async fn no_such_route(uri: Uri) -> ApiError {
+    let message =
+        format!("there is nothing at {}: POST /v2/models/NAME/infer is what you may look for", uri.path());
+    ApiError::new(StatusCode::NOT_FOUND, message)
+}
+
+/// The answer to a method that a path does not have.
+pub(super) async fn no_such_method(method: Method, uri: Uri) -> ApiError {
+    let message = format!(
+        "{} cannot be asked for by {method}: infer, index and load by POST, all else by GET",
+        uri.path()
+    );
+    ApiError::new(StatusCode::METHOD_NOT_ALLOWED, message)
+}

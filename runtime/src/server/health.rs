@@ -1,0 +1,108 @@
+//! Liveness, readiness and metadata, of the server and of the model.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    extract::{Path, State},
+    http::StatusCode,
+};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::{Service, error::ApiError};
+use crate::protocol::{TensorMetadata, metadata_tensor};
+
+/// A model's metadata.
+#[derive(Serialize)]
+pub(super) struct ModelMetadata {
+    name: String,
+    /// The variants, the most accurate first.
+    versions: Vec<String>,
+    platform: &'static str,
+    inputs: Vec<TensorMetadata>,
+    outputs: Vec<TensorMetadata>,
+}
+
+pub(super) async fn server() -> Json<Value> {
+    Json(json!({
+        "name": "dnnshifter-runtime",
+        "version": env!("CARGO_PKG_VERSION"),
+        "extensions": ["binary_tensor_data", "model_repository"],
+    }))
+}
+
+pub(super) async fn live() -> Json<Value> {
+    Json(json!({"live": true}))
+}
+
+pub(super) async fn ready(State(service): State<Arc<Service>>) -> (StatusCode, Json<Value>) {
+    readiness("ready", service.ready())
+}
+
+pub(super) async fn model(
+    State(service): State<Arc<Service>>,
+    Path(model): Path<String>,
+) -> Result<Json<ModelMetadata>, ApiError> {
+    service.expect_model(&model)?;
+    metadata(&service)
+}
+
+pub(super) async fn version(
+    State(service): State<Arc<Service>>,
+    Path((model, version)): Path<(String, String)>,
+) -> Result<Json<ModelMetadata>, ApiError> {
+    service.expect_model(&model)?;
+    let standing = service.switch.standing();
+    if standing.order.iter().any(|variant| variant.as_str() == version) {
+        return metadata(&service);
+    }
+    let message = format!("the model has no version \"{version}\": see /v2/models/{model} for its versions");
+    Err(ApiError::new(StatusCode::NOT_FOUND, message))
+}
+
+pub(super) async fn model_ready(
+    State(service): State<Arc<Service>>,
+    Path(model): Path<String>,
+) -> Result<(StatusCode, Json<Value>), ApiError> {
+    service.expect_model(&model)?;
+    Ok(readiness("ready", service.ready()))
+}
+
+pub(super) async fn version_ready(
+    State(service): State<Arc<Service>>,
+    Path((model, version)): Path<(String, String)>,
+) -> Result<(StatusCode, Json<Value>), ApiError> {
+    service.expect_model(&model)?;
+    let active = service.switch.active().is_some_and(|active| active.name().as_str() == version);
+    Ok(readiness("ready", active && service.ready()))
+}
+
+impl Service {
+    /// Refuses a request to another model.
+    pub(super) fn expect_model(&self, model: &str) -> Result<(), ApiError> {
+        if model == self.model {
+            return Ok(());
+        }
+        let message = format!("there is no model \"{model}\" here: this server serves \"{}\"", self.model);
+        Err(ApiError::new(StatusCode::NOT_FOUND, message))
+    }
+}
+
+fn readiness(what: &str, ready: bool) -> (StatusCode, Json<Value>) {
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(json!({ what: ready })))
+}
+
+fn metadata(service: &Service) -> Result<Json<ModelMetadata>, ApiError> {
+    let not_ready =
+        || ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "no variant is loaded yet: ask again later");
+    let active = service.switch.active().ok_or_else(not_ready)?;
+    Ok(Json(ModelMetadata {
+        name: service.model.clone(),
+        versions: service.switch.standing().order.iter().map(ToString::to_string).collect(),
+        platform: "onnxruntime_onnx",
+        inputs: vec![metadata_tensor(&active.interface.input)],
+        outputs: vec![metadata_tensor(&active.interface.output)],
+    }))
+}

@@ -1,0 +1,119 @@
+//! The model repository extension (of Triton and `MLServer`): which variants there are, and which is to serve.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use axum::{
+    Json,
+    body::Bytes,
+    extract::{Path, State, rejection::BytesRejection},
+    http::StatusCode,
+};
+use dnnshifter_portfolio::VariantName;
+use serde::{Deserialize, Serialize};
+
+use super::{Chooser, Service, error::ApiError};
+use crate::switch::{Slot, Wanted};
+
+/// Reason of a variant that a client has asked for.
+pub(crate) const REQUESTED: &str = "Requested";
+
+/// A variant that is not loaded yet is waited for so long.
+const LONGEST_LOAD: Duration = Duration::from_mins(1);
+
+/// A variant in the index.
+#[derive(Serialize)]
+pub(super) struct Entry {
+    name: String,
+    version: String,
+    state: &'static str,
+    reason: String,
+}
+
+#[derive(Deserialize)]
+struct LoadRequest {
+    parameters: LoadParameters,
+}
+
+#[derive(Deserialize)]
+struct LoadParameters {
+    version: String,
+}
+
+/// All variants, the most accurate first.
+pub(super) async fn index(State(service): State<Arc<Service>>) -> Json<Vec<Entry>> {
+    let standing = service.switch.standing();
+    let active = standing.active.as_ref().map(|active| &active.variant);
+    let entries = standing.order.iter().map(|variant| {
+        let (state, reason) = match standing.slots.get(variant) {
+            Some(Slot::Resident(..)) if Some(variant) == active => ("READY", "serves".to_owned()),
+            Some(Slot::Resident(..)) => ("READY", "loaded, and warm".to_owned()),
+            Some(Slot::Refused(why)) => ("UNAVAILABLE", why.clone()),
+            Some(Slot::Pending) | None => ("LOADING", String::new()),
+        };
+        Entry { name: service.model.clone(), version: variant.to_string(), state, reason }
+    });
+    Json(entries.collect())
+}
+
+/// Lets the variant that the parameter `version` names serve; answers once it does.
+pub(super) async fn load(
+    State(service): State<Arc<Service>>,
+    Path(model): Path<String>,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<StatusCode, ApiError> {
+    let received = Instant::now();
+    service.expect_model(&model)?;
+    if service.chooser == Chooser::Placement {
+        let message = "the variant is chosen by the VariantPlacement of this node: set spec.switching.pin of the ModelPortfolio";
+        return Err(ApiError::new(StatusCode::FORBIDDEN, message));
+    }
+    let body = body.map_err(|rejection| ApiError::new(rejection.status(), rejection.body_text()))?;
+    let variant = requested(&body)?;
+    let order = service.switch.standing().order;
+    if !order.contains(&variant) {
+        let message = format!("the model has no version \"{variant}\": see POST /v2/repository/index");
+        return Err(ApiError::new(StatusCode::NOT_FOUND, message));
+    }
+    let wanted = Wanted { variant: variant.clone(), reason: REQUESTED.to_owned() };
+    service.switch.direct(&order, Some(wanted), received);
+    service.wait_for(&variant).await.map(|()| StatusCode::OK)
+}
+
+fn requested(body: &[u8]) -> Result<VariantName, ApiError> {
+    let wrong = |what: String| {
+        let message = format!("{what}; send {{\"parameters\": {{\"version\": \"NAME\"}}}}");
+        ApiError::new(StatusCode::BAD_REQUEST, message)
+    };
+    let request: LoadRequest =
+        serde_json::from_slice(body).map_err(|error| wrong(format!("not a load request: {error}")))?;
+    VariantName::parse(&request.parameters.version).map_err(|error| wrong(error.to_string()))
+}
+
+impl Service {
+    async fn wait_for(&self, variant: &VariantName) -> Result<(), ApiError> {
+        let mut changes = self.switch.changes();
+        let settled = async {
+            loop {
+                changes.mark_unchanged();
+                let standing = self.switch.standing();
+                if standing.active.is_some_and(|active| active.variant == *variant) {
+                    return Ok(());
+                }
+                if let Some(Slot::Refused(why)) = standing.slots.get(variant) {
+                    return Err(ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, why.clone()));
+                }
+                if changes.changed().await.is_err() {
+                    return Err(ApiError::new(
+                        StatusCode::SERVICE_UNAVAILABLE,
+                        "the server is shutting down",
+                    ));
+                }
+            }
+        };
+        let too_long = || ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "the variant is still being loaded");
+        tokio::time::timeout(LONGEST_LOAD, settled).await.unwrap_or_else(|_| Err(too_long()))
+    }
+}

@@ -1,0 +1,240 @@
+//! Which variant serves: the one pointer that requests follow, and the one place that changes it.
+//!
+//! Decisions come in from Kubernetes or from a person ([`Switch::direct`]), news of loaded and refused variants from the
+//! [`keeper`](crate::keeper). After each of them the choice is made anew under one lock ([`choice`]), so that of several
+//! decisions in quick succession the last one holds, whatever is loaded when. The exchange itself is one atomic store:
+//! inferences that run finish on the old variant, which the keeper drops later.
+
+pub(crate) mod choice;
+pub(crate) mod swaps;
+
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Instant, SystemTime},
+};
+
+use arc_swap::ArcSwapOption;
+use dnnshifter_portfolio::{VariantName, VariantProfile};
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use self::{
+    choice::{Choice, Presence, choose},
+    swaps::{Swap, Swaps},
+};
+use crate::{keeper::memory::Footprint, metrics::Metrics, variant::Resident};
+
+/// What is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    /// The variant that is to serve.
+    pub(crate) variant: VariantName,
+    /// Why, in one word.
+    pub(crate) reason: String,
+}
+
+/// A variant of the placement, as far as it has come.
+#[derive(Clone)]
+pub(crate) enum Slot {
+    /// To be loaded.
+    Pending,
+    /// Loaded, checked and warm.
+    Resident(Arc<Resident>, Footprint),
+    /// It cannot be used here.
+    Refused(String),
+}
+
+/// The variant that serves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Active {
+    /// Its name.
+    pub(crate) variant: VariantName,
+    /// Why it serves, in one word.
+    pub(crate) reason: String,
+    /// Since when; for people.
+    pub(crate) since: SystemTime,
+}
+
+/// All that is known of the variants at one moment.
+#[derive(Clone, Default)]
+pub(crate) struct Standing {
+    /// The variants that were placed here, the most accurate first.
+    pub(crate) order: Vec<VariantName>,
+    /// How far each of them is.
+    pub(crate) slots: BTreeMap<VariantName, Slot>,
+    /// What was measured of them.
+    pub(crate) profiles: BTreeMap<VariantName, VariantProfile>,
+    /// What is asked for; nothing yet means the least accurate.
+    pub(crate) wanted: Option<Wanted>,
+    /// What serves.
+    pub(crate) active: Option<Active>,
+}
+
+/// The switch. See the module.
+pub(crate) struct Switch {
+    active: ArcSwapOption<Resident>,
+    state: Mutex<State>,
+    changes: watch::Sender<u64>,
+    metrics: Arc<Metrics>,
+}
+
+#[derive(Default)]
+struct State {
+    standing: Standing,
+    /// When the present decision was received, and whether its variant was resident then.
+    decided: Option<(Instant, bool)>,
+    swaps: Swaps,
+    /// Variants that are no longer placed here, until the keeper drops them: freeing memory takes its time.
+    retired: Vec<Arc<Resident>>,
+}
+
+impl Switch {
+    /// A switch without variants.
+    pub(crate) fn new(metrics: Arc<Metrics>) -> Self {
+        let changes = watch::Sender::new(0);
+        Self { active: ArcSwapOption::empty(), state: Mutex::default(), changes, metrics }
+    }
+
+    /// The variant that serves now.
+    pub(crate) fn active(&self) -> Option<Arc<Resident>> {
+        self.active.load_full()
+    }
+
+    /// A decision, received at `received`: these variants are placed here, the most accurate first, and this one is to serve.
+    pub(crate) fn direct(&self, order: &[VariantName], wanted: Option<Wanted>, received: Instant) {
+        self.change(|state| {
+            if state.standing.order != order {
+                state.place(order);
+            }
+            if state.standing.wanted != wanted || state.decided.is_none() {
+                let variant = wanted.as_ref().map(|wanted| &wanted.variant).or(order.last());
+                let resident =
+                    variant.is_some_and(|variant| state.standing.presence(variant) == Presence::Resident);
+                state.decided = Some((received, resident));
+                state.standing.wanted = wanted;
+            }
+        });
+    }
+
+    /// The keeper has loaded a variant.
+    pub(crate) fn loaded(&self, resident: Resident, footprint: Footprint) {
+        self.change(|state| {
+            let slot = Slot::Resident(Arc::new(resident), footprint);
+            let Slot::Resident(variant, _) = &slot else { return };
+            let name = variant.name().clone();
+            if state.standing.slots.contains_key(&name) {
+                state.standing.slots.insert(name, slot);
+            }
+        });
+    }
+
+    /// The keeper could not load a variant.
+    pub(crate) fn refused(&self, variant: &VariantName, why: String) {
+        self.change(|state| {
+            if let Some(slot) = state.standing.slots.get_mut(variant) {
+                *slot = Slot::Refused(why);
+            }
+        });
+    }
+
+    /// The keeper has measured a variant.
+    pub(crate) fn measured(&self, profile: VariantProfile) {
+        self.change(|state| {
+            state.standing.profiles.insert(profile.name.clone(), profile);
+        });
+    }
+
+    /// All that is known now.
+    pub(crate) fn standing(&self) -> Standing {
+        self.state.lock().standing.clone()
+    }
+
+    /// The swaps that were made.
+    pub(crate) fn swaps(&self) -> Swaps {
+        self.state.lock().swaps.clone()
+    }
+
+    /// Variants to be dropped, by a thread that has the time.
+    pub(crate) fn take_retired(&self) -> Vec<Arc<Resident>> {
+        std::mem::take(&mut self.state.lock().retired)
+    }
+
+    /// Counts the changes, to be woken by them.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    fn change(&self, change: impl FnOnce(&mut State)) {
+        let mut state = self.state.lock();
+        change(&mut state);
+        let swap = self.settle(&mut state);
+        drop(state);
+        if let Some(swap) = swap {
+            self.metrics.swapped(&swap);
+            tracing::info!(from = %swap.from, to = %swap.to, reason = swap.reason, microseconds = swap.microseconds, "switched");
+        }
+        self.changes.send_modify(|count| *count += 1);
+    }
+
+    /// Chooses anew, and exchanges the pointer if another variant is to serve.
+    fn settle(&self, state: &mut State) -> Option<Swap> {
+        let Choice { variant, reason } = choose(&state.standing)?;
+        let before = state.standing.active.as_ref();
+        if before.is_some_and(|active| active.variant == variant) {
+            state.standing.active.as_mut()?.reason = reason;
+            return None;
+        }
+        let Some(Slot::Resident(resident, _)) = state.standing.slots.get(&variant) else { return None };
+        let from = before.map(|active| active.variant.clone());
+        self.active.store(Some(Arc::clone(resident)));
+        let took = state.decided.map(|(received, resident)| (received.elapsed(), resident));
+        state.standing.active =
+            Some(Active { variant: variant.clone(), reason: reason.clone(), since: SystemTime::now() });
+        let (elapsed, was_resident) = took?;
+        let swap = Swap {
+            from: from?,
+            to: variant,
+            reason,
+            microseconds: u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX),
+            was_resident,
+        };
+        state.swaps.record(swap.clone());
+        Some(swap)
+    }
+}
+
+impl State {
+    fn place(&mut self, order: &[VariantName]) {
+        let standing = &mut self.standing;
+        for (_, slot) in standing.slots.extract_if(.., |name, _| !order.contains(name)) {
+            if let Slot::Resident(resident, _) = slot {
+                self.retired.push(resident);
+            }
+        }
+        for name in order {
+            standing.slots.entry(name.clone()).or_insert(Slot::Pending);
+        }
+        standing.profiles.retain(|name, _| order.contains(name));
+        order.clone_into(&mut standing.order);
+    }
+}
+
+impl Standing {
+    /// How far a variant is.
+    pub(crate) fn presence(&self, variant: &VariantName) -> Presence {
+        match self.slots.get(variant) {
+            Some(Slot::Resident(..)) => Presence::Resident,
+            Some(Slot::Pending) => Presence::Pending,
+            Some(Slot::Refused(_)) | None => Presence::Refused,
+        }
+    }
+
+    /// The variants that are loaded, with the memory that each takes.
+    pub(crate) fn residents(&self) -> impl Iterator<Item = (&Arc<Resident>, Footprint)> {
+        self.slots.values().filter_map(|slot| match slot {
+            Slot::Resident(resident, footprint) => Some((resident, *footprint)),
+            Slot::Pending | Slot::Refused(_) => None,
+        })
+    }
+}
