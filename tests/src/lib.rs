@@ -2,5 +2,7 @@
 //!
 //! Nothing of the product depends on this crate. The cluster itself is `dnnshifter-cluster`, in the folder beside.
 
+pub mod demo;
 pub mod images;
 pub mod load;
+pub mod process;

@@ -5,6 +5,6 @@ mod record;
 mod schedule;
 mod send;
 
-pub use record::{Outcome, Record, Tally};
+pub use record::{Outcome, Record, Tally, unix_us};
 pub use schedule::{Piece, Schedule};
 pub use send::{Target, run, wait_ready};

@@ -1,6 +1,9 @@
 //! What became of each request, and what that amounts to.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
@@ -25,6 +28,8 @@ pub struct Record {
     pub intended: Duration,
     /// From then to the end of the answer.
     pub latency: Duration,
+    /// When that was, in microseconds of Unix time: to compare with what another process of the same machine did.
+    pub ended_unix_us: u64,
     /// What became of it.
     pub outcome: Outcome,
     /// The variant that answered.
@@ -91,6 +96,11 @@ impl Tally {
         tally.effective_accuracy = if tally.offered == 0 { 0.0 } else { right as f64 / tally.offered as f64 };
         tally
     }
+}
+
+/// Now, in microseconds of Unix time.
+pub fn unix_us() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as u64)
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! When requests leave: Poisson arrivals whose rate follows a schedule, reproducible by seed.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use rand::{Rng, SeedableRng, rngs::SmallRng};
@@ -83,6 +83,17 @@ impl Schedule {
                 arrivals.push(moment);
             }
         }
+    }
+}
+
+impl fmt::Display for Schedule {
+    /// As [`Schedule::parse`] reads it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, piece) in self.pieces.iter().enumerate() {
+            let comma = if index == 0 { "" } else { "," };
+            write!(f, "{comma}{}s@{}-{}", piece.seconds, piece.from, piece.to)?;
+        }
+        Ok(())
     }
 }
 

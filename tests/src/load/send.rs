@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use serde::Deserialize;
 use tokio::{sync::mpsc, task::JoinSet, time::sleep_until};
 
-use super::record::{Outcome, Record};
+use super::record::{Outcome, Record, unix_us};
 use crate::images::LabelledImages;
 
 /// A request without an answer for so long has failed.
@@ -111,7 +111,7 @@ fn record(intended: Duration, latency: Duration, answer: Result<Answer>, label: 
         Ok(Answer::Shed) => (Outcome::Shed, None, false, None),
         Err(error) => (Outcome::Failed, None, false, Some(format!("{error:#}"))),
     };
-    Record { intended, latency, outcome, variant, correct, error }
+    Record { intended, latency, ended_unix_us: unix_us(), outcome, variant, correct, error }
 }
 
 /// Waits until the server says that it is ready, for at most `patience`.

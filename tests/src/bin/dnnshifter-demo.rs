@@ -1,0 +1,242 @@
+//! `dnnshifter-demo`: `make demo`. Prepares a cluster, then starts itself again in the hub's network namespace, where Kubernetes
+//! answers, and does there what a platform team would: applies the tutorial's YAML, waits, and sends load.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, ensure};
+use clap::{Parser, Subcommand};
+use dnnshifter_cluster::{Cluster, Config, Place};
+use dnnshifter_tests::{
+    demo::{
+        console::{say, step},
+        drive::{Clients, NodeLoad, NodeRecords},
+        kubernetes::Portfolio,
+        scenario,
+        stage::{Workspace, run},
+        summary::{Passes, Quantiles, Summary, by_node, node_lines, variant_lines},
+        swaps,
+        watch::SwitchWatch,
+    },
+    load::{Piece, Schedule},
+    process,
+};
+
+const DATASET: &str = "/usr/share/datasets/fashion-mnist";
+const NAMESPACE: &str = "fashion";
+const PORTFOLIO: &str = "fashion";
+/// As in the tutorial's portfolio.
+const NORMALIZATION: (&str, &str) = ("0.286", "0.353");
+/// 34 times up and down on each of three nodes are 204 switches.
+const FORCED_ROUNDS: usize = 34;
+
+/// From a `ModelPortfolio` to switched variants, on a real Kubernetes on this machine.
+#[derive(Parser)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// The whole demo: cluster, images, charts, training, load. The cluster stays up; `down` removes it.
+    Run,
+    /// What `run` does once the cluster is there, in the hub's network namespace.
+    #[command(hide = true)]
+    Drive,
+    /// Removes the cluster.
+    Down,
+}
+
+fn main() -> Result<()> {
+    match Arguments::parse().command {
+        Command::Run => prepare(),
+        Command::Drive => tokio::runtime::Runtime::new()?.block_on(drive()),
+        Command::Down => Ok(dnnshifter_cluster::remove()?),
+    }
+}
+
+fn prepare() -> Result<()> {
+    let workspace = Workspace::here();
+    let starting = step("starting a cluster: a hub and three edge nodes of two device classes");
+    let cluster = Cluster::up(&Config::default())?;
+    starting.done("every node is Ready");
+    let images = workspace.push_components(&cluster)?;
+    workspace.push_inputs(&cluster, "1/2", Path::new(DATASET))?;
+    workspace.install_charts(&cluster, &images)?;
+    let program = std::env::current_exe().context("failed to find this program")?;
+    let status = cluster
+        .command_in(&Place::Hub, program)
+        .arg("drive")
+        .status()
+        .context("failed to start in the hub's namespace")?;
+    ensure!(
+        status.success(),
+        "the demo ended early; `dnnshifter-cluster status` and `logs` show the cluster, `make demo-down` removes it"
+    );
+    Ok(())
+}
+
+async fn drive() -> Result<()> {
+    let workspace = Workspace::here();
+    let cluster = Cluster::attach()?;
+    let client = kube::Client::try_default().await.context("failed to reach the cluster")?;
+    let portfolio = Portfolio::new(client, NAMESPACE, PORTFOLIO);
+    let begun = Instant::now();
+    let first_prediction = apply_and_wait(&workspace, &cluster, &portfolio).await?;
+
+    let objective = objective(&portfolio).await?;
+    let clients = Clients {
+        program: workspace.program("dnnshifter-load"),
+        url: portfolio.service_url().await?,
+        model: PORTFOLIO.to_owned(),
+        objective,
+        images: Some((DATASET.into(), NORMALIZATION.0.to_owned(), NORMALIZATION.1.to_owned())),
+    };
+    let loads = loads(&portfolio).await?;
+    let variants = portfolio.variants().await?;
+    let (largest, smallest) =
+        variants.first().zip(variants.last()).context("the portfolio has no variants")?;
+    let run = Run { cluster: &cluster, portfolio: &portfolio, clients: &clients, loads: &loads };
+
+    let title = "the load rises and falls on each node; variants follow it";
+    portfolio.wait_active(&largest.spec.variant_name, Duration::from_secs(120)).await?;
+    let (switched, switches) = run.pass(title).await?;
+    let largest = run.pinned_pass(&largest.spec.variant_name).await?;
+    let smallest = run.pinned_pass(&smallest.spec.variant_name).await?;
+    let passes = Passes { switched, largest, smallest };
+    let (swap_ms, decision_to_answer_ms) = run.forced_switches().await?;
+
+    let (nodes, reaction_seconds) = node_lines(&loads, &passes, &switches, objective);
+    let summary = Summary {
+        variants: variant_lines(&variants),
+        nodes,
+        swap_ms,
+        decision_to_answer_ms,
+        reaction_seconds,
+        apply_to_first_prediction_seconds: first_prediction.as_secs_f64(),
+        operator_rss_bytes: process::largest_rss_bytes("dnnshifter-operator")?,
+        runtime_rss_bytes: process::largest_rss_bytes("dnnshifter-runtime")?,
+        elapsed_seconds: begun.elapsed().as_secs_f64(),
+    };
+    write_summary(&workspace.path("target/demo/summary.json"), &summary)
+}
+
+/// Applies the tutorial and waits for `Ready` and for the first answer; returns how long that took.
+async fn apply_and_wait(workspace: &Workspace, cluster: &Cluster, portfolio: &Portfolio) -> Result<Duration> {
+    let applying = step(
+        "kubectl apply -f docs/tutorial, and waiting until the portfolio is Ready: training takes some minutes",
+    );
+    let applied = Instant::now();
+    run(cluster
+        .command_in(&Place::Hub, "kubectl")
+        .args(["apply", "--server-side", "-f"])
+        .arg(workspace.path("docs/tutorial")))?;
+    portfolio.wait_ready(Duration::from_secs(1500)).await?;
+    let url = portfolio.service_url().await?;
+    dnnshifter_tests::load::wait_ready(&url, Duration::from_secs(30)).await?;
+    let first = applied.elapsed();
+    applying.done("every node serves");
+    say(run(cluster.command_in(&Place::Hub, "kubectl").args([
+        "--namespace",
+        NAMESPACE,
+        "get",
+        "mpf,mv,vpl",
+    ]))?);
+    Ok(first)
+}
+
+async fn objective(portfolio: &Portfolio) -> Result<Duration> {
+    let placement =
+        portfolio.placements().await?.into_iter().next().context("the portfolio has no placement")?;
+    let milliseconds = u64::try_from(placement.spec.policy.latency_objective.milliseconds)?;
+    Ok(Duration::from_millis(milliseconds))
+}
+
+/// Each node's load, made of what its runtime measured of the most accurate variant.
+async fn loads(portfolio: &Portfolio) -> Result<Vec<NodeLoad>> {
+    let placements = portfolio.placements().await?;
+    let mut loads = Vec::new();
+    for (index, placement) in placements.iter().enumerate() {
+        let profile = placement.status.clone().unwrap_or_default().node_profile()?;
+        let largest = placement.spec.variants.first().context("a placement has no variants")?;
+        let measured = profile.variants.iter().find(|variant| variant.name.as_str() == largest.name);
+        let measured = measured
+            .with_context(|| format!("{} has not measured {}", placement.spec.node_name, largest.name))?;
+        let seconds = (measured.cpu.mean_us + measured.protocol_cpu_us) as f64 / 1e6;
+        let cpus = profile.quota.map_or(1.0, |quota| quota.quota_us as f64 / quota.period_us as f64).min(1.0);
+        loads.push(NodeLoad {
+            node: placement.spec.node_name.clone(),
+            schedule: scenario::schedule(index, placements.len(), cpus / seconds),
+            seed: index as u64 + 1,
+        });
+    }
+    Ok(loads)
+}
+
+/// One load, to be sent under different policies.
+struct Run<'a> {
+    cluster: &'a Cluster,
+    portfolio: &'a Portfolio,
+    clients: &'a Clients,
+    loads: &'a [NodeLoad],
+}
+
+impl Run<'_> {
+    async fn pass(
+        &self,
+        title: &str,
+    ) -> Result<(Vec<NodeRecords>, Vec<dnnshifter_tests::demo::watch::Switch>)> {
+        let pass = step(title);
+        let watch = SwitchWatch::begin(self.portfolio.clone());
+        let records = self.clients.drive(self.cluster, self.loads, &watch).await?;
+        pass.done("all requests have ended");
+        Ok((records, watch.seen().switches))
+    }
+
+    async fn pinned_pass(&self, variant: &str) -> Result<Vec<NodeRecords>> {
+        self.portfolio.pin(Some(variant)).await?;
+        self.portfolio.wait_active(variant, Duration::from_secs(60)).await?;
+        let (records, _) = self.pass(&format!("the same load, pinned to {variant}")).await?;
+        self.portfolio.pin(None).await?;
+        Ok(records)
+    }
+
+    async fn forced_switches(&self) -> Result<(Quantiles, Quantiles)> {
+        let title = format!(
+            "{} switches forced by pinning, under a steady load",
+            FORCED_ROUNDS * 2 * self.loads.len()
+        );
+        let forcing = step(title);
+        self.portfolio.suspend(true).await?;
+        let watch = SwitchWatch::begin(self.portfolio.clone());
+        let steady: Vec<_> = self.loads.iter().map(steady).collect();
+        let sending = self.clients.drive(self.cluster, &steady, &watch);
+        let switching = swaps::force(self.portfolio, FORCED_ROUNDS);
+        let (records, forced) = tokio::try_join!(sending, switching)?;
+        let measured = swaps::measured(self.portfolio).await?;
+        self.portfolio.suspend(false).await?;
+        forcing.done(format_args!("{} switches", forced.len()));
+        let records: BTreeMap<_, _> = by_node(records);
+        Ok((Quantiles::of_ms(measured), Quantiles::of_ms(swaps::decision_to_answer(&forced, &records))))
+    }
+}
+
+/// A third of what the largest variant can bear, for longer than the forced switches take.
+fn steady(load: &NodeLoad) -> NodeLoad {
+    let calm = load.schedule.rate(Duration::ZERO);
+    let piece = Piece { seconds: 60.0, from: calm, to: calm };
+    NodeLoad { schedule: Schedule { pieces: vec![piece] }, ..load.clone() }
+}
+
+fn write_summary(path: &PathBuf, summary: &Summary) -> Result<()> {
+    summary.print();
+    let text = serde_json::to_string_pretty(summary)?;
+    fs::write(path, text + "\n").with_context(|| format!("failed to write {}", path.display()))?;
+    say(format_args!("\n    written to {}; `make demo-down` removes the cluster", path.display()));
+    Ok(())
+}

@@ -1,0 +1,48 @@
+//! What load each node gets, made of what its largest variant can bear, so that the demo means the same on any machine.
+
+use crate::load::{Piece, Schedule};
+
+/// Calm: a quarter of what the largest variant can bear.
+const CALM: f64 = 0.25;
+/// Peak: a little more than it can bear at all.
+const PEAK: f64 = 1.08;
+/// Busy: what it could bear, were it not for the tail.
+const BUSY: f64 = 0.7;
+
+const FIRST_CALM_SECONDS: f64 = 20.0;
+const PEAK_SECONDS: f64 = 35.0;
+const CALM_SECONDS: f64 = 45.0;
+const RAMP_SECONDS: f64 = 15.0;
+
+/// The load of the node at `index` of `nodes`, whose largest variant can serve `capacity` requests per second. The nodes' peaks
+/// follow each other: they share one machine, whose cores the peaks of all together would exceed.
+pub fn schedule(index: usize, nodes: usize, capacity: f64) -> Schedule {
+    let before = PEAK_SECONDS * index as f64;
+    let after = PEAK_SECONDS * nodes.saturating_sub(index + 1) as f64;
+    let flat = |seconds: f64, level: f64| Piece { seconds, from: level * capacity, to: level * capacity };
+    let pieces = vec![
+        flat(FIRST_CALM_SECONDS + before, CALM),
+        flat(PEAK_SECONDS, PEAK),
+        flat(CALM_SECONDS + after, CALM),
+        Piece { seconds: RAMP_SECONDS, from: CALM * capacity, to: BUSY * capacity },
+        Piece { seconds: RAMP_SECONDS, from: BUSY * capacity, to: CALM * capacity },
+    ];
+    Schedule { pieces }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_nodes_run_equally_long_and_their_peaks_do_not_meet() {
+        let schedules: Vec<_> = (0..3).map(|index| schedule(index, 3, 100.0)).collect();
+        for second in 0..schedules[0].duration().as_secs() {
+            let at = std::time::Duration::from_secs(second);
+            let peaks = schedules.iter().filter(|schedule| schedule.rate(at) > 100.0).count();
+            assert!(peaks <= 1, "{peaks} peaks at {second} s");
+        }
+        assert!(schedules.iter().all(|schedule| schedule.duration() == schedules[0].duration()));
+        assert!(schedules.iter().all(|schedule| schedule.steps().len() == 2));
+    }
+}
