@@ -1,15 +1,46 @@
-# demo, test, bench, and nothing clever. `make deps` installs what is missing; everything else depends on it.
-SHELL := /bin/bash
-CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/dnnshifter
+# demo, test, bench, and nothing clever. `make help` lists what there is.
+SHELL := /bin/bash -euo pipefail
+CACHE := $(or $(DNNSHIFTER_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/dnnshifter)
+PACKAGES = $(shell grep -v '^\#' tests/cluster/debian-packages.txt)
 export DNNSHIFTER_CACHE := $(CACHE)
 
-PACKAGES := $(shell grep -v '^\#' tests/cluster/debian-packages.txt)
+.PHONY: help
+help: ## say what there is
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 .PHONY: deps
-deps:
+deps: ## install Debian packages, ONNX Runtime and libtorch that are missing (root)
 	@dpkg -s $(PACKAGES) >/dev/null 2>&1 || { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -yq --no-install-recommends $(PACKAGES); }
 	@mkdir -p .deps $(CACHE)
 	@runtime/install-onnxruntime.sh $(CACHE)/onnxruntime-1.31.1
 	@pruner-job/install-libtorch.sh $(CACHE)/libtorch-2.13.0
 	@ln -sfn $(CACHE)/onnxruntime-1.31.1 .deps/onnxruntime
 	@ln -sfn $(CACHE)/libtorch-2.13.0 .deps/libtorch
+
+.PHONY: build
+build: deps ## build everything, the cluster's programs included
+	cargo build --release --locked --workspace --all-targets
+	target/release/dnnshifter-cluster build
+
+.PHONY: demo
+demo: build ## from a ModelPortfolio to switched variants, on a cluster of its own (root)
+	target/release/dnnshifter-demo run
+
+.PHONY: demo-down
+demo-down: ## remove the demo's cluster
+	target/release/dnnshifter-demo down
+
+.PHONY: test
+test: build ## all tests, those on a real cluster included (root)
+	cargo test --release --locked --workspace
+
+.PHONY: lint
+lint: deps ## formatting, clippy and documentation, warnings denied
+	cargo fmt --all --check
+	cargo clippy --release --locked --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc --release --locked --workspace --no-deps
+
+.PHONY: golden
+golden: deps ## write generated files anew: the API's YAML, golden files of tests
+	UPDATE_GOLDEN=1 cargo test --release --workspace --lib --bins
+	UPDATE_GOLDEN=1 cargo test --release -p dnnshifter-crds

@@ -6,13 +6,15 @@
 # usage: install-libtorch.sh DIRECTORY
 set -euo pipefail
 version=2.13.0
+sha256=60fcdcb2f3876e21146cb4524ef06397d727ca9ad5f020818547e25075fe3cb7
 directory=$1
 [ "$(cat "$directory/build-version" 2>/dev/null)" = "$version" ] && exit 0
 
 work=$(mktemp -d); trap 'rm -rf "$work"' EXIT
 echo "libtorch $version: downloading 527 MB" >&2
-python3 -m pip download --quiet --no-deps --only-binary :all: --python-version 3.11 --platform manylinux_2_28_x86_64 \
-  --dest "$work" "torch==$version"
+echo "torch==$version --hash=sha256:$sha256" >"$work/requirements.txt"
+python3 -m pip download --quiet --no-deps --require-hashes --only-binary :all: --python-version 3.11 \
+  --platform manylinux_2_28_x86_64 --dest "$work" --requirement "$work/requirements.txt"
 
 rm -rf "$directory.partial"; mkdir -p "$directory.partial"
 python3 - "$work"/torch-*.whl "$directory.partial" <<'PYTHON'

@@ -4,13 +4,15 @@
 # usage: install-onnxruntime.sh DIRECTORY
 set -euo pipefail
 version=1.31.1
+sha256=5752bd508126ae7c49894d3b9d2e83f0c3d487319246d04c444b393308d7ad7f
 directory=$1
 [ -e "$directory/libonnxruntime.so.1" ] && exit 0
 
 work=$(mktemp -d); trap 'rm -rf "$work"' EXIT
 echo "ONNX Runtime $version: downloading" >&2
-python3 -m pip download --quiet --no-deps --only-binary :all: --python-version 3.11 --platform manylinux_2_28_x86_64 \
-  --dest "$work" "onnxruntime==$version"
+echo "onnxruntime==$version --hash=sha256:$sha256" >"$work/requirements.txt"
+python3 -m pip download --quiet --no-deps --require-hashes --only-binary :all: --python-version 3.11 \
+  --platform manylinux_2_28_x86_64 --dest "$work" --requirement "$work/requirements.txt"
 
 rm -rf "$directory.partial"; mkdir -p "$directory.partial"
 python3 - "$work"/onnxruntime-*.whl "$directory.partial" <<'PYTHON'
