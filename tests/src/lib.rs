@@ -6,3 +6,9 @@ pub mod demo;
 pub mod images;
 pub mod load;
 pub mod process;
+
+/// Installs the process' crypto provider, without which no HTTP client can be built. To be called first in `main`.
+pub fn install_crypto_provider() {
+    // It fails only where one is installed already, which is as good.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}

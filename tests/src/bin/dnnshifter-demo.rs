@@ -53,6 +53,7 @@ enum Command {
 }
 
 fn main() -> Result<()> {
+    dnnshifter_tests::install_crypto_provider();
     match Arguments::parse().command {
         Command::Run => prepare(),
         Command::Drive => tokio::runtime::Runtime::new()?.block_on(drive()),

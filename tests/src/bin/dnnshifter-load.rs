@@ -52,6 +52,7 @@ struct Arguments {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
+    dnnshifter_tests::install_crypto_provider();
     let arguments = Arguments::parse();
     let schedule = Schedule::parse(&arguments.schedule)?;
     let objective = Duration::from_millis(arguments.objective_milliseconds);
