@@ -75,7 +75,7 @@ impl Cluster {
             return Ok(reference.to_owned());
         }
         let step = Step::begin(format!("image {}:{}", build.repository, build.tag));
-        let local = format!("localhost/{}:{}", build.repository, context.hash);
+        let local = format!("{}{}", local_prefix(build), context.hash);
         build_local(&self.layout, build, &context, &local)?;
         let reference = self.push_local(build, &local)?;
         write(&record, &format!("{} {reference}\n", context.hash))?;
@@ -115,7 +115,7 @@ impl Cluster {
     }
 }
 
-/// Makes the image `local` in buildah's own storage, unless it is there, and forgets older ones of its repository.
+/// Makes the image `local` in buildah's own storage, unless it is there, and forgets older ones of its tag.
 fn build_local(
     layout: &Layout,
     build: &ImageBuild,
@@ -136,7 +136,7 @@ fn build_local(
         .arg(context.containerfile())
         .arg(context.files());
     run(&mut command).map_err(failed)?;
-    let older = format!("localhost/{}:", build.repository);
+    let older = local_prefix(build);
     for name in present.lines().filter(|name| name.starts_with(&older)) {
         let mut command = Command::new("buildah");
         run(storage(&mut command, layout).args(["rmi", name])).map_err(failed)?;
@@ -153,6 +153,11 @@ fn storage<'a>(command: &'a mut Command, layout: &Layout) -> &'a mut Command {
         .arg(root.join("root"))
         .arg("--runroot")
         .arg(root.join("run"))
+}
+
+/// Of one repository and tag, as images of other tags may be on their way to the registry right now.
+fn local_prefix(build: &ImageBuild) -> String {
+    format!("localhost/{}:{}-", build.repository, build.tag)
 }
 
 fn flat(repository: &str) -> String {

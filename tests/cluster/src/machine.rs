@@ -25,6 +25,11 @@ const PROGRAMS: [(&str, &str); 15] = [
     ("/usr/lib/cni/ptp", "containernetworking-plugins"),
 ];
 
+/// Inotify instances that one node's kubelet, containerd and shims hold: nine were seen.
+const INOTIFY_OF_A_NODE: u64 = 10;
+/// Those that the hub and the machine's other programs may hold.
+const INOTIFY_OF_OTHERS: u64 = 16;
+
 /// Why this machine cannot carry a cluster.
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "each message says what its variant means")]
@@ -35,8 +40,12 @@ pub enum MachineError {
     Programs { programs: String, packages: String },
     #[error("failed to read {path}")]
     Read { path: PathBuf, source: std::io::Error },
-    #[error("failed to find MemTotal in {path}")]
-    Memory { path: PathBuf },
+    #[error(
+        "{nodes} nodes need {wanted} inotify instances, of {has}: `sysctl fs.inotify.max_user_instances={wanted}`"
+    )]
+    Inotify { nodes: u64, wanted: u64, has: u64 },
+    #[error("failed to read a number in {path}")]
+    Number { path: PathBuf },
     #[error("node {node} wants {wanted} of {what}, but the machine has {has}")]
     TooSmall { node: String, what: &'static str, wanted: u64, has: u64 },
 }
@@ -47,6 +56,7 @@ pub(crate) fn check(config: &Config) -> Result<Machine, MachineError> {
         return Err(MachineError::NotRoot);
     }
     check_programs()?;
+    check_inotify(config.all().count() as u64)?;
     let machine = measure()?;
     for (_, node) in config.all() {
         let cpu = (node.cpu_millicores, machine.cpu_millicores, "thousandths of a core");
@@ -89,12 +99,22 @@ fn check_programs() -> Result<(), MachineError> {
     Err(MachineError::Programs { programs, packages: list(packages) })
 }
 
+/// Without enough of them kubelets and containerds end at start with "too many open files".
+fn check_inotify(nodes: u64) -> Result<(), MachineError> {
+    let path = PathBuf::from("/proc/sys/fs/inotify/max_user_instances");
+    let text =
+        std::fs::read_to_string(&path).map_err(|source| MachineError::Read { path: path.clone(), source })?;
+    let has = text.trim().parse().map_err(|_| MachineError::Number { path })?;
+    let wanted = nodes * INOTIFY_OF_A_NODE + INOTIFY_OF_OTHERS;
+    if has < wanted { Err(MachineError::Inotify { nodes, wanted, has }) } else { Ok(()) }
+}
+
 fn measure() -> Result<Machine, MachineError> {
     let path = PathBuf::from("/proc/meminfo");
     let text =
         std::fs::read_to_string(&path).map_err(|source| MachineError::Read { path: path.clone(), source })?;
     let total = |line: &str| line.strip_prefix("MemTotal:")?.split_whitespace().next()?.parse().ok();
-    let memory_kibibytes = text.lines().find_map(total).ok_or(MachineError::Memory { path })?;
+    let memory_kibibytes = text.lines().find_map(total).ok_or(MachineError::Number { path })?;
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get) as u64;
     Ok(Machine { cpu_millicores: cores * 1000, memory_kibibytes })
 }
