@@ -18,7 +18,6 @@ const V2_CONTROLLERS: [&str; 6] = ["cpu", "cpuset", "memory", "pids", "io", "hug
 
 /// Why the machine's cgroups are not as wanted.
 #[derive(Debug, thiserror::Error)]
-#[expect(missing_docs, reason = "each message says what its variant means")]
 pub enum CgroupError {
     #[error("failed to find cgroups below {root}: mount cgroup2 there")]
     None { root: PathBuf },

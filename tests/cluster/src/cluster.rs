@@ -38,7 +38,6 @@ pub struct Cluster {
 
 /// Why a cluster is not as wanted.
 #[derive(Debug, thiserror::Error)]
-#[expect(missing_docs, reason = "each message says what its variant means")]
 pub enum ClusterError {
     #[error("no cluster is up: `dnnshifter-cluster up` starts one")]
     NotUp,

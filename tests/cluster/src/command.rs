@@ -7,7 +7,6 @@ use std::process::{Command, Output, Stdio};
 
 /// Why a program's work is not done.
 #[derive(Debug, thiserror::Error)]
-#[expect(missing_docs, reason = "each message says what its variant means")]
 pub enum CommandError {
     #[error("failed to start `{command}`: is its package installed? (`make deps`)")]
     Start { command: String, source: std::io::Error },

@@ -63,7 +63,6 @@ impl Default for Node {
 
 /// Why a description of a cluster is refused.
 #[derive(Debug, thiserror::Error)]
-#[expect(missing_docs, reason = "each message says what its variant means")]
 pub enum ConfigError {
     #[error("failed to read {path}")]
     Read { path: PathBuf, source: std::io::Error },

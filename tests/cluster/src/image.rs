@@ -46,7 +46,6 @@ pub struct ImageFile {
 
 /// Why an image is not in the registry.
 #[derive(Debug, thiserror::Error)]
-#[expect(missing_docs, reason = "each message says what its variant means")]
 pub enum ImageError {
     #[error("failed to read or write {path}")]
     File { path: PathBuf, source: std::io::Error },

@@ -32,7 +32,6 @@ const INOTIFY_OF_OTHERS: u64 = 16;
 
 /// Why this machine cannot carry a cluster.
 #[derive(Debug, thiserror::Error)]
-#[expect(missing_docs, reason = "each message says what its variant means")]
 pub enum MachineError {
     #[error("a cluster needs root: namespaces, mounts and cgroups are made")]
     NotRoot,

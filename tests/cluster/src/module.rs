@@ -118,7 +118,6 @@ const MODULES: [Module; 6] = [
 
 /// Why the binaries are not there.
 #[derive(Debug, thiserror::Error)]
-#[expect(missing_docs, reason = "each message says what its variant means")]
 pub enum ModuleError {
     #[error("failed to find the version of {name} in its go.mod")]
     Version { name: &'static str },

@@ -14,7 +14,6 @@ const BRIDGE: &str = "edge0";
 
 /// Why the network is not as wanted.
 #[derive(Debug, thiserror::Error)]
-#[expect(missing_docs, reason = "each message says what its variant means")]
 pub enum NetworkError {
     #[error("failed to set up the network of {place}")]
     SetUp { place: String, source: CommandError },

@@ -23,7 +23,6 @@ pub(crate) struct Identity<'a> {
 
 /// Why a certificate or client configuration is missing.
 #[derive(Debug, thiserror::Error)]
-#[expect(missing_docs, reason = "each message says what its variant means")]
 pub enum PkiError {
     #[error("failed to make the certificate of {name}")]
     Sign { name: String, source: CommandError },

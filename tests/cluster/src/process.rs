@@ -20,7 +20,6 @@ const POLL: Duration = Duration::from_millis(20);
 
 /// Why a process does not run, or still does.
 #[derive(Debug, thiserror::Error)]
-#[expect(missing_docs, reason = "each message says what its variant means")]
 pub enum ProcessError {
     #[error("failed to start {name}")]
     Start { name: String, source: std::io::Error },
