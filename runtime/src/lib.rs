@@ -21,6 +21,8 @@ mod server;
 mod shutdown;
 mod standalone;
 mod switch;
+#[cfg(test)]
+mod testing;
 mod variant;
 
 use std::{io, net::SocketAddr};

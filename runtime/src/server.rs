@@ -140,3 +140,6 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, stop: Cancellat
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

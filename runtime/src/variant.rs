@@ -244,6 +244,13 @@ impl Resident {
         Duration::from_nanos(self.service_ns.load(Ordering::Relaxed))
     }
 
+    /// Pretends that an item takes so long.
+    #[cfg(test)]
+    pub(crate) fn taking(self, service_time: Duration) -> Self {
+        self.service_ns.store(service_time.as_nanos() as u64, Ordering::Relaxed);
+        self
+    }
+
     /// How long it has not computed.
     pub(crate) fn idle(&self) -> Duration {
         let used = Duration::from_nanos(self.used_ns.load(Ordering::Relaxed));
@@ -271,3 +278,6 @@ impl Resident {
         Err(VariantError::Check { difference, allowed: CheckVector::TOLERANCE })
     }
 }
+
+#[cfg(test)]
+mod tests;

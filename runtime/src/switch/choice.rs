@@ -57,3 +57,65 @@ fn nearest<'a>(standing: &'a Standing, variant: &VariantName) -> impl Iterator<I
     let less_accurate = standing.order.iter().skip(rank + 1);
     less_accurate.chain(standing.order.iter().take(rank).rev())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
+
+    use super::*;
+    use crate::{
+        keeper::memory::Footprint,
+        switch::{Active, Slot},
+        testing::{name, names, resident, wanted},
+    };
+
+    /// Variants a, b, c and d, the most accurate first: `+` is resident, `.` pending, `x` refused.
+    fn chosen(slots: &str, wanted_variant: Option<&str>, active: Option<&str>) -> Option<(String, String)> {
+        let order = names(&["a", "b", "c", "d"]);
+        let slot = |(variant, state): (&VariantName, char)| {
+            let slot = match state {
+                '+' => Slot::Resident(Arc::new(resident(variant.as_str(), 0.0)), Footprint::default()),
+                '.' => Slot::Pending,
+                _ => Slot::Refused("broken".to_owned()),
+            };
+            (variant.clone(), slot)
+        };
+        let slots: BTreeMap<_, _> = order.iter().zip(slots.chars()).map(slot).collect();
+        let active = active.map(|active| Active {
+            variant: name(active),
+            reason: String::new(),
+            since: SystemTime::UNIX_EPOCH,
+        });
+        let wanted = wanted_variant.map(wanted);
+        let choice = choose(&Standing { order, slots, wanted, active, ..Standing::default() });
+        choice.map(|choice| (choice.variant.to_string(), choice.reason))
+    }
+
+    #[test]
+    fn what_serves_follows_what_is_wanted_and_loaded() {
+        let cases = [
+            // Nothing loaded: nothing serves.
+            ("....", None, None, None),
+            // Undecided: the least accurate.
+            ("++++", None, None, Some(("d", UNDECIDED))),
+            ("++++", Some("b"), Some("d"), Some(("b", "Test"))),
+            // Still loading: what serves already, or the nearest less accurate one.
+            ("+.++", Some("b"), Some("a"), Some(("a", LOADING))),
+            ("+.++", Some("b"), None, Some(("c", LOADING))),
+            ("...+", Some("a"), None, Some(("d", LOADING))),
+            // Refused: the old one serves on; without one, the nearest less accurate, then the nearest more accurate.
+            ("+x++", Some("b"), Some("d"), Some(("d", REFUSED))),
+            ("+x++", Some("b"), None, Some(("c", REFUSED))),
+            ("++xx", Some("c"), None, Some(("b", REFUSED))),
+            ("+++x", None, None, Some(("c", REFUSED))),
+            // What is not placed here is refused, too; what serves but is gone no longer serves.
+            ("++++", Some("z"), Some("c"), Some(("c", REFUSED))),
+            ("++++", Some("z"), Some("y"), Some(("b", REFUSED))),
+            ("xxxx", Some("a"), Some("b"), None),
+        ];
+        for (slots, wanted, active, expected) in cases {
+            let expected = expected.map(|(variant, reason)| (variant.to_owned(), reason.to_owned()));
+            assert_eq!(chosen(slots, wanted, active), expected, "{slots} {wanted:?} {active:?}");
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! What the tests share: variants that need no file, on an engine that computes what it is told.
+
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use dnnshifter_portfolio::{VariantDescription, VariantName};
+use parking_lot::{Condvar, Mutex};
+
+use crate::{
+    engine::{Engine, EngineError, Interface, Network},
+    keeper::memory::Footprint,
+    lane::Lane,
+    metrics::{Identity, Metrics},
+    server::{Chooser, Service},
+    switch::{Switch, Wanted},
+    variant::{Resident, VariantFolder},
+};
+
+/// Every output of the networks it opens is this number; they wait while its gate is shut.
+#[derive(Clone, Default)]
+pub(crate) struct Constant {
+    value: f32,
+    gate: Arc<(Mutex<bool>, Condvar)>,
+    runs: Arc<AtomicUsize>,
+}
+
+impl Constant {
+    pub(crate) fn of(value: f32) -> Self {
+        Self { value, ..Self::default() }
+    }
+
+    /// From now on inferences wait, until [`Self::open`].
+    pub(crate) fn shut(&self) {
+        *self.gate.0.lock() = true;
+    }
+
+    /// Lets inferences go on.
+    pub(crate) fn open(&self) {
+        *self.gate.0.lock() = false;
+        self.gate.1.notify_all();
+    }
+
+    /// Inferences so far.
+    pub(crate) fn runs(&self) -> usize {
+        self.runs.load(Ordering::SeqCst)
+    }
+}
+
+impl Engine for Constant {
+    fn prepare(&self, _path: &Path, _interface: &Interface) -> Result<Box<dyn Network>, EngineError> {
+        Ok(Box::new(self.clone()))
+    }
+}
+
+impl Network for Constant {
+    fn run(&mut self, items: usize, _input: &[f32], output: &mut Vec<f32>) -> Result<(), EngineError> {
+        self.gate.1.wait_while(&mut self.gate.0.lock(), |shut| *shut);
+        self.runs.fetch_add(1, Ordering::SeqCst);
+        output.extend(std::iter::repeat_n(self.value, items * 3));
+        Ok(())
+    }
+}
+
+pub(crate) fn name(name: &str) -> VariantName {
+    VariantName::parse(name).unwrap()
+}
+
+pub(crate) fn names(names: &[&str]) -> Vec<VariantName> {
+    names.iter().copied().map(name).collect()
+}
+
+/// A variant of images of 2x2 with three scores, all of which should be `value`.
+pub(crate) fn description(variant: &str, value: f32) -> VariantDescription {
+    let text = format!(
+        r#"{{"version":"dnnshifter.io/variant/v1","name":"{variant}","revision":"1","accuracy":"0.9","parameters":15,"bytes":1000,
+        "macs":12,"input":{{"name":"image","shape":[2,2]}},"output":{{"name":"scores","shape":[3]}},
+        "check":{{"input":[1,2,3,4],"output":[{value},{value},{value}]}}}}"#
+    );
+    serde_json::from_str(&text).unwrap()
+}
+
+/// A variant whose outputs are all `value`, loaded.
+pub(crate) fn resident(variant: &str, value: f32) -> Resident {
+    resident_on(&Constant::of(value), variant)
+}
+
+pub(crate) fn resident_on(engine: &Constant, variant: &str) -> Resident {
+    Resident::load(engine, VariantFolder::without_file(description(variant, engine.value))).unwrap()
+}
+
+pub(crate) fn wanted(variant: &str) -> Wanted {
+    Wanted { variant: name(variant), reason: "Test".to_owned() }
+}
+
+/// A service of the model `m`, with these variants loaded, the most accurate first, the first of which serves.
+pub(crate) fn service(chooser: Chooser, variants: Vec<Resident>) -> Arc<Service> {
+    let metrics = Metrics::new(&Identity::default()).unwrap();
+    let switch = Arc::new(Switch::new(Arc::clone(&metrics)));
+    let order: Vec<_> = variants.iter().map(|variant| variant.name().clone()).collect();
+    let first = order.first().map(|first| Wanted { variant: first.clone(), reason: "Test".to_owned() });
+    switch.direct(&order, first, Instant::now());
+    for variant in variants {
+        switch.loaded(variant, Footprint::default());
+    }
+    let lane = Arc::new(Lane::start(Arc::clone(&switch)).unwrap());
+    Service::new("m".to_owned(), chooser, (switch, lane), metrics)
+}
+
+/// Long enough never to pass in a test, for tests that are about arithmetic and not about time.
+pub(crate) const LONG: Duration = Duration::from_mins(10);

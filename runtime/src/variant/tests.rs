@@ -1,0 +1,113 @@
+use std::{fs, path::Path, sync::LazyLock};
+
+use super::*;
+use crate::{
+    engine::OnnxRuntime,
+    keeper::chain,
+    testing::{Constant, description, name, names},
+};
+
+/// Flatten, then Gemm: the scores of an image are its first value, its second, and the sum of all four plus one.
+const TINY: &[u8] = include_bytes!("../../fixtures/tiny.onnx");
+
+/// ONNX Runtime starts once a process.
+static ENGINE: LazyLock<OnnxRuntime> = LazyLock::new(|| OnnxRuntime::start(1).unwrap());
+
+fn tiny(variant: &str) -> VariantDescription {
+    let mut description = description(variant, 0.0);
+    description.check.output = vec![1.0, 2.0, 11.0];
+    description
+}
+
+fn write(models: &Path, variant: &str, description: &str, network: &[u8]) {
+    let folder = models.join(variant);
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(folder.join(DESCRIPTION_FILE), description).unwrap();
+    fs::write(folder.join(MODEL_FILE), network).unwrap();
+}
+
+fn load(description: &VariantDescription, network: &[u8]) -> Result<Resident, String> {
+    let models = tempfile::tempdir().unwrap();
+    write(models.path(), "a", &serde_json::to_string(description).unwrap(), network);
+    let folder = read(models.path(), &name("a")).map_err(|error| chain(&error))?;
+    Resident::load(&*ENGINE, folder).map_err(|error| chain(&error))
+}
+
+#[test]
+fn a_network_whose_output_is_that_of_its_check_vector_is_loaded_and_computes_batches() {
+    let resident = load(&tiny("a"), TINY).unwrap();
+    let items = LARGEST_PART + 3;
+    let input: Vec<f32> = (0..items * 4).map(|value| value as f32).collect();
+    let output = resident.run(items, &input).unwrap();
+    let expected: Vec<f32> =
+        input.chunks(4).flat_map(|item| [item[0], item[1], item.iter().sum::<f32>() + 1.0]).collect();
+    assert_eq!(output, expected);
+}
+
+#[test]
+fn a_network_with_another_output_than_its_check_vector_is_refused() {
+    let mut wrong = tiny("a");
+    wrong.check.output = vec![1.0, 2.0, 10.0];
+    let refused = load(&wrong, TINY).err().unwrap();
+    assert!(
+        refused.contains("its output is not that of its check vector (difference 1.0e-1, allowed 1e-3)"),
+        "{refused}"
+    );
+}
+
+#[test]
+fn what_is_no_network_or_another_one_is_refused() {
+    let broken = load(&tiny("a"), b"not a network").err().unwrap();
+    assert!(broken.starts_with("failed to open the network"), "{broken}");
+    let mut other = tiny("a");
+    other.input.name = "picture".to_owned();
+    let refused = load(&other, TINY).err().unwrap();
+    assert!(refused.contains("it has no input \"picture\" of f32"), "{refused}");
+    let mut other = tiny("a");
+    (other.input.shape, other.check.input) = (vec![2, 3], vec![0.0; 6]);
+    let refused = load(&other, TINY).err().unwrap();
+    assert!(refused.starts_with("failed to compute 1 items"), "{refused}");
+}
+
+#[test]
+fn descriptions_that_do_not_fit_are_refused_with_the_reason() {
+    let models = tempfile::tempdir().unwrap();
+    let good = serde_json::to_string(&tiny("a")).unwrap();
+    let cases = [
+        ("a", "{".to_owned(), "failed to parse"),
+        ("a", good.replace("variant/v1", "variant/v2"), "version is \"dnnshifter.io/variant/v2\""),
+        ("b", good.clone(), "name is \"a\", but \"b\" was expected"),
+        ("a", good.replace("[1.0,2.0,11.0]", "[1.0,2.0]"), "its check vector has 6 values, its tensors 7"),
+        ("a", good.replace("[2,2]", "[18446744073709551615,2]"), "its check vector has"),
+    ];
+    for (variant, text, expected) in cases {
+        write(models.path(), variant, &text, TINY);
+        let refused = read(models.path(), &name(variant)).unwrap_err().to_string();
+        assert!(refused.contains(expected), "{text}: {refused}");
+    }
+    let missing = chain(&read(models.path(), &name("c")).unwrap_err());
+    assert!(missing.contains("c/variant.json: No such file"), "{missing}");
+}
+
+#[test]
+fn variants_are_found_by_their_folders_the_most_accurate_first() {
+    let models = tempfile::tempdir().unwrap();
+    for (variant, accuracy) in [("small", "0.8"), ("big", "0.95"), ("mid", "0.9")] {
+        let mut description = tiny(variant);
+        description.accuracy = dnnshifter_portfolio::Fraction::parse(accuracy).unwrap();
+        write(models.path(), variant, &serde_json::to_string(&description).unwrap(), TINY);
+    }
+    write(models.path(), "broken", "{", TINY);
+    fs::create_dir(models.path().join("Not-A-Name")).unwrap();
+    fs::write(models.path().join("portfolio.json"), "{}").unwrap();
+    assert_eq!(found_in(models.path()).unwrap(), names(&["big", "mid", "small"]));
+    assert!(found_in(&models.path().join("absent")).is_err());
+}
+
+#[test]
+fn a_variant_is_warm_when_it_is_loaded() {
+    let engine = Constant::of(1.0);
+    let resident = Resident::load(&engine, VariantFolder::without_file(description("a", 1.0))).unwrap();
+    assert_eq!(engine.runs(), 2);
+    assert!(resident.service_time() > Duration::ZERO);
+}
