@@ -1,0 +1,139 @@
+//! The controller of `VariantPlacement`s: one Deployment for each, on its node and nowhere else.
+//!
+//! observe -> validate -> decide -> build -> apply -> report. Placements are small and independent, so thousands of nodes
+//! reconcile side by side. It writes a pod template only if it hashes to what the portfolio controller allowed.
+
+mod apply;
+mod build;
+mod decide;
+mod observe;
+mod quantity;
+mod report;
+mod validate;
+
+use std::{sync::Arc, time::Duration};
+
+use dnnshifter_crds::{EdgeDeviceClass, ModelPortfolio, VariantPlacement};
+use k8s_openapi::api::apps::v1::Deployment;
+use kube::{
+    Resource, ResourceExt,
+    runtime::{Config, Controller, controller::Action, reflector::ObjectRef},
+};
+use strum::IntoStaticStr;
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use self::{decide::Decision, report::Outcome};
+use crate::{
+    apply::ApplyError,
+    reconcile::{Context, ErrorKind, ReconcileError, after_error, key, settled, supervised, to_the_end},
+    watches::{Guarded, fingerprint, infallible, touched_children},
+};
+
+/// Placements that are worked on at the same time.
+const CONCURRENCY: u16 = 16;
+/// A pod that does not start says why in its own status, which is not watched.
+const UNAVAILABLE_PERIOD: Duration = Duration::from_secs(20);
+
+/// Why a reconcile failed.
+#[derive(Debug, thiserror::Error, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
+pub(crate) enum PlacementError {
+    #[error(transparent)]
+    Observe(#[from] observe::ObserveError),
+    #[error(transparent)]
+    Decide(#[from] decide::DecideError),
+    #[error(transparent)]
+    Apply(#[from] ApplyError),
+}
+
+impl ErrorKind for PlacementError {
+    fn kind(&self) -> &'static str {
+        self.into()
+    }
+}
+
+/// Runs until `shutdown`, and until the work in hand is done.
+pub(crate) async fn run(context: Arc<Context>, shutdown: CancellationToken) {
+    let stores = &context.stores;
+    let of_class = placements_where(&context, |placement, class: &Guarded<EdgeDeviceClass>| {
+        placement.spec.device_class_name == class.name_any()
+    });
+    let of_portfolio = placements_where(&context, |placement, portfolio: &Guarded<ModelPortfolio>| {
+        placement.spec.portfolio_name == portfolio.name_any()
+            && placement.namespace() == portfolio.namespace()
+    });
+    let stream = Controller::for_shared_stream(
+        stores.placements.subscribe(spec_changes),
+        stores.placements.store.clone(),
+    )
+    .with_config(Config::default().concurrency(CONCURRENCY))
+    .owns_stream(infallible(touched_children::<Deployment>(&context.client, &context.metrics)))
+    .watches_shared_stream(stores.classes.subscribe(spec_changes), of_class)
+    .watches_shared_stream(stores.portfolios.subscribe(spec_changes), of_portfolio)
+    .graceful_shutdown_on(shutdown.cancelled_owned())
+    .run(
+        reconcile,
+        |object, error, context| after_error(&key(object.as_ref()), error, &context),
+        Arc::clone(&context),
+    );
+    to_the_end(stream).await;
+}
+
+async fn reconcile(
+    object: Arc<Guarded<VariantPlacement>>,
+    context: Arc<Context>,
+) -> Result<Action, ReconcileError<PlacementError>> {
+    let name = key(object.as_ref());
+    match &object.0 {
+        Ok(placement) if placement.metadata.deletion_timestamp.is_none() => {
+            let work = reconcile_placement(Arc::new(placement.clone()), Arc::clone(&context));
+            supervised(context, name, work).await
+        }
+        // Its Deployment goes by owner reference.
+        Ok(_) => Ok(Action::await_change()),
+        Err(invalid) => {
+            warn!(
+                object = name,
+                error = invalid.error,
+                "a VariantPlacement cannot be read: are the CRDs of this release installed?"
+            );
+            Ok(Action::await_change())
+        }
+    }
+}
+
+async fn reconcile_placement(
+    object: Arc<VariantPlacement>,
+    context: Arc<Context>,
+) -> Result<Action, PlacementError> {
+    let observed = observe::observe(&context, object).await?;
+    let valid = validate::validate(observed);
+    let outcome = match decide::decide(&valid, &context.settings.runtime_image)? {
+        Decision::Keep(kept) => Outcome::Kept(kept),
+        Decision::Apply(wanted) => {
+            let deployment = build::deployment(&valid, &wanted);
+            Outcome::Applied(apply::apply_deployment(&context.client, &valid, deployment).await?)
+        }
+    };
+    report::report(&context, &valid, &outcome).await?;
+    let available = valid.deployment.as_ref().is_some_and(validate::is_available);
+    Ok(if available || !valid.node_reachable { settled() } else { Action::requeue(UNAVAILABLE_PERIOD) })
+}
+
+fn placements_where<O: Send + Sync + 'static>(
+    context: &Context,
+    concerned: fn(&VariantPlacement, &O) -> bool,
+) -> impl Fn(Arc<O>) -> Vec<ObjectRef<Guarded<VariantPlacement>>> + Send + Sync + use<O> {
+    let placements = context.stores.placements.store.clone();
+    move |other| {
+        let found =
+            placements.state_filter(|placement| placement.0.as_ref().is_ok_and(|p| concerned(p, &other)));
+        found.iter().map(|placement| ObjectRef::from_obj(placement.as_ref())).collect()
+    }
+}
+
+fn spec_changes<K: Resource>(object: &K) -> u64 {
+    let meta = object.meta();
+    fingerprint(&(&meta.uid, meta.generation, meta.deletion_timestamp.is_some()))
+}

@@ -1,0 +1,126 @@
+//! Parses what was observed of a placement. Pure.
+
+use std::sync::Arc;
+
+use dnnshifter_crds::{
+    EdgeDeviceClassSpec, VariantPlacement,
+    names::{REVISION_LABEL, TEMPLATE_HASH_LABEL},
+};
+use k8s_openapi::api::{
+    apps::v1::Deployment,
+    core::v1::{Node, Pod},
+};
+use kube::ResourceExt;
+
+use super::{observe::Observed, quantity};
+
+/// A placement with its surroundings, parsed.
+pub(crate) struct Valid {
+    pub(crate) object: Arc<VariantPlacement>,
+    pub(crate) namespace: String,
+    pub(crate) name: String,
+    pub(crate) surroundings: Surroundings,
+    pub(crate) deployment: Option<Deployment>,
+    pub(crate) node_reachable: bool,
+    /// Why the pods are not available, as far as they say.
+    pub(crate) complaint: Option<String>,
+}
+
+/// Whether the pod's template can be built.
+pub(crate) enum Surroundings {
+    Whole(Whole),
+    /// The class does not exist (any more).
+    NoClass,
+    /// The portfolio does not exist (any more): the placement will be collected.
+    NoPortfolio,
+}
+
+/// All that the pod depends on, besides the placement itself.
+pub(crate) struct Whole {
+    pub(crate) class: EdgeDeviceClassSpec,
+    pub(crate) pull_secrets: Vec<String>,
+    /// Whether two pods fit on the node at once, as far as its size tells.
+    pub(crate) two_fit: bool,
+}
+
+/// What the Deployment runs now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Deployed {
+    pub(crate) template_hash: Option<String>,
+    pub(crate) revision: Option<String>,
+    pub(crate) available: bool,
+}
+
+impl From<&Deployment> for Deployed {
+    fn from(deployment: &Deployment) -> Self {
+        Self {
+            template_hash: deployment.labels().get(TEMPLATE_HASH_LABEL).cloned(),
+            revision: deployment.labels().get(REVISION_LABEL).cloned(),
+            available: is_available(deployment),
+        }
+    }
+}
+
+/// Whether the one pod of the Deployment's present template is available, and no older one is left.
+pub(crate) fn is_available(deployment: &Deployment) -> bool {
+    let Some(status) = &deployment.status else { return false };
+    status.observed_generation >= deployment.metadata.generation
+        && status.updated_replicas == Some(1)
+        && status.replicas == Some(1)
+        && status.available_replicas == Some(1)
+}
+
+pub(crate) fn validate(observed: Observed) -> Valid {
+    let Observed { object, class, pull_secrets, node, deployment, pods } = observed;
+    let surroundings = match (class, pull_secrets) {
+        (_, None) => Surroundings::NoPortfolio,
+        (None, Some(_)) => Surroundings::NoClass,
+        (Some(class), Some(pull_secrets)) => {
+            Surroundings::Whole(Whole { two_fit: two_fit(&class, node.as_deref()), class, pull_secrets })
+        }
+    };
+    Valid {
+        namespace: object.namespace().unwrap_or_default(),
+        name: object.name_any(),
+        surroundings,
+        deployment,
+        node_reachable: node.as_deref().is_some_and(is_reachable),
+        complaint: pods.iter().find_map(complaint),
+        object,
+    }
+}
+
+fn is_reachable(node: &Node) -> bool {
+    let conditions = node.status.as_ref().and_then(|status| status.conditions.as_ref());
+    conditions.is_some_and(|conditions| conditions.iter().any(|c| c.type_ == "Ready" && c.status == "True"))
+}
+
+/// Without requests the scheduler asks for nothing. A quantity that cannot be read counts as too large.
+fn two_fit(class: &EdgeDeviceClassSpec, node: Option<&Node>) -> bool {
+    let Some(resources) = &class.resources else { return true };
+    let allocatable = node.and_then(|node| node.status.as_ref()?.allocatable.as_ref());
+    // As Kubernetes does: a limit without a request is the request.
+    let unrequested = resources.limits.iter().filter(|(name, _)| !resources.requests.contains_key(*name));
+    resources.requests.iter().chain(unrequested).all(|(name, requested)| {
+        let available = allocatable.and_then(|allocatable| quantity::parse(&allocatable.get(name)?.0));
+        available
+            .zip(quantity::parse(&requested.0))
+            .is_some_and(|(available, requested)| 2.0 * requested <= available)
+    })
+}
+
+/// What a pod says that does not start.
+fn complaint(pod: &Pod) -> Option<String> {
+    let status = pod.status.as_ref()?;
+    let waiting = status.container_statuses.iter().flatten().find_map(|container| {
+        let state = container.state.as_ref()?;
+        let waiting = state.waiting.as_ref().and_then(|w| Some((w.reason.clone()?, w.message.clone())));
+        let ended = state.terminated.as_ref().and_then(|t| Some((t.reason.clone()?, t.message.clone())));
+        waiting.or(ended).filter(|(reason, _)| reason != "ContainerCreating" && reason != "PodInitializing")
+    });
+    let unscheduled =
+        status.conditions.iter().flatten().find(|c| c.type_ == "PodScheduled" && c.status == "False");
+    let unscheduled = unscheduled.and_then(|c| Some((c.reason.clone()?, c.message.clone())));
+    let (reason, message) = waiting.or(unscheduled)?;
+    Some(message.map_or(reason.clone(), |message| format!("{reason}: {message}")))
+}

@@ -1,0 +1,110 @@
+//! What became of the pruning Job: read from its conditions, and from the termination message of its pod. Pure.
+
+use dnnshifter_crds::ModelPortfolio;
+use dnnshifter_portfolio::{PortfolioManifest, PruningOutcome};
+use k8s_openapi::api::{
+    batch::v1::Job,
+    core::v1::{ContainerStateTerminated, Pod},
+};
+use kube::ResourceExt;
+
+use super::{
+    build::{GENERATION_ANNOTATION, PRUNER_CONTAINER, job_name},
+    source::Source,
+};
+
+/// The state of the wanted revision's Job.
+#[derive(Debug, PartialEq)]
+pub(crate) enum JobState {
+    /// There is none.
+    Absent,
+    /// It trains and prunes.
+    Running,
+    /// It published this.
+    Succeeded(PortfolioManifest),
+    /// It succeeded, but its answer is gone with its pod, or is for another revision: it has to run again, which is short, as
+    /// finished steps are kept.
+    AnswerLost(String),
+    /// It failed, for a specification that has not changed since.
+    Failed(String),
+    /// It failed, but the specification has changed since: try again.
+    FailedBefore,
+}
+
+/// The state of the Job for the wanted revision.
+pub(crate) fn job_state(object: &ModelPortfolio, source: &Source, jobs: &[Job], pods: &[Pod]) -> JobState {
+    let name = job_name(&object.name_any(), source.revision());
+    let Some(job) = jobs.iter().find(|job| job.name_any() == name) else { return JobState::Absent };
+    if job.metadata.deletion_timestamp.is_some() {
+        return JobState::Running;
+    }
+    if has_condition(job, "Complete") {
+        return succeeded(source, pods);
+    }
+    if !has_condition(job, "Failed") {
+        return JobState::Running;
+    }
+    let generation = job.annotations().get(GENERATION_ANNOTATION);
+    if generation == object.metadata.generation.map(|generation| generation.to_string()).as_ref() {
+        JobState::Failed(failure(job, pods))
+    } else {
+        JobState::FailedBefore
+    }
+}
+
+fn has_condition(job: &Job, type_: &str) -> bool {
+    let conditions = job.status.as_ref().and_then(|status| status.conditions.as_ref());
+    conditions.is_some_and(|conditions| conditions.iter().any(|c| c.type_ == type_ && c.status == "True"))
+}
+
+fn succeeded(source: &Source, pods: &[Pod]) -> JobState {
+    let message = pods
+        .iter()
+        .filter_map(terminated)
+        .filter(|end| end.exit_code == 0)
+        .find_map(|end| end.message.as_ref());
+    let Some(message) = message else {
+        return JobState::AnswerLost("its pod is gone".to_owned());
+    };
+    let outcome: PruningOutcome = match serde_json::from_str(message) {
+        Ok(outcome) => outcome,
+        Err(error) => return JobState::Failed(format!("the Job's answer cannot be read: {error}")),
+    };
+    if outcome.portfolio.revision != source.revision() {
+        return JobState::AnswerLost(format!("it answered for revision {}", outcome.portfolio.revision));
+    }
+    match outcome.portfolio.validated() {
+        Ok(portfolio) => JobState::Succeeded(portfolio),
+        Err(error) => JobState::Failed(format!("the Job's answer cannot be used: {error}")),
+    }
+}
+
+/// What the last pod said before it failed; else what the Job says.
+fn failure(job: &Job, pods: &[Pod]) -> String {
+    let mut ends: Vec<_> = pods.iter().filter_map(terminated).filter(|end| end.exit_code != 0).collect();
+    ends.sort_by_key(|end| end.finished_at.as_ref().map(|time| time.0));
+    let last = ends.last().map(|end| match end.message.as_deref().map(str::trim) {
+        Some(message) if !message.is_empty() => message.to_owned(),
+        _ => format!(
+            "exit code {}{}",
+            end.exit_code,
+            end.reason.as_deref().map(|r| format!(" ({r})")).unwrap_or_default()
+        ),
+    });
+    let conditions = job.status.as_ref().and_then(|status| status.conditions.as_ref());
+    let failed =
+        conditions.and_then(|conditions| conditions.iter().find(|condition| condition.type_ == "Failed"));
+    let verdict = failed.and_then(|condition| condition.message.clone()).unwrap_or_default();
+    last.unwrap_or(verdict)
+}
+
+fn terminated(pod: &Pod) -> Option<&ContainerStateTerminated> {
+    let containers = pod.status.as_ref()?.container_statuses.as_ref()?;
+    containers
+        .iter()
+        .find(|container| container.name == PRUNER_CONTAINER)?
+        .state
+        .as_ref()?
+        .terminated
+        .as_ref()
+}

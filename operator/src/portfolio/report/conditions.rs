@@ -1,0 +1,218 @@
+//! The conditions and counts of a portfolio, from what was decided and applied. Pure.
+//!
+//! An unreachable node never makes `Ready` false: that is what `NodesServing` is for.
+
+use dnnshifter_crds::{
+    VariantPlacement,
+    conditions::{
+        DEVICE_CLASSES_OVERLAP, NODES_SERVING, READY, RECONCILING, STALLED, Truth, VARIANTS_AVAILABLE,
+        WantedCondition,
+    },
+    model_portfolio::NodeCounts,
+};
+
+use super::super::{
+    apply::AppliedPlacements,
+    decide::{Availability, Decision, Served, serves},
+    validate::Valid,
+};
+
+/// So many nodes are named in a message; the rest is counted.
+const NAMED_NODES: usize = 3;
+
+pub(super) fn of(
+    valid: &Valid,
+    decision: &Decision,
+    applied: &AppliedPlacements,
+) -> (NodeCounts, Vec<WantedCondition>) {
+    let nodes = Nodes::count(decision, applied);
+    let verdict = verdict(valid, decision, &nodes);
+    let mut conditions =
+        vec![verdict.ready(), variants_available(valid, &decision.availability), nodes.serving_condition()];
+    conditions.extend(verdict.progress());
+    if !decision.overlapping.is_empty() {
+        conditions.push(WantedCondition {
+            type_: DEVICE_CLASSES_OVERLAP,
+            truth: Truth::True,
+            reason: "SeveralClassesMatch",
+            message: format!("the first class that matches wins on {}", listed(&decision.overlapping)),
+        });
+    }
+    (nodes.counts, conditions)
+}
+
+/// What the conditions `Ready`, `Reconciling` and `Stalled` say.
+enum Verdict {
+    Ready(String),
+    /// On the way.
+    Reconciling {
+        reason: &'static str,
+        message: String,
+    },
+    /// Not ready, and a person has to change something.
+    Stalled {
+        reason: &'static str,
+        message: String,
+    },
+    /// Not ready, and nobody works on it.
+    Resting {
+        reason: &'static str,
+        message: String,
+    },
+}
+
+impl Verdict {
+    fn ready(&self) -> WantedCondition {
+        let (truth, reason, message) = match self {
+            Self::Ready(message) => (Truth::True, "Serving", message),
+            Self::Reconciling { reason, message }
+            | Self::Stalled { reason, message }
+            | Self::Resting { reason, message } => (Truth::False, *reason, message),
+        };
+        WantedCondition { type_: READY, truth, reason, message: message.clone() }
+    }
+
+    fn progress(&self) -> Option<WantedCondition> {
+        let (type_, reason, message) = match self {
+            Self::Ready(_) | Self::Resting { .. } => return None,
+            Self::Reconciling { reason, message } => (RECONCILING, reason, message),
+            Self::Stalled { reason, message } => (STALLED, reason, message),
+        };
+        Some(WantedCondition { type_, truth: Truth::True, reason, message: message.clone() })
+    }
+}
+
+fn verdict(valid: &Valid, decision: &Decision, nodes: &Nodes) -> Verdict {
+    let serves_on = match &decision.served {
+        Some(served) if served.revision != valid.source.revision() => {
+            format!("; revision {} serves on", served.revision)
+        }
+        _ => String::new(),
+    };
+    let verdict = match &decision.availability {
+        Availability::Failed { reason, message } => {
+            return Verdict::Stalled { reason, message: format!("{message}{serves_on}") };
+        }
+        Availability::Pending { reason, message } => {
+            Verdict::Reconciling { reason, message: format!("{message}{serves_on}") }
+        }
+        Availability::Available(_) => serving_verdict(decision, nodes),
+    };
+    match verdict {
+        Verdict::Reconciling { message, .. } if valid.suspend => Verdict::Resting {
+            reason: "Suspended",
+            message: format!("spec.suspend is true; before: {message}"),
+        },
+        verdict => verdict,
+    }
+}
+
+fn serving_verdict(decision: &Decision, nodes: &Nodes) -> Verdict {
+    if decision.service_taken {
+        let message = "a Service of the portfolio's name exists and is not ours: rename the one or the other"
+            .to_owned();
+        return Verdict::Stalled { reason: "ServiceNameTaken", message };
+    }
+    if let Some(pin) = &decision.unknown_pin {
+        let message = format!(
+            "spec.switching.pin names \"{pin}\", which is no variant of this portfolio; variants hold"
+        );
+        return Verdict::Stalled { reason: "PinUnknown", message };
+    }
+    if !decision.missing_classes.is_empty() {
+        let message = format!("waiting for the device class {}", listed(&decision.missing_classes));
+        return Verdict::Reconciling { reason: "DeviceClassMissing", message };
+    }
+    if !nodes.waiting.is_empty() {
+        let message = format!("{}; waiting for {}", nodes.summary, listed(&nodes.waiting));
+        return Verdict::Reconciling { reason: "RollingOut", message };
+    }
+    Verdict::Ready(nodes.summary.clone())
+}
+
+fn variants_available(valid: &Valid, availability: &Availability) -> WantedCondition {
+    let (truth, reason, message) = match availability {
+        Availability::Available(variants) => {
+            let message = format!("revision {} has {} variants", valid.source.revision(), variants.len());
+            (Truth::True, "Available", message)
+        }
+        Availability::Pending { reason, message } | Availability::Failed { reason, message } => {
+            (Truth::False, *reason, message.clone())
+        }
+    };
+    WantedCondition { type_: VARIANTS_AVAILABLE, truth, reason, message }
+}
+
+struct Nodes {
+    counts: NodeCounts,
+    /// Reachable nodes that do not serve what they should, with the reason where it is known.
+    waiting: Vec<String>,
+    /// All nodes that do not serve what they should.
+    missing: Vec<String>,
+    summary: String,
+}
+
+impl Nodes {
+    fn count(decision: &Decision, applied: &AppliedPlacements) -> Self {
+        let (mut updated, mut serving, mut unreachable) = (0, 0, 0_usize);
+        let (mut waiting, mut missing) = (Vec::new(), Vec::new());
+        for placed in &decision.nodes {
+            let placement = applied.0.iter().find(|placement| placement.spec.node_name == placed.node.name);
+            let told = placement.is_some_and(|placement| holds(placement, decision.served.as_ref()));
+            let serves = told && placement.is_some_and(serves);
+            updated += i32::from(told);
+            serving += i32::from(serves);
+            unreachable += usize::from(!placed.node.reachable);
+            if !serves {
+                missing.push(placed.node.name.clone());
+                if placed.node.reachable {
+                    waiting.push(explained(&placed.node.name, placement.filter(|_| told)));
+                }
+            }
+        }
+        let matched = decision.nodes.len();
+        let revision = decision.served.as_ref().map(|served| served.revision.as_str()).unwrap_or_default();
+        let cut_off = if unreachable > 0 { format!(" ({unreachable} unreachable)") } else { String::new() };
+        let summary = format!("{serving} of {matched} nodes{cut_off} serve revision {revision}");
+        let counts = NodeCounts { matched: i32::try_from(matched).unwrap_or(i32::MAX), updated, serving };
+        Self { counts, waiting, missing, summary }
+    }
+
+    fn serving_condition(&self) -> WantedCondition {
+        let (reason, message) = if self.missing.is_empty() {
+            ("AllNodesServe", self.summary.clone())
+        } else {
+            ("NodesMissing", format!("{}; missing: {}", self.summary, listed(&self.missing)))
+        };
+        WantedCondition { type_: NODES_SERVING, truth: self.missing.is_empty().into(), reason, message }
+    }
+}
+
+fn holds(placement: &VariantPlacement, served: Option<&Served>) -> bool {
+    served.is_some_and(|served| {
+        let hash = served.template_hashes.get(&placement.spec.device_class_name);
+        // A class that is gone has no template: what its nodes hold is all there is.
+        placement.spec.revision == served.revision
+            && hash.is_none_or(|hash| *hash == placement.spec.template_hash)
+    })
+}
+
+/// The node's name, with what its placement says of itself.
+fn explained(node: &str, placement: Option<&VariantPlacement>) -> String {
+    let status = placement.and_then(|placement| placement.status.as_ref());
+    let ready = status.and_then(|status| status.conditions.iter().find(|condition| condition.type_ == READY));
+    match ready {
+        Some(condition) if condition.status != "True" && !condition.message.is_empty() => {
+            format!("{node} ({})", condition.message)
+        }
+        _ => node.to_owned(),
+    }
+}
+
+fn listed(names: &[String]) -> String {
+    let named = names.iter().take(NAMED_NODES).cloned().collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(NAMED_NODES) {
+        0 => named,
+        more => format!("{named} and {more} more"),
+    }
+}

@@ -1,0 +1,142 @@
+//! Asks Prometheus for the load. I/O; every call has a deadline.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use dnnshifter_crds::model_portfolio::Prometheus;
+use k8s_openapi::api::core::v1::Secret;
+use kube::{Api, Client};
+use reqwest::{Certificate, Url, header::InvalidHeaderValue};
+use tokio::time::Instant;
+
+use super::samples::{self, Answer, AnswerError};
+
+/// One query, from connecting to the last byte. Shorter than this only if the interval is.
+const QUERY_DEADLINE: Duration = Duration::from_secs(5);
+/// Changed Secrets are noticed within so long.
+const CREDENTIALS_PERIOD: Duration = Duration::from_mins(1);
+const TOKEN_KEY: &str = "token";
+const CA_KEY: &str = "ca.crt";
+
+/// Why the load is not known.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LoadError {
+    #[error(
+        "no Prometheus is known: set spec.switching.prometheus.url, or install the operator with prometheus.url"
+    )]
+    NoUrl,
+    #[error("\"{url}\" is not a URL: {reason}")]
+    Url { url: String, reason: String },
+    #[error("failed to read secret {name}")]
+    Secret {
+        name: String,
+        #[source]
+        source: kube::Error,
+    },
+    #[error("secret {name} has no key {key}")]
+    SecretKey { name: String, key: &'static str },
+    #[error("key {TOKEN_KEY} of secret {name} is not a bearer token")]
+    Token {
+        name: String,
+        #[source]
+        source: InvalidHeaderValue,
+    },
+    #[error("failed to set up TLS for Prometheus")]
+    Tls(#[source] reqwest::Error),
+    #[error("failed to ask Prometheus")]
+    Request(#[source] reqwest::Error),
+    #[error(transparent)]
+    Answer(#[from] AnswerError),
+}
+
+/// A portfolio's Prometheus, with its credentials as they were last read.
+#[derive(Default)]
+pub(crate) struct LoadSource {
+    connection: Option<(Prometheus, Instant, reqwest::Client)>,
+}
+
+/// Whose load, from where.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Question<'a> {
+    pub(crate) namespace: &'a str,
+    pub(crate) portfolio: &'a str,
+    pub(crate) prometheus: &'a Prometheus,
+    pub(crate) default_url: Option<&'a str>,
+}
+
+impl LoadSource {
+    /// Items per second by node, of the nodes whose load is known and fresh.
+    pub(crate) async fn loads(
+        &mut self,
+        client: &Client,
+        question: Question<'_>,
+    ) -> Result<BTreeMap<String, f64>, LoadError> {
+        let prometheus = question.prometheus;
+        let url = prometheus.url.as_deref().or(question.default_url).ok_or(LoadError::NoUrl)?;
+        let url = query_url(url, &samples::query(question.namespace, question.portfolio))?;
+        let http = self.connection(client, question).await?;
+        let interval = Duration::from_secs(u64::try_from(prometheus.interval_seconds).unwrap_or(1));
+        let request = http.get(url).timeout(QUERY_DEADLINE.min(interval)).send();
+        // Prometheus answers refused queries with 4xx and a JSON body that says why; 5xx may be anyone's.
+        let response = request.await.map_err(LoadError::Request)?;
+        let response = if response.status().is_server_error() || response.status().as_u16() == 401 {
+            response.error_for_status().map_err(LoadError::Request)?
+        } else {
+            response
+        };
+        let answer: Answer = response.json().await.map_err(LoadError::Request)?;
+        let maximum_age = f64::from(prometheus.maximum_sample_age_seconds);
+        Ok(samples::loads(answer, &prometheus.node_label, maximum_age)?)
+    }
+
+    async fn connection(
+        &mut self,
+        client: &Client,
+        question: Question<'_>,
+    ) -> Result<reqwest::Client, LoadError> {
+        let prometheus = question.prometheus;
+        if let Some((of, since, http)) = &self.connection
+            && of == prometheus
+            && since.elapsed() < CREDENTIALS_PERIOD
+        {
+            return Ok(http.clone());
+        }
+        let http = connect(client, question).await?;
+        self.connection = Some((prometheus.clone(), Instant::now(), http.clone()));
+        Ok(http)
+    }
+}
+
+fn query_url(base: &str, query: &str) -> Result<Url, LoadError> {
+    let text = format!("{}/api/v1/query", base.trim_end_matches('/'));
+    let mut url = Url::parse(&text)
+        .map_err(|error| LoadError::Url { url: base.to_owned(), reason: error.to_string() })?;
+    url.query_pairs_mut().append_pair("query", query);
+    Ok(url)
+}
+
+async fn connect(client: &Client, question: Question<'_>) -> Result<reqwest::Client, LoadError> {
+    let secrets = Api::<Secret>::namespaced(client.clone(), question.namespace);
+    let mut builder = reqwest::Client::builder().user_agent("dnnshifter-operator");
+    if let Some(name) = &question.prometheus.ca_secret_name {
+        let pem = read(&secrets, name, CA_KEY).await?;
+        let certificates = Certificate::from_pem_bundle(&pem).map_err(LoadError::Tls)?;
+        builder = builder.tls_certs_only(certificates);
+    }
+    if let Some(name) = &question.prometheus.authorization_secret_name {
+        let token = read(&secrets, name, TOKEN_KEY).await?;
+        let text = String::from_utf8_lossy(&token);
+        let value = format!("Bearer {}", text.trim());
+        let mut value: reqwest::header::HeaderValue =
+            value.parse().map_err(|source| LoadError::Token { name: name.clone(), source })?;
+        value.set_sensitive(true);
+        builder = builder.default_headers([(reqwest::header::AUTHORIZATION, value)].into_iter().collect());
+    }
+    builder.build().map_err(LoadError::Tls)
+}
+
+async fn read(secrets: &Api<Secret>, name: &str, key: &'static str) -> Result<Vec<u8>, LoadError> {
+    let secret =
+        secrets.get(name).await.map_err(|source| LoadError::Secret { name: name.to_owned(), source })?;
+    let value = secret.data.and_then(|mut data| data.remove(key));
+    value.map(|value| value.0).ok_or_else(|| LoadError::SecretKey { name: name.to_owned(), key })
+}

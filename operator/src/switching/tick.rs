@@ -1,0 +1,150 @@
+//! One round of the switching loop for one portfolio: one query, a choice for each node, and a patch for each that changes.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use dnnshifter_crds::{ModelPortfolio, VariantPlacement};
+use dnnshifter_portfolio::{LoadHistory, Moment, select::Direction};
+use futures::{StreamExt, stream};
+use kube::{ResourceExt, runtime::events::EventType};
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use super::{
+    apply::switch,
+    decide::{Change, NewDecision, policy},
+    load::{LoadSource, Question},
+    report::{load_known, report},
+};
+use crate::{
+    events::{Happening, publish},
+    reconcile::Context,
+    telemetry::chain,
+};
+
+/// Patches in flight at the same time.
+const CONCURRENT_PATCHES: usize = 16;
+
+/// What the loop remembers of one portfolio. A new leader begins with nothing, so that its step-up windows begin anew.
+pub(super) struct Memory {
+    started: Instant,
+    source: LoadSource,
+    /// By the uid of the placement.
+    histories: HashMap<String, LoadHistory>,
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self { started: Instant::now(), source: LoadSource::default(), histories: HashMap::new() }
+    }
+}
+
+pub(super) async fn tick(
+    context: &Context,
+    portfolio: &ModelPortfolio,
+    placements: &[Arc<crate::watches::Guarded<VariantPlacement>>],
+    memory: &mut Memory,
+) {
+    let placements: Vec<&VariantPlacement> =
+        placements.iter().filter_map(|placement| placement.0.as_ref().ok()).collect();
+    let question = Question {
+        namespace: &portfolio.namespace().unwrap_or_default(),
+        portfolio: &portfolio.name_any(),
+        prometheus: &portfolio.spec.switching.prometheus,
+        default_url: context.settings.prometheus_url.as_deref(),
+    };
+    let loads = memory.source.loads(&context.client, question).await;
+    let outcome = if loads.is_ok() { "ok" } else { "error" };
+    context.metrics.load_queries.with_label_values(&[outcome]).inc();
+
+    let began = Instant::now();
+    let now = Moment::after_start(began.duration_since(memory.started));
+    let known = loads.as_ref().ok();
+    observe(memory, &placements, now, |node| known.and_then(|loads| loads.get(node).copied()));
+    let switched = switch_all(context, &placements, memory, now).await;
+    for (uid, direction, window) in switched {
+        if let Some(history) = memory.histories.get_mut(&uid) {
+            history.switched(now, direction, window);
+        }
+    }
+    context.metrics.decision_seconds.with_label_values(&[] as &[&str]).observe(began.elapsed().as_secs_f64());
+    let condition = load_known(&loads, &placements);
+    if let Err(error) = report(&context.client, &context.recorder, portfolio, condition).await {
+        warn!(error = chain(&error), "failed to report whether the load is known, will try again");
+    }
+}
+
+/// Notes each node's load, known or not, and forgets placements that are gone.
+fn observe(
+    memory: &mut Memory,
+    placements: &[&VariantPlacement],
+    now: Moment,
+    load: impl Fn(&str) -> Option<f64>,
+) {
+    let uids: Vec<String> = placements.iter().filter_map(|placement| placement.uid()).collect();
+    memory.histories.retain(|uid, _| uids.contains(uid));
+    for placement in placements {
+        let (Some(uid), Ok(policy)) = (placement.uid(), policy(placement)) else { continue };
+        let keep = policy.step_up_window.max(policy.step_down_window);
+        memory.histories.entry(uid).or_default().observe(now, load(&placement.spec.node_name), keep);
+    }
+}
+
+async fn switch_all(
+    context: &Context,
+    placements: &[&VariantPlacement],
+    memory: &Memory,
+    now: Moment,
+) -> Vec<(String, Direction, Duration)> {
+    let mut attempts = Vec::new();
+    for placement in placements {
+        if let Some(uid) = placement.uid()
+            && let Some(history) = memory.histories.get(&uid)
+        {
+            attempts.push(attempt(context, placement, uid, history, now));
+        }
+    }
+    stream::iter(attempts).buffer_unordered(CONCURRENT_PATCHES).filter_map(std::future::ready).collect().await
+}
+
+async fn attempt(
+    context: &Context,
+    placement: &VariantPlacement,
+    uid: String,
+    history: &LoadHistory,
+    now: Moment,
+) -> Option<(String, Direction, Duration)> {
+    match switch(&context.client, placement, history, now).await {
+        Ok(Some(decision)) => switched(context, placement, uid, &decision).await,
+        Ok(None) => None,
+        Err(error) => {
+            warn!(error = chain(&error), "failed to switch, will decide again");
+            None
+        }
+    }
+}
+
+async fn switched(
+    context: &Context,
+    placement: &VariantPlacement,
+    uid: String,
+    decision: &NewDecision,
+) -> Option<(String, Direction, Duration)> {
+    context.metrics.switches.with_label_values(&[decision.change.label()]).inc();
+    let before =
+        placement.spec.decision.as_ref().map_or("nothing", |decision| decision.ceiling_variant_name.as_str());
+    let reason = decision.reason.as_str();
+    info!(
+        portfolio = placement.spec.portfolio_name,
+        node = placement.spec.node_name,
+        from = before,
+        to = decision.ceiling.as_str(),
+        reason,
+        message = decision.message,
+        "decided"
+    );
+    let Change::Ceiling(direction) = decision.change else { return None };
+    let note = format!("from {before} to {}: {}", decision.ceiling, decision.message);
+    let happening = Happening { type_: EventType::Normal, reason: reason.to_owned(), action: "Switch", note };
+    publish(&context.recorder, placement, happening).await;
+    Some((uid, direction, policy(placement).ok()?.step_up_window))
+}
