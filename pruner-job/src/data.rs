@@ -124,7 +124,7 @@ mod tests {
         assert_eq!((dataset.training.len(), dataset.validation.len()), (20, 10));
         let mut labels = [dataset.training.labels.clone(), dataset.validation.labels.clone()].concat();
         labels.sort_unstable();
-        assert_eq!(labels.iter().filter(|&&label| label == 1).count(), 10);
+        assert_eq!(labels, [[0; 10], [1; 10], [2; 10]].concat());
         assert!(dataset.training.pixels.chunks(4).zip(&dataset.training.labels).all(|(p, l)| p == [*l; 4]));
         assert_eq!(divided(None, 10, 1).unwrap().training, dataset.training);
         assert_ne!(divided(None, 10, 2).unwrap().training, dataset.training);

@@ -14,7 +14,7 @@ use tch::{TchError, Tensor};
 
 use crate::{
     engine::{Engine, EngineError},
-    interpreter::{InterpreterError, Mode, TrainableNetwork},
+    interpreter::{InterpreterError, Mode, TrainableNetwork, copied},
     variant::Variant,
 };
 
@@ -71,9 +71,8 @@ pub(crate) fn describe(
     let model = Bytes::from(network.write());
     let comparison = Comparison::of(engine, network, &model, inputs)?;
     let allowed = f64::from(CheckVector::TOLERANCE) * comparison.largest_output.max(1.0);
-    // Negated, so that NaN is refused as well.
-    if !(comparison.maximum_difference <= allowed) {
-        let difference = comparison.maximum_difference;
+    let difference = comparison.maximum_difference;
+    if difference.is_nan() || difference > allowed {
         return Err(DescribeError::Difference { name: facts.name, difference, allowed });
     }
     let description = VariantDescription {
@@ -88,8 +87,7 @@ pub(crate) fn describe(
         output: tensor(network.output()),
         check: comparison.check,
     };
-    let (latency_us, maximum_difference) = (facts.latency_us, comparison.maximum_difference);
-    Ok(Variant { description, latency_us, maximum_difference, model })
+    Ok(Variant { description, latency_us: facts.latency_us, maximum_difference: difference, model })
 }
 
 fn tensor(info: &TensorInfo) -> TensorDescription {
@@ -140,9 +138,5 @@ fn outputs(
             .forward(&batch.map_err(DescribeError::Compute)?, Mode::Evaluation)
             .map_err(DescribeError::from)
     })?;
-    let flat =
-        output.f_contiguous().and_then(|output| output.f_reshape([-1])).map_err(DescribeError::Compute)?;
-    let mut copied = vec![0.0; flat.numel()];
-    flat.f_copy_data(&mut copied, flat.numel()).map_err(DescribeError::Compute)?;
-    Ok(copied)
+    copied(&output).map_err(DescribeError::Compute)
 }

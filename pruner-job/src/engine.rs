@@ -1,6 +1,6 @@
 //! ONNX Runtime, the engine that the nodes use: the judge of every variant's output and latency. Trains nothing.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use dnnshifter_network::TensorInfo;
 use ort::{
@@ -8,6 +8,7 @@ use ort::{
     session::{Session, builder::GraphOptimizationLevel},
     value::TensorRef,
 };
+use rustix::time::{ClockId, clock_gettime};
 
 /// The variable that names ONNX Runtime's library, as `ort` itself reads it.
 const LIBRARY_VARIABLE: &str = "ORT_DYLIB_PATH";
@@ -80,10 +81,32 @@ impl Inference {
         Ok(values.to_vec())
     }
 
-    /// How long one run of `input` takes.
-    pub(crate) fn time(&mut self, input: &[f32]) -> Result<Duration, EngineError> {
-        let start = Instant::now();
+    /// The processor time that one run of `input` takes. With one thread it is the latency of an undisturbed machine.
+    pub(crate) fn processor_time(&mut self, input: &[f32]) -> Result<Duration, EngineError> {
+        let start = thread_time();
         self.run(input)?;
-        Ok(start.elapsed())
+        Ok(thread_time().saturating_sub(start))
+    }
+}
+
+/// Processor time of this thread.
+fn thread_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec as u32)
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::sync::LazyLock;
+
+    use super::*;
+
+    /// A process can have only one.
+    pub(crate) static ENGINE: LazyLock<Engine> = LazyLock::new(|| Engine::load().unwrap());
+
+    #[test]
+    fn what_is_no_network_is_refused() {
+        let input = TensorInfo { name: "input".to_owned(), shape: vec![1] };
+        assert!(matches!(ENGINE.open(b"no network", &input), Err(EngineError::Open(_))));
     }
 }

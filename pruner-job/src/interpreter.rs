@@ -148,13 +148,16 @@ fn to_tch(tensor: &FloatTensor, role: Role) -> Result<Tensor, TchError> {
 }
 
 fn from_tch(tensor: &Tensor) -> Result<FloatTensor, InterpreterError> {
-    let shape: Vec<usize> = tensor.size().iter().map(|&size| size as usize).collect();
-    let mut values = vec![0.0_f32; shape.iter().product()];
-    let flat =
-        tensor.f_detach().and_then(|tensor| tensor.f_to_kind(Kind::Float)).and_then(|t| t.f_contiguous());
-    let flat = flat.map_err(InterpreterError::Weights)?;
-    flat.f_copy_data(&mut values, shape.iter().product()).map_err(InterpreterError::Weights)?;
-    Ok(FloatTensor::new(shape, values)?)
+    let shape = tensor.size().iter().map(|&size| size as usize).collect();
+    Ok(FloatTensor::new(shape, copied(tensor).map_err(InterpreterError::Weights)?)?)
+}
+
+/// The values of a tensor in row-major order.
+pub(crate) fn copied(tensor: &Tensor) -> Result<Vec<f32>, TchError> {
+    let flat = tensor.f_detach()?.f_to_kind(Kind::Float)?.f_contiguous()?;
+    let mut values = vec![0.0; flat.numel()];
+    flat.f_copy_data(&mut values, flat.numel())?;
+    Ok(values)
 }
 
 /// The tensor with its channels innermost in memory: convolutions on a CPU are up to a third faster so.
@@ -165,3 +168,6 @@ fn channels_last(tensor: &Tensor) -> Result<Tensor, TchError> {
         Ok(tensor.f_contiguous()?)
     }
 }
+
+#[cfg(test)]
+mod tests;

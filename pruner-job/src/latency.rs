@@ -1,5 +1,6 @@
-//! Latencies that can be compared although the machine is shared: networks take turns, so that what disturbs one disturbs
-//! all, and medians forget the rest. What is made of the numbers is for [`crate::structured`].
+//! Latencies that can be compared although the machine is shared: processor time of one thread instead of the clock's, networks
+//! take turns, so that what disturbs one disturbs all, and medians forget the rest. What is made of the numbers is for
+//! [`crate::structured`] and [`crate::selection`].
 
 use std::time::Duration;
 
@@ -8,51 +9,65 @@ use crate::engine::{EngineError, Inference};
 /// Runs before anything is timed: buffers are allocated and caches filled.
 const WARM_UP: usize = 3;
 /// Rounds in which every network takes its turn.
-const ROUNDS: usize = 15;
+const ROUNDS: usize = 25;
 /// Each turn lasts about so long; short against what disturbs a machine, long against the clock's resolution.
-const TURN: Duration = Duration::from_millis(10);
+const TURN: Duration = Duration::from_millis(6);
 
-/// Median latency of one input for each network, in microseconds, measured in turns.
+/// Median latency of one input for each network, in microseconds.
 pub(crate) fn measure(networks: &mut [Inference]) -> Result<Vec<u64>, EngineError> {
-    let mut turns: Vec<Turn<'_>> = networks.iter_mut().map(Turn::warmed_up).collect::<Result<_, _>>()?;
-    for _ in 0..ROUNDS {
-        for turn in &mut turns {
-            turn.take()?;
-        }
-    }
-    Ok(turns.into_iter().map(Turn::median_us).collect())
+    let times = in_turns(networks)?;
+    Ok(times.into_iter().map(|times| median(times).as_nanos().div_ceil(1000) as u64).collect())
 }
 
-struct Turn<'a> {
+/// How many times faster `after` is than `before`: the median of the ratios of turns that followed each other.
+pub(crate) fn ratio(before: Inference, after: Inference) -> Result<f64, EngineError> {
+    let times = in_turns(&mut [before, after])?;
+    let [before, after] = times.as_slice() else { return Ok(1.0) };
+    let nanoseconds = |time: &Duration| time.as_nanos().max(1) as f64;
+    let mut ratios: Vec<f64> =
+        before.iter().zip(after).map(|(b, a)| nanoseconds(b) / nanoseconds(a)).collect();
+    ratios.sort_by(f64::total_cmp);
+    Ok(ratios.get(ratios.len() / 2).copied().unwrap_or(1.0))
+}
+
+/// For each network the median times of its turns.
+fn in_turns(networks: &mut [Inference]) -> Result<Vec<Vec<Duration>>, EngineError> {
+    let mut players: Vec<Player<'_>> =
+        networks.iter_mut().map(Player::warmed_up).collect::<Result<_, _>>()?;
+    for _ in 0..ROUNDS {
+        for player in &mut players {
+            player.take_turn()?;
+        }
+    }
+    Ok(players.into_iter().map(|player| player.medians).collect())
+}
+
+struct Player<'a> {
     network: &'a mut Inference,
     input: Vec<f32>,
     runs: usize,
     medians: Vec<Duration>,
 }
 
-impl<'a> Turn<'a> {
+impl<'a> Player<'a> {
     fn warmed_up(network: &'a mut Inference) -> Result<Self, EngineError> {
         // The time of a dense network does not depend on the values, but denormal and zero inputs may be special.
         let input = vec![0.5; network.input_len()];
         let mut last = TURN;
         for _ in 0..WARM_UP {
-            last = network.time(&input)?;
+            last = network.processor_time(&input)?;
         }
         let runs = (TURN.as_nanos() / last.as_nanos().max(1)).clamp(1, 200) as usize;
         Ok(Self { network, input, runs, medians: Vec::new() })
     }
 
-    fn take(&mut self) -> Result<(), EngineError> {
+    fn take_turn(&mut self) -> Result<(), EngineError> {
         let mut times = Vec::with_capacity(self.runs);
         for _ in 0..self.runs {
-            times.push(self.network.time(&self.input)?);
+            times.push(self.network.processor_time(&self.input)?);
         }
         self.medians.push(median(times));
         Ok(())
-    }
-
-    fn median_us(self) -> u64 {
-        u64::try_from(median(self.medians).as_nanos().div_ceil(1000)).unwrap_or(u64::MAX)
     }
 }
 

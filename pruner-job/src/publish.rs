@@ -241,3 +241,6 @@ async fn put_image(
     };
     Ok(registry.put_manifest(image, &manifest).await?)
 }
+
+#[cfg(test)]
+mod tests;

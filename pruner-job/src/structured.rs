@@ -103,12 +103,7 @@ impl Aim<'_> {
     }
 
     fn ratio_without(&self, count: usize) -> Result<f64, StructuredError> {
-        let mut pair = [self.open(self.network)?, self.open(&self.without(count)?)?];
-        let latencies = latency::measure(&mut pair)?;
-        match *latencies.as_slice() {
-            [before, after] => Ok(before as f64 / after.max(1) as f64),
-            _ => Ok(1.0),
-        }
+        Ok(latency::ratio(self.open(self.network)?, self.open(&self.without(count)?)?)?)
     }
 
     fn open(&self, network: &Network) -> Result<Inference, EngineError> {
@@ -119,3 +114,6 @@ impl Aim<'_> {
         keep_channels(self.network, self.groups, &self.order.kept_after(count))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,8 @@
 //! The steps of a pruning plan as computations: train the dense network, make the next smaller one, choose among them.
 //! Blocking and without network; [`crate::command::run`] does the steps in order and keeps what each has made.
 
+use std::sync::OnceLock;
+
 use bytes::Bytes;
 use dnnshifter_network::{Network, network::InvalidModel};
 use dnnshifter_portfolio::{Fraction, PruningPlan, VariantDescription, name::InvalidVariantName};
@@ -24,6 +26,8 @@ pub(crate) struct Study {
     plan: PruningPlan,
     dataset: Dataset,
     engine: Engine,
+    /// The dense network's answers to the training images, once the first variant needs them.
+    answers: OnceLock<Vec<f32>>,
 }
 
 /// A trained network and its accuracy on the validation split.
@@ -96,7 +100,7 @@ impl Study {
             threads,
             "plan prepared"
         );
-        Ok((Self { plan, dataset, engine }, network))
+        Ok((Self { plan, dataset, engine, answers: OnceLock::new() }, network))
     }
 
     /// Trains the network as it is given.
@@ -115,10 +119,17 @@ impl Study {
         let samples = self.samples(&self.dataset.training)?;
         let method = structured(&self.plan);
         let Some(smaller) = shrink(&self.engine, &larger.network, method, &samples)? else { return Ok(None) };
-        let teacher = TrainableNetwork::of(&dense.network).map_err(TrainingError::from)?;
-        let teacher = Teacher::of(&teacher, &samples)?;
+        let teacher = Teacher::new(self.answers(dense, &samples)?, samples.len())?;
         let recipe = self.recipe(usize::from(method.fine_tuning_epochs), FINE_TUNING_RATE, position);
         self.trained(&smaller, Some(&teacher), recipe, &format!("variant-{position}")).map(Some)
+    }
+
+    fn answers(&self, dense: &Trained, samples: &Samples) -> Result<&[f32], TrainingError> {
+        if let Some(answers) = self.answers.get() {
+            return Ok(answers);
+        }
+        let answers = Teacher::answers(&TrainableNetwork::of(&dense.network)?, samples)?;
+        Ok(self.answers.get_or_init(|| answers))
     }
 
     /// Whether `trained` is accurate enough to become a variant.

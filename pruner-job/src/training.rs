@@ -7,7 +7,7 @@ use rand::{SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
 use tch::{COptimizer, Kind, Reduction, TchError, Tensor};
 
-use crate::interpreter::{InterpreterError, Mode, Role, TrainableNetwork};
+use crate::interpreter::{InterpreterError, Mode, Role, TrainableNetwork, copied};
 
 mod one_cycle;
 pub(crate) mod samples;
@@ -64,14 +64,21 @@ pub(super) fn doing(action: &'static str) -> impl Fn(TchError) -> TrainingError 
 }
 
 impl Teacher {
-    /// Lets `network` answer all of `samples`.
-    pub(crate) fn of(network: &TrainableNetwork, samples: &Samples) -> Result<Self, TrainingError> {
+    /// Lets `network` answer all of `samples`, one answer after the other.
+    pub(crate) fn answers(network: &TrainableNetwork, samples: &Samples) -> Result<Vec<f32>, TrainingError> {
         let mut answers = Vec::new();
         for indices in samples.in_order(EVALUATION_BATCH)? {
             let (images, _) = samples.batch(&indices)?;
-            answers.push(tch::no_grad(|| network.forward(&images, Mode::Evaluation))?);
+            let computed = tch::no_grad(|| network.forward(&images, Mode::Evaluation))?;
+            answers.extend(copied(&computed).map_err(doing("read answers"))?);
         }
-        Ok(Self { answers: Tensor::f_cat(&answers, 0).map_err(doing("collect answers"))? })
+        Ok(answers)
+    }
+
+    /// A teacher that gave `answers` to `count` samples.
+    pub(crate) fn new(answers: &[f32], count: usize) -> Result<Self, TrainingError> {
+        let answers = Tensor::f_from_slice(answers).and_then(|answers| answers.f_reshape([count as i64, -1]));
+        Ok(Self { answers: answers.map_err(doing("load answers"))? })
     }
 }
 

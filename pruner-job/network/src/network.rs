@@ -239,3 +239,62 @@ fn check_order(graph: &GraphProto, input: &str, weights: &BTreeSet<&str>) -> Res
         None => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        NetworkBuilder,
+        onnx::{OperatorSetIdProto, StringStringEntryProto, TypeProto},
+    };
+
+    fn relu() -> ModelProto {
+        let mut builder =
+            NetworkBuilder::new("tiny", TensorInfo { name: "input".to_owned(), shape: vec![1, 2, 2] });
+        let input = builder.input();
+        let output = builder.relu("relu", &input);
+        builder.finish(&output, &[1, 2, 2]).unwrap().model().clone()
+    }
+
+    fn refusal(change: impl FnOnce(&mut ModelProto)) -> String {
+        let mut model = relu();
+        change(&mut model);
+        Network::from_model(model).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn what_is_read_is_written_again() {
+        let mut model = relu();
+        model.metadata_props =
+            vec![StringStringEntryProto { key: Some("a".into()), value: Some("b".into()) }];
+        model.doc_string = Some("text".to_owned());
+        let bytes = model.encode_to_vec();
+        let network = Network::read(bytes.clone().into()).unwrap();
+        assert_eq!(network.write(), bytes);
+        assert_eq!(network.input(), &TensorInfo { name: "input".to_owned(), shape: vec![1, 2, 2] });
+    }
+
+    #[test]
+    fn bytes_that_are_no_model_are_refused() {
+        let bytes = relu().encode_to_vec();
+        for cut in 0..bytes.len() {
+            assert!(Network::read(bytes[..cut].to_vec().into()).is_err(), "{cut}");
+        }
+        assert!(Network::read(Bytes::from_static(b"<html>no such page</html>")).is_err());
+    }
+
+    #[test]
+    fn models_that_cannot_be_used_are_refused_with_the_reason() {
+        assert!(refusal(|model| model.graph = None).contains("no graph"));
+        let old = OperatorSetIdProto { version: Some(9), ..OperatorSetIdProto::default() };
+        assert!(refusal(|model| model.opset_import = vec![old]).contains("operator set 9"));
+        let graph = |change: fn(&mut GraphProto)| refusal(|model| change(model.graph.as_mut().unwrap()));
+        assert!(graph(|graph| graph.output.clear()).contains("1 inputs and 0 outputs"));
+        assert!(
+            graph(|graph| graph.input[0].r#type = Some(TypeProto::default())).contains("\"input\" needs")
+        );
+        assert!(graph(|graph| graph.node[0].input[0] = "x".to_owned()).contains("reads \"x\""));
+        assert!(graph(|graph| graph.node.push(graph.node[0].clone())).contains("already written"));
+        assert!(graph(|graph| graph.node.clear()).contains("\"relu.output\""));
+    }
+}

@@ -106,10 +106,7 @@ impl Operator {
             "BatchNormalization" => batch_norm(node, &attributes, network)?,
             "Relu" => Self::Relu,
             "MaxPool" => Self::MaxPool(pool_window(&attributes)?),
-            "AveragePool" => Self::AveragePool {
-                window: pool_window(&attributes)?,
-                count_padding: attributes.integer("count_include_pad", 0) != 0,
-            },
+            "AveragePool" => average_pool(&attributes)?,
             "GlobalAveragePool" => Self::GlobalAveragePool,
             "Flatten" if attributes.integer("axis", 1) == 1 => Self::Flatten,
             "Flatten" => return Err(form("Flatten at an axis other than 1", EXPLICIT)),
@@ -208,6 +205,19 @@ fn pad(node: &NodeProto, attributes: &Attributes<'_>, network: &Network) -> Resu
     let value = input(node, 2).map(|name| network.float(name)).transpose()?.flatten();
     let value = value.and_then(|tensor| tensor.values().first().copied()).unwrap_or(0.0);
     Ok(Operator::Pad { edges: sizes([top, left, bottom, right], 0)?, value })
+}
+
+fn average_pool(attributes: &Attributes<'_>) -> Result<Operator, Unsupported> {
+    let window = pool_window(attributes)?;
+    let [top, left, bottom, right] = window.padding;
+    if top != bottom || left != right || window.dilation != [1; 2] {
+        return Err(form(
+            "an AveragePool with uneven padding or dilation",
+            "use a Pad node and plain windows",
+        ));
+    }
+    let count_padding = attributes.integer("count_include_pad", 0) != 0;
+    Ok(Operator::AveragePool { window, count_padding })
 }
 
 fn pool_window(attributes: &Attributes<'_>) -> Result<Window, Unsupported> {

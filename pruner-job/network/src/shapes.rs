@@ -140,3 +140,56 @@ fn moved(window: &Window, [height, width]: [usize; 2]) -> Option<[usize; 2]> {
     let rows = count(height + top + bottom, kernel_y, spread_y, step_y)?;
     Some([rows, count(width + left + right, kernel_x, spread_x, step_x)?])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{FloatTensor, NetworkBuilder, TensorInfo};
+
+    fn shape_after(
+        layers: impl FnOnce(&mut NetworkBuilder, &str) -> String,
+        declared: &[usize],
+    ) -> Result<Vec<usize>, InvalidShape> {
+        let mut builder =
+            NetworkBuilder::new("test", TensorInfo { name: "x".to_owned(), shape: vec![2, 9, 7] });
+        let input = builder.input();
+        let output = layers(&mut builder, &input);
+        let network = builder.finish(&output, declared).unwrap();
+        let graph = Graph::of(&network).unwrap();
+        Shapes::infer(&network, &graph).map(|shapes| shapes.of(&output).to_vec())
+    }
+
+    fn weight(shape: &[usize]) -> FloatTensor {
+        FloatTensor::new(shape.to_vec(), vec![0.0; shape.iter().product()]).unwrap()
+    }
+
+    fn window(kernel: usize, stride: usize, padding: usize) -> Window {
+        Window { kernel: [kernel; 2], stride: [stride; 2], dilation: [1; 2], padding: [padding; 4] }
+    }
+
+    #[test]
+    fn windows_move_as_the_specification_says() {
+        let conv = |window: Window| {
+            move |builder: &mut NetworkBuilder, x: &str| builder.conv("c", x, &weight(&[5, 2, 3, 3]), &window)
+        };
+        assert_eq!(shape_after(conv(window(3, 1, 1)), &[5, 9, 7]).unwrap(), [5, 9, 7]);
+        assert_eq!(shape_after(conv(window(3, 2, 0)), &[5, 4, 3]).unwrap(), [5, 4, 3]);
+        let dilated = Window { dilation: [2; 2], ..window(3, 1, 0) };
+        assert_eq!(shape_after(conv(dilated), &[5, 5, 3]).unwrap(), [5, 5, 3]);
+        let pool = |builder: &mut NetworkBuilder, x: &str| builder.max_pool("p", x, &window(2, 2, 0));
+        assert_eq!(shape_after(pool, &[2, 4, 3]).unwrap(), [2, 4, 3]);
+    }
+
+    #[test]
+    fn layers_that_do_not_fit_are_named() {
+        let wrong_channels = |builder: &mut NetworkBuilder, x: &str| {
+            builder.conv("wrong", x, &weight(&[5, 3, 3, 3]), &window(3, 1, 1))
+        };
+        let refused = shape_after(wrong_channels, &[5, 9, 7]).unwrap_err().to_string();
+        assert!(refused.contains("\"wrong\" does not fit its input of shape [2, 9, 7]"), "{refused}");
+        let too_large = |builder: &mut NetworkBuilder, x: &str| builder.max_pool("pool", x, &window(8, 1, 0));
+        assert!(shape_after(too_large, &[1]).unwrap_err().to_string().contains("\"pool\""));
+        let flat = |builder: &mut NetworkBuilder, x: &str| builder.flatten("flat", x);
+        assert!(shape_after(flat, &[125]).unwrap_err().to_string().contains("computes [126]"));
+    }
+}

@@ -10,7 +10,7 @@ const BLOCKS: usize = 3;
 pub(super) fn layers(draft: &mut Draft, width: Width) -> Result<Value, InvalidBlueprint> {
     let start = draft.value.clone();
     let value = draft.conv_norm("stem", &start, 3, 1, width.of(16))?;
-    let mut value = draft.relu("stem", value);
+    let mut value = draft.relu("stem", &value);
     for (stage, channels) in (1..).zip(STAGES) {
         for block in 1..=BLOCKS {
             let stride = if stage > 1 && block == 1 { 2 } else { 1 };
@@ -30,7 +30,7 @@ fn residual_block(
     channels: usize,
 ) -> Result<Value, InvalidBlueprint> {
     let inner = draft.conv_norm(&format!("{name}.1"), from, 3, stride, channels)?;
-    let inner = draft.relu(&format!("{name}.1"), inner);
+    let inner = draft.relu(&format!("{name}.1"), &inner);
     let inner = draft.conv_norm(&format!("{name}.2"), &inner, 3, 1, channels)?;
     let changes = stride != 1 || channels != from.shape.channels;
     let shortcut = if changes {
@@ -39,5 +39,5 @@ fn residual_block(
         from.clone()
     };
     let sum = Value { name: draft.builder.add(&format!("{name}.add"), &inner.name, &shortcut.name), ..inner };
-    Ok(draft.relu(name, sum))
+    Ok(draft.relu(name, &sum))
 }

@@ -14,7 +14,7 @@ pub(super) fn layers(draft: &mut Draft, width: Width) -> Result<Value, InvalidBl
         for (layer, &channels) in (1..).zip(channels) {
             let name = format!("stage{stage}.{layer}");
             value = draft.conv_norm(&name, &value, 3, 1, width.of(channels))?;
-            value = draft.relu(&name, value);
+            value = draft.relu(&name, &value);
         }
         value = halved(draft, &format!("stage{stage}.pool"), &value);
     }

@@ -72,32 +72,7 @@ async fn variants(plan: PruningPlan, checkpoints: &Checkpoints<'_>) -> Result<Ve
     let (study, network) = blocking(move || Ok(Study::prepare(plan, model)?)).await?;
     let study = Arc::new(study);
 
-    let dense = match steps.trained(0).await? {
-        Some(dense) => dense,
-        None => {
-            let study = study.clone();
-            steps.keep_trained(0, blocking(move || Ok(study.train_dense(&network)?)).await?).await?
-        }
-    };
-    let mut networks = vec![dense.clone()];
-    let mut larger = dense.clone();
-    while networks.len() < maximum && study.is_accurate(&larger) {
-        let position = networks.len();
-        let next = match steps.trained(position).await? {
-            Some(found) => Some(found),
-            None => {
-                let (study, dense, larger) = (study.clone(), dense.clone(), larger);
-                let made = blocking(move || Ok(study.next_variant(&dense, &larger, position)?)).await?;
-                match made {
-                    Some(made) => Some(steps.keep_trained(position, made).await?),
-                    None => None,
-                }
-            }
-        };
-        let Some(next) = next else { break };
-        networks.push(next.clone());
-        larger = next;
-    }
+    let networks = steps.networks(&study, network, maximum).await?;
     let models: Vec<Bytes> = networks.iter().map(|trained| trained.network.write().into()).collect();
     let chosen = blocking(move || Ok(study.choose(&networks)?)).await?;
     steps.keep(CHOICE, &chosen, Bytes::new()).await?;
@@ -128,6 +103,46 @@ impl Steps<'_> {
             variants.push(chosen.into_variant(revision, model));
         }
         Ok(Some(variants))
+    }
+
+    /// The dense network and the smaller ones, each made from the one before it.
+    async fn networks(
+        &self,
+        study: &Arc<Study>,
+        network: Network,
+        maximum: usize,
+    ) -> Result<Vec<Trained>, Failure> {
+        let dense = if let Some(found) = self.trained(0).await? {
+            found
+        } else {
+            let study = study.clone();
+            self.keep_trained(0, blocking(move || Ok(study.train_dense(&network)?)).await?).await?
+        };
+        let mut networks = vec![dense.clone()];
+        let mut larger = dense.clone();
+        while networks.len() < maximum && study.is_accurate(&larger) {
+            let Some(next) = self.next(study, &dense, &larger, networks.len()).await? else { break };
+            networks.push(next.clone());
+            larger = next;
+        }
+        Ok(networks)
+    }
+
+    async fn next(
+        &self,
+        study: &Arc<Study>,
+        dense: &Trained,
+        larger: &Trained,
+        position: usize,
+    ) -> Result<Option<Trained>, Failure> {
+        if let Some(found) = self.trained(position).await? {
+            return Ok(Some(found));
+        }
+        let (study, dense, larger) = (study.clone(), dense.clone(), larger.clone());
+        match blocking(move || Ok(study.next_variant(&dense, &larger, position)?)).await? {
+            Some(made) => Ok(Some(self.keep_trained(position, made).await?)),
+            None => Ok(None),
+        }
     }
 
     async fn trained(&self, position: usize) -> Result<Option<Trained>, Failure> {

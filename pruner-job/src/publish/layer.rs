@@ -1,7 +1,7 @@
 //! The one layer that a variant's image adds to the runtime's: a plain tar, the same bytes for the same variant. Weights
 //! do not compress, and an uncompressed layer needs no second digest. Knows no registry.
 
-use std::io;
+use std::{fmt::Write, io};
 
 use bytes::Bytes;
 use dnnshifter_portfolio::{
@@ -36,8 +36,11 @@ impl ModelLayer {
 
 /// The digest of some bytes.
 pub(crate) fn digest_of(bytes: &[u8]) -> io::Result<Digest> {
-    let digits: String = sha2::Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-    Digest::parse(&format!("sha256:{digits}")).map_err(io::Error::other)
+    let mut text = "sha256:".to_owned();
+    for byte in sha2::Sha256::digest(bytes) {
+        write!(text, "{byte:02x}").map_err(io::Error::other)?;
+    }
+    Digest::parse(&text).map_err(io::Error::other)
 }
 
 /// No owner, no time: the same content gives the same bytes on every machine.

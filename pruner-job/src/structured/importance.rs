@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use dnnshifter_network::{ChannelGroup, channels::ScaleAndShift};
 use dnnshifter_portfolio::plan::ImportanceCriterion;
-use tch::{Kind, TchError, Tensor};
+use tch::{TchError, Tensor};
 
 use super::StructuredError;
 use crate::{
-    interpreter::{Mode, TrainableNetwork},
+    interpreter::{Mode, TrainableNetwork, copied},
     training::{TrainingError, cross_entropy, doing, samples::Samples},
 };
 
@@ -27,7 +27,7 @@ pub(super) fn importance(
     match criterion {
         ImportanceCriterion::Taylor => taylor(network, &norms, samples),
         ImportanceCriterion::BatchNormScale => {
-            let scales = norms.iter().map(|norm| copied(&norm.scale.f_abs().map_err(doing("read scales"))?));
+            let scales = norms.iter().map(|norm| read(&norm.scale));
             scales.map(|scales| Ok(scales?.into_iter().map(|scale| scale * scale).collect())).collect()
         }
     }
@@ -67,7 +67,7 @@ fn taylor(
             .and_then(|gradients| tch::no_grad(|| add_squares(&mut sums, norms, &gradients)));
         collected.map_err(doing("estimate importance"))?;
     }
-    Ok(sums.values().map(copied).collect::<Result<_, _>>()?)
+    Ok(sums.values().map(read).collect::<Result<_, _>>()?)
 }
 
 fn add_squares(
@@ -87,10 +87,6 @@ fn add_squares(
     Ok(())
 }
 
-fn copied(tensor: &Tensor) -> Result<Vec<f64>, TrainingError> {
-    let flat = tensor.f_detach().and_then(|tensor| tensor.f_to_kind(Kind::Double)?.f_contiguous());
-    let flat = flat.map_err(doing("read importance"))?;
-    let mut values = vec![0.0; flat.numel()];
-    flat.f_copy_data(&mut values, flat.numel()).map_err(doing("read importance"))?;
-    Ok(values)
+fn read(tensor: &Tensor) -> Result<Vec<f64>, TrainingError> {
+    Ok(copied(tensor).map_err(doing("read importance"))?.into_iter().map(f64::from).collect())
 }

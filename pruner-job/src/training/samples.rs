@@ -4,7 +4,7 @@ use dnnshifter_portfolio::plan::Normalization;
 use tch::{Kind, Tensor};
 
 use super::{TrainingError, doing};
-use crate::data::LabelledImages;
+use crate::{data::LabelledImages, interpreter::copied};
 
 /// Images, labels, and how pixels become the network's input.
 pub(crate) struct Samples {
@@ -58,9 +58,6 @@ impl Samples {
         let indices =
             Tensor::f_arange(count, (Kind::Int64, tch::Device::Cpu)).map_err(doing("number images"))?;
         let (images, _) = self.batch(&indices)?;
-        let mut values = vec![0.0_f32; images.numel()];
-        let flat = images.f_contiguous().map_err(doing("copy images"))?;
-        flat.f_copy_data(&mut values, images.numel()).map_err(doing("copy images"))?;
-        Ok(values)
+        copied(&images).map_err(doing("read images"))
     }
 }

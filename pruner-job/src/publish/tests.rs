@@ -1,0 +1,183 @@
+//! Publishing against a real registry: Debian's `docker-registry`, started for the test on a free port.
+
+use std::{
+    io::{BufRead, BufReader},
+    process::{Child, Command, Stdio},
+};
+
+use dnnshifter_portfolio::{
+    Fraction, VariantDescription, VariantName,
+    description::{CheckVector, DESCRIPTION_VERSION, TensorDescription},
+};
+use oci_client::manifest::{IMAGE_CONFIG_MEDIA_TYPE, IMAGE_LAYER_GZIP_MEDIA_TYPE};
+use tempfile::TempDir;
+
+use super::{registry::Access, *};
+use crate::checkpoint::{Checkpoint, Checkpoints};
+
+/// A registry that lives as long as the test.
+struct TestRegistry {
+    process: Child,
+    address: String,
+    _storage: TempDir,
+}
+
+impl TestRegistry {
+    fn start() -> Self {
+        let storage = tempfile::tempdir().unwrap();
+        let config = storage.path().join("config.yml");
+        let root = storage.path().display();
+        let text = format!(
+            "version: 0.1\nstorage: {{filesystem: {{rootdirectory: {root}}}}}\nhttp: {{addr: 127.0.0.1:0}}\n"
+        );
+        std::fs::write(&config, text).unwrap();
+        let mut process = Command::new("docker-registry")
+            .arg("serve")
+            .arg(&config)
+            .stderr(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("docker-registry is in tests/cluster/debian-packages.txt");
+        let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
+        let line =
+            lines.find_map(|line| line.ok().filter(|line| line.contains("listening on 127.0.0.1:"))).unwrap();
+        let port: String = line
+            .split("listening on 127.0.0.1:")
+            .nth(1)
+            .unwrap()
+            .chars()
+            .take_while(char::is_ascii_digit)
+            .collect();
+        // Its log must be read to the end, or it stops when the pipe is full.
+        std::thread::spawn(move || lines.for_each(drop));
+        Self { process, address: format!("127.0.0.1:{port}"), _storage: storage }
+    }
+
+    fn client(&self) -> Registry {
+        // As main does; the second test finds it there already.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        Registry::new(&Access { credentials: None, plain_http: vec![self.address.clone()] })
+    }
+
+    fn target(&self, repository: &str) -> Target {
+        let runtime = format!("{}/dnnshifter/runtime:1", self.address);
+        Target::new(&format!("{}/{repository}", self.address), &runtime).unwrap()
+    }
+}
+
+impl Drop for TestRegistry {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+async fn put_runtime(client: &Registry, target: &Target) {
+    let image = &target.runtime;
+    let config = json!({
+        "architecture": "amd64", "os": "linux", "config": {"Entrypoint": ["/dnnshifter-runtime"], "User": "65532"},
+        "rootfs": {"type": "layers", "diff_ids": [format!("sha256:{}", "0".repeat(64))]}, "created": "2026-01-01T00:00:00Z",
+    });
+    let config = put(client, image, IMAGE_CONFIG_MEDIA_TYPE, &Bytes::from(config.to_string())).await.unwrap();
+    let layer =
+        put(client, image, IMAGE_LAYER_GZIP_MEDIA_TYPE, &Bytes::from_static(b"a layer")).await.unwrap();
+    let manifest = OciImageManifest {
+        media_type: Some(OCI_IMAGE_MEDIA_TYPE.to_owned()),
+        config,
+        layers: vec![layer],
+        ..OciImageManifest::default()
+    };
+    client.put_manifest(image, &manifest).await.unwrap();
+}
+
+fn variant(name: &str, accuracy: &str) -> Variant {
+    let tensor = |shape: u64| TensorDescription { name: "x".to_owned(), shape: vec![shape] };
+    Variant {
+        description: VariantDescription {
+            version: DESCRIPTION_VERSION.to_owned(),
+            name: VariantName::parse(name).unwrap(),
+            revision: "r1".to_owned(),
+            accuracy: Fraction::parse(accuracy).unwrap(),
+            parameters: 1,
+            bytes: 4,
+            macs: 1,
+            input: tensor(1),
+            output: tensor(2),
+            check: CheckVector { input: vec![0.5], output: vec![1.0, 2.0] },
+        },
+        latency_us: 100,
+        maximum_difference: 1e-6,
+        model: Bytes::from(name.to_owned()),
+    }
+}
+
+#[tokio::test]
+async fn a_portfolio_is_published_and_found_again_with_the_same_digests() {
+    let server = TestRegistry::start();
+    let client = server.client();
+    put_runtime(&client, &server.target("team/a")).await;
+    let variants = [variant("small", "0.8"), variant("large", "0.9")];
+
+    let target = server.target("team/a");
+    assert_eq!(published(&client, &target, "r1").await.unwrap(), None);
+    let outcome = publish(&client, &target, "r1", &variants).await.unwrap();
+    let names: Vec<_> = outcome.portfolio.variants.iter().map(|variant| variant.name.as_str()).collect();
+    assert_eq!(names, ["large", "small"]);
+    assert_eq!(published(&client, &target, "r1").await.unwrap(), Some(outcome.clone()));
+    assert_eq!(publish(&client, &target, "r1", &variants).await.unwrap(), outcome, "again the same");
+    let elsewhere = publish(&client, &server.target("team/b"), "r1", &variants).await.unwrap();
+    assert_eq!(elsewhere, outcome, "the same in another repository");
+}
+
+#[tokio::test]
+async fn a_variants_image_is_the_runtimes_with_one_more_layer() {
+    let server = TestRegistry::start();
+    let (client, target) = (server.client(), server.target("team/a"));
+    put_runtime(&client, &target).await;
+    let variant = variant("small", "0.8");
+    let outcome = publish(&client, &target, "r1", std::slice::from_ref(&variant)).await.unwrap();
+
+    let image = target.tagged("r1-small");
+    let (manifest, digest) = client.manifest(&image).await.unwrap().unwrap();
+    assert_eq!(digest, outcome.portfolio.variants[0].digest);
+    assert_eq!(manifest.layers.len(), 2);
+    assert_eq!(client.blob(&image, &manifest.layers[0]).await.unwrap(), Bytes::from_static(b"a layer"));
+    assert_eq!(client.blob(&image, &manifest.layers[1]).await.unwrap(), variant.layer().unwrap().bytes);
+    let config: Value =
+        serde_json::from_slice(&client.blob(&image, &manifest.config).await.unwrap()).unwrap();
+    assert_eq!(config["config"]["Entrypoint"], json!(["/dnnshifter-runtime"]));
+    assert_eq!(config["rootfs"]["diff_ids"][1], json!(variant.layer().unwrap().digest));
+    assert_eq!(config["created"], json!(CREATED));
+}
+
+#[tokio::test]
+async fn nothing_is_published_on_a_runtime_that_is_not_there() {
+    let server = TestRegistry::start();
+    let (client, target) = (server.client(), server.target("team/a"));
+    let refused = publish(&client, &target, "r1", &[variant("small", "0.8")]).await.unwrap_err();
+    assert!(matches!(refused, PublishError::NoRuntime { .. }), "{refused}");
+    assert_eq!(published(&client, &target, "r1").await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn finished_steps_are_kept_beside_the_variants() {
+    let server = TestRegistry::start();
+    let (client, target) = (server.client(), server.target("team/a"));
+    let checkpoints = Checkpoints::Registry(&client, &target);
+    assert_eq!(checkpoints.find("t1", "dense").await.unwrap(), None);
+    for model in [Bytes::from_static(b"onnx"), Bytes::new()] {
+        let step = Checkpoint { facts: Bytes::from_static(b"{}"), model };
+        checkpoints.keep("t1", "dense", &step).await.unwrap();
+        assert_eq!(checkpoints.find("t1", "dense").await.unwrap(), Some(step));
+    }
+    assert_eq!(checkpoints.find("t2", "dense").await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_registry_that_is_away_is_named() {
+    let server = TestRegistry::start();
+    let (client, target) = (server.client(), server.target("team/a"));
+    drop(server);
+    let failed = published(&client, &target, "r1").await.unwrap_err();
+    assert!(failed.to_string().contains("/team/a:r1"), "{failed}");
+}
