@@ -3,6 +3,7 @@
 //! An [`Engine`] opens a network's file; the [`Network`] it gives computes batches. Engines know nothing of requests,
 //! variants or switching. [`onnx`] is ONNX Runtime.
 
+mod denormals;
 mod onnx;
 
 use std::{error::Error, path::Path};

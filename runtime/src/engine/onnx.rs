@@ -12,7 +12,7 @@ use ort::{
     value::{Outlet, TensorElementType, TensorRef, ValueType},
 };
 
-use super::{Engine, EngineError, Interface, Network};
+use super::{Engine, EngineError, Interface, Network, denormals::DenormalsAsZero};
 
 /// ONNX Runtime, once a process.
 pub(crate) struct OnnxRuntime {
@@ -55,7 +55,6 @@ impl OnnxRuntime {
         Session::builder(&self.environment)?
             .with_optimization_level(GraphOptimizationLevel::All)?
             .with_parallel_execution(false)?
-            .with_flush_to_zero()?
             .commit_from_file(path)
     }
 }
@@ -118,7 +117,11 @@ impl Network for OnnxNetwork {
         let failed = |source: ort::Error| EngineError::Run { items, source: source.into() };
         let expected = items.saturating_mul(self.output_length);
         let tensor = TensorRef::from_array_view((self.shape(items), input)).map_err(failed)?;
-        let outputs = self.session.run(ort::inputs![self.input_name.as_str() => tensor]).map_err(failed)?;
+        let inputs = ort::inputs![self.input_name.as_str() => tensor];
+        let flushing = DenormalsAsZero::begin();
+        let outputs = self.session.run(inputs);
+        drop(flushing);
+        let outputs = outputs.map_err(failed)?;
         let given = outputs
             .get(self.output_name.as_str())
             .map(|value| value.try_extract_tensor::<f32>().map(|(_, values)| values))

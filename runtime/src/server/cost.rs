@@ -26,9 +26,11 @@ use crate::{
     variant::{Resident, VariantFolder},
 };
 
-/// So many rounds of so many requests; the cheapest round counts, since others may use the processor meanwhile.
-const ROUNDS: usize = 4;
-const REQUESTS_PER_ROUND: u32 = 10;
+/// So many requests are measured; the median counts, since others may use the processor meanwhile.
+const REQUESTS: usize = 41;
+
+/// The pause before each: in a row they would find everything awake and in the caches, and cost half as much as in service.
+const PAUSE: Duration = Duration::from_millis(3);
 
 /// A request that is not answered within this time ends the measurement.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -54,21 +56,22 @@ fn attempt(tokio: &Handle, like: &Resident) -> io::Result<Duration> {
     let serving = tokio.spawn(serve(listener, router(service), stop.clone()));
     let request = request(&like.interface);
     let mut client = Client::connect(address)?;
-    let rounds = (0..ROUNDS).map(|_| round(&mut client, &request)).collect::<io::Result<Vec<_>>>();
+    let costs = (0..REQUESTS).map(|_| cost(&mut client, &request)).collect::<io::Result<Vec<_>>>();
     drop(client);
     stop.cancel();
     tokio.block_on(serving).map_err(io::Error::other)??;
-    Ok(rounds?.into_iter().min().unwrap_or_default())
+    let mut costs = costs?;
+    costs.sort_unstable();
+    Ok(costs.get(costs.len() / 2).copied().unwrap_or_default())
 }
 
-/// The CPU time of a request in one round.
-fn round(client: &mut Client, request: &[u8]) -> io::Result<Duration> {
+/// The CPU time of one request.
+fn cost(client: &mut Client, request: &[u8]) -> io::Result<Duration> {
+    std::thread::sleep(PAUSE);
     let (process, asking) = (clock::process_cpu(), clock::thread_cpu());
-    for _ in 0..REQUESTS_PER_ROUND {
-        client.ask(request)?;
-    }
+    client.ask(request)?;
     let asking = clock::thread_cpu().saturating_sub(asking);
-    Ok(clock::process_cpu().saturating_sub(process).saturating_sub(asking) / REQUESTS_PER_ROUND)
+    Ok(clock::process_cpu().saturating_sub(process).saturating_sub(asking))
 }
 
 /// A whole service on a network that computes nothing.

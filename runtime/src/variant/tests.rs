@@ -104,6 +104,23 @@ fn variants_are_found_by_their_folders_the_most_accurate_first() {
     assert!(found_in(&models.path().join("absent")).is_err());
 }
 
+/// Multiplies by 1e-30.
+const SHRINK: &[u8] = include_bytes!("../../fixtures/denormal.onnx");
+
+#[test]
+fn denormal_numbers_count_as_zero_on_every_thread() {
+    let mut shrink = description("a", 0.0);
+    for (tensor, name) in [(&mut shrink.input, "x"), (&mut shrink.output, "y")] {
+        (tensor.name, tensor.shape) = (name.to_owned(), vec![4]);
+    }
+    shrink.check = CheckVector { input: vec![1e30; 4], output: vec![1.0; 4] };
+    let resident = std::sync::Arc::new(load(&shrink, SHRINK).unwrap());
+    let compute = move || resident.run(1, &[1e-9, 1.0, 1e30, -1e-10]).unwrap();
+    let output = std::thread::spawn(compute).join().unwrap();
+    let zeros: Vec<_> = output.iter().map(|value| value.abs().to_bits() == 0).collect();
+    assert_eq!(zeros, [true, false, false, true], "{output:?}");
+}
+
 #[test]
 fn a_variant_is_warm_when_it_is_loaded() {
     let engine = Constant::of(1.0);
