@@ -1,6 +1,6 @@
 //! The program as Kubernetes runs it: from a plan to variants, killed in the middle, with what it must not accept.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "in a test a panic is a failed test")]
+#![expect(clippy::unwrap_used, reason = "in a test a panic is a failed test")]
 
 use std::{
     fs,
