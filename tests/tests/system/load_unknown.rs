@@ -1,0 +1,115 @@
+//! Prometheus away, empty, or answering nonsense: nobody knows the load, so nothing switches, and a condition says so. When it is
+//! back, the load is followed again.
+
+use std::{fs, time::Duration};
+
+use anyhow::{Context, Result, ensure};
+use dnnshifter_cluster::Cluster;
+use dnnshifter_crds::conditions::{LOAD_KNOWN, READY};
+use serde_json::json;
+
+use super::{
+    fake_prometheus::FakePrometheus,
+    load::{Load, burst, too_much_for_the_largest},
+    manifests::{self, MAXIMUM_SAMPLE_AGE_SECONDS, NODES},
+    scene::{PATIENCE, Scene, ceiling, words},
+    switching::until_stepped_down,
+};
+
+const PROMETHEUS: &str = "prometheus";
+/// A load that would have been followed within two seconds lasts so much longer.
+const UNNOTICED_SECONDS: f64 = 8.0;
+
+/// Its process dies.
+pub async fn killed(scene: &Scene) -> Result<()> {
+    let cluster = &scene.world.cluster;
+    holds_without(scene, None, || Ok(cluster.kill(PROMETHEUS)?), || restore_prometheus(cluster)).await
+}
+
+/// It runs, and knows of no pod.
+pub async fn empty(scene: &Scene) -> Result<()> {
+    let cluster = &scene.world.cluster;
+    holds_without(scene, None, || forget_everything(cluster), || restore_prometheus(cluster)).await
+}
+
+/// It says that every load is NaN.
+pub async fn not_a_number(scene: &Scene) -> Result<()> {
+    let fake = FakePrometheus::start().await?;
+    let lie = |lies| {
+        fake.lie(lies);
+        Ok(())
+    };
+    holds_without(scene, Some(&fake.url), || lie(true), || lie(false)).await
+}
+
+async fn holds_without(
+    scene: &Scene,
+    url: Option<&str>,
+    break_it: impl FnOnce() -> Result<()>,
+    mend_it: impl FnOnce() -> Result<()>,
+) -> Result<()> {
+    let mut manifest = manifests::published(&scene.namespace, "fashion", &scene.world.artifacts.published);
+    if let Some(prometheus) = manifest.pointer_mut("/spec/switching/prometheus").filter(|_| url.is_some()) {
+        prometheus["url"] = json!(url);
+    }
+    let service = scene.settle(&manifest).await?;
+    scene.until_condition("fashion", LOAD_KNOWN, "True", PATIENCE).await?;
+    let rate = too_much_for_the_largest(&scene.placement("fashion", NODES[0]).await?)?;
+
+    break_it()?;
+    let patience = Duration::from_secs(MAXIMUM_SAMPLE_AGE_SECONDS) + PATIENCE;
+    let unknown = scene.until_condition("fashion", LOAD_KNOWN, "False", patience).await?;
+    ensure!(
+        !unknown.reason.is_empty() && !unknown.message.is_empty(),
+        "no reason: {}",
+        words(Some(&unknown))
+    );
+    let before = decisions(scene).await?;
+    burst(scene, NODES[0], &service, "fashion", rate, UNNOTICED_SECONDS)?;
+    let after = decisions(scene).await?;
+    ensure!(before == after, "nobody knew the load, but {before:?} became {after:?}");
+    let ready = scene.condition("fashion", READY).await?;
+    ensure!(ready.as_ref().is_some_and(|ready| ready.status == "True"), "{}", words(ready.as_ref()));
+
+    mend_it()?;
+    let load = Load::begin(scene, NODES[0], &service, "fashion", rate)?;
+    scene.until_condition("fashion", LOAD_KNOWN, "True", PATIENCE).await?;
+    until_stepped_down(scene, NODES[0]).await?;
+    load.end()?;
+    Ok(())
+}
+
+/// What was decided for each node.
+async fn decisions(scene: &Scene) -> Result<Vec<(String, Option<String>)>> {
+    let placements = scene.portfolio("fashion").placements().await?;
+    let decided = |placement: &dnnshifter_crds::VariantPlacement| ceiling(placement).map(str::to_owned);
+    Ok(placements.iter().map(|placement| (placement.spec.node_name.clone(), decided(placement))).collect())
+}
+
+/// Starts Prometheus without its past and with nothing to do.
+fn forget_everything(cluster: &Cluster) -> Result<()> {
+    cluster.stop(PROMETHEUS)?;
+    let run = &cluster.layout().run;
+    let config = run.join("prometheus.yml");
+    fs::copy(&config, run.join("prometheus.yml.kept")).context("failed to keep Prometheus' configuration")?;
+    fs::write(&config, "scrape_configs: []\n").context("failed to write Prometheus' configuration")?;
+    fs::remove_dir_all(run.join("prometheus")).context("failed to remove Prometheus' data")?;
+    Ok(cluster.start(PROMETHEUS)?)
+}
+
+/// Prometheus as the cluster was started with; nothing if it is so already.
+pub fn restore_prometheus(cluster: &Cluster) -> Result<()> {
+    let run = &cluster.layout().run;
+    let kept = run.join("prometheus.yml.kept");
+    if kept.exists() {
+        if cluster.runs(PROMETHEUS)? {
+            cluster.stop(PROMETHEUS)?;
+        }
+        fs::rename(&kept, run.join("prometheus.yml"))
+            .context("failed to restore Prometheus' configuration")?;
+    }
+    if !cluster.runs(PROMETHEUS)? {
+        cluster.start(PROMETHEUS)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,103 @@
+//! A portfolio that is trained and pruned here, by a Job that is killed midway: it goes on from its last finished step, and what
+//! is served is what a whole run published.
+
+use std::{
+    collections::BTreeSet,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use anyhow::{Context, Result, ensure};
+use dnnshifter_cluster::{REGISTRY, REGISTRY_ADDRESS};
+use dnnshifter_crds::names::{COMPONENT_LABEL, PRUNER_COMPONENT};
+use dnnshifter_portfolio::PortfolioManifest;
+use dnnshifter_tests::demo::stage::SYSTEM_NAMESPACE;
+use serde_json::Value;
+
+use super::{
+    load::burst,
+    manifests::{self, NODES},
+    scene::{PATIENCE, Scene},
+    until::{Look, until},
+};
+
+const REPOSITORY: &str = "system/pruned";
+
+/// From `kubectl apply` to a served portfolio, through the death of the Job's pod and of the operator.
+pub async fn resumes(scene: &Scene) -> Result<()> {
+    let repository = format!("{REGISTRY}/{REPOSITORY}");
+    let inputs = &scene.world.artifacts.inputs;
+    let known = tags().await?;
+    scene.apply(&manifests::pruned(&scene.namespace, "fashion", inputs, &repository, fresh_seed()))?;
+
+    until("the first finished step of the training", PATIENCE, async || {
+        let new: Vec<_> = tags().await?.difference(&known).cloned().collect();
+        Ok(Look::whether(new.iter().any(|tag| tag.ends_with("-dense")), || format!("new tags: {new:?}")))
+    })
+    .await?;
+    let jobs = scene.objects("jobs")?;
+    ensure!(jobs.len() == 1, "there should be one Job: {jobs:?}");
+    ensure!(scene.objects("mv,vpl,deployments")?.is_empty(), "something is served before the Job has ended");
+    let killed = scene.objects("pods")?;
+    scene.kubectl(&["delete", "pods", "--all", "--force", "--grace-period=0"])?;
+    let system = ["--namespace", SYSTEM_NAMESPACE, "delete", "pods", "--all", "--force", "--grace-period=0"];
+    scene.world.cluster.kubectl(&system)?;
+
+    scene.until_ready("fashion").await?;
+    let after = scene.objects("jobs")?;
+    let same = jobs.iter().all(|(name, job)| after.get(name).is_some_and(|now| now.uid == job.uid));
+    ensure!(same && after.len() == 1, "the Job was made anew: {jobs:?}, then {after:?}");
+    let log = job_log(scene)?;
+    ensure!(
+        killed.len() == 1 && log.contains("resum"),
+        "the second pod did not go on from the first one's steps:\n{log}"
+    );
+    is_whole(scene).await?;
+    let url = scene.portfolio("fashion").service_url().await?;
+    for node in NODES {
+        burst(scene, node, &url, "fashion", 20.0, 1.0)?;
+    }
+    Ok(())
+}
+
+/// What is served is what stands under the revision's tag, which is pushed last.
+async fn is_whole(scene: &Scene) -> Result<()> {
+    let revision = scene.read("fashion").await?.status.unwrap_or_default().revision.context("no revision")?;
+    let manifest: Value = serde_json::from_str(&read(&format!("manifests/{revision}")).await?)?;
+    let digest = manifest.pointer("/layers/0/digest").and_then(Value::as_str).context("no layer")?;
+    let portfolio: PortfolioManifest = serde_json::from_str(&read(&format!("blobs/{digest}")).await?)?;
+    ensure!(portfolio.variants.len() > 1, "only one variant was published: {portfolio:?}");
+    let image = |digest: &dyn std::fmt::Display| format!("{REGISTRY}/{REPOSITORY}@{digest}");
+    let published: BTreeSet<_> = portfolio.variants.iter().map(|variant| image(&variant.digest)).collect();
+    let variants = scene.portfolio("fashion").variants().await?;
+    let named: BTreeSet<_> = variants.into_iter().map(|variant| variant.spec.image).collect();
+    ensure!(named == published, "published is {published:?}, the variants are {named:?}");
+    for placement in scene.portfolio("fashion").placements().await? {
+        let mounted: BTreeSet<_> = placement.spec.variants.into_iter().map(|variant| variant.image).collect();
+        ensure!(mounted == published, "{} mounts {mounted:?}, not {published:?}", placement.spec.node_name);
+    }
+    Ok(())
+}
+
+fn job_log(scene: &Scene) -> Result<String> {
+    let selector = format!("{COMPONENT_LABEL}={PRUNER_COMPONENT}");
+    scene.kubectl(&["logs", "--selector", &selector, "--tail", "-1"])
+}
+
+async fn tags() -> Result<BTreeSet<String>> {
+    let Ok(text) = read("tags/list").await else { return Ok(BTreeSet::new()) };
+    let list: Value = serde_json::from_str(&text)?;
+    let tags = list.pointer("/tags").and_then(Value::as_array).into_iter().flatten();
+    Ok(tags.filter_map(Value::as_str).map(str::to_owned).collect())
+}
+
+async fn read(path: &str) -> Result<String> {
+    let url = format!("http://{REGISTRY_ADDRESS}/v2/{REPOSITORY}/{path}");
+    let accept = "application/vnd.oci.image.manifest.v1+json, */*";
+    let answer = reqwest::Client::new().get(&url).header("Accept", accept).send().await?;
+    Ok(answer.error_for_status().with_context(|| format!("failed to read {url}"))?.text().await?)
+}
+
+/// A training that nobody has done before, on whatever cluster: another one's steps would leave nothing to kill.
+fn fresh_seed() -> u32 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.subsec_nanos())
+}
