@@ -17,8 +17,8 @@ pub(crate) struct Happening {
     pub(crate) type_: EventType,
     /// Past participle, `CamelCase`: `SteppedDown`.
     pub(crate) reason: String,
-    /// What the operator did or tries to do: `Switch`.
-    pub(crate) action: &'static str,
+    /// What the operator did or tries to do. Events of equal reason and action are counted as one, which keeps its first note.
+    pub(crate) action: String,
     pub(crate) note: String,
 }
 
@@ -30,7 +30,7 @@ pub(crate) async fn publish<K: Resource<DynamicType = ()>>(
 ) {
     let Happening { type_, reason, action, mut note } = happening;
     truncate(&mut note, LONGEST_NOTE);
-    let event = Event { type_, reason, note: Some(note), action: action.to_owned(), secondary: None };
+    let event = Event { type_, reason, note: Some(note), action, secondary: None };
     if let Err(error) = recorder.publish(&event, &object.object_ref(&())).await {
         warn!(error = chain(&error), reason = event.reason, "failed to publish an event");
     }

@@ -87,7 +87,11 @@ impl Metrics {
 /// Writes the log as one JSON object a line to standard error; the environment variable `RUST_LOG` filters it (default `info`).
 pub fn init_logging() {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let lines = tracing_subscriber::fmt::layer().json().flatten_event(true).with_writer(std::io::stderr);
+    let lines = tracing_subscriber::fmt::layer()
+        .json()
+        .flatten_event(true)
+        .with_current_span(false)
+        .with_writer(std::io::stderr);
     tracing_subscriber::registry().with(filter).with(lines).init();
 }
 

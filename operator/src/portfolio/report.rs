@@ -116,8 +116,9 @@ async fn announce(context: &Context, object: &ModelPortfolio, before: &[Conditio
     if same {
         return;
     }
-    info!(ready = now.status, reason = now.reason, message = now.message, "portfolio changed");
+    info!(ready = now.status, reason = now.reason, why = now.message, "portfolio changed");
     let type_ = if is_true(after, STALLED) { EventType::Warning } else { EventType::Normal };
-    let happening = Happening { type_, reason: now.reason, action: "Reconcile", note: now.message };
+    let happening =
+        Happening { type_, reason: now.reason, action: "Reconcile".to_owned(), note: now.message };
     publish(&context.recorder, object, happening).await;
 }

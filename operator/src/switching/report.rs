@@ -93,7 +93,7 @@ pub(crate) async fn report(
         publish(
             recorder,
             portfolio,
-            Happening { type_, reason, action: "ReadLoad", note: condition.message },
+            Happening { type_, reason, action: "ReadLoad".to_owned(), note: condition.message },
         )
         .await;
     }

@@ -139,12 +139,17 @@ async fn switched(
         from = before,
         to = decision.ceiling.as_str(),
         reason,
-        message = decision.message,
+        why = decision.message,
         "decided"
     );
     let Change::Ceiling(direction) = decision.change else { return None };
     let note = format!("from {before} to {}: {}", decision.ceiling, decision.message);
-    let happening = Happening { type_: EventType::Normal, reason: reason.to_owned(), action: "Switch", note };
+    let happening = Happening {
+        type_: EventType::Normal,
+        reason: reason.to_owned(),
+        action: format!("SwitchTo/{}", decision.ceiling),
+        note,
+    };
     publish(&context.recorder, placement, happening).await;
     Some((uid, direction, policy(placement).ok()?.step_up_window))
 }

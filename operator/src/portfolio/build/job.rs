@@ -6,7 +6,10 @@ use dnnshifter_crds::{
     names::{PRUNER_COMPONENT, REVISION_LABEL},
 };
 use k8s_openapi::api::{
-    batch::v1::{Job, JobSpec},
+    batch::v1::{
+        Job, JobSpec, PodFailurePolicy, PodFailurePolicyOnExitCodesRequirement,
+        PodFailurePolicyOnPodConditionsPattern, PodFailurePolicyRule,
+    },
     core::v1::{
         ConfigMap, ConfigMapVolumeSource, Container, EmptyDirVolumeSource, EnvVar, ImageVolumeSource,
         KeyToPath, LocalObjectReference, PersistentVolumeClaimVolumeSource, PodSpec, PodTemplateSpec,
@@ -31,6 +34,12 @@ pub(crate) const PRUNER_CONTAINER: &str = "pruner";
 pub(crate) const GENERATION_ANNOTATION: &str = "dnnshifter.io/generation";
 /// Each pod goes on from the last finished step, so a killed one costs little.
 const DEFAULT_BACKOFF_LIMIT: i32 = 6;
+
+/// Exit codes of the pruning Job that say that trying again is in vain: wrong arguments, a model or data that cannot be used, a
+/// missing input, a wrong plan (sysexits.h: 65 EX_DATAERR, 66 EX_NOINPUT, 78 EX_CONFIG).
+const HOPELESS_EXIT_CODES: [i32; 4] = [2, 65, 66, 78];
+/// Ended by SIGTERM: somebody else's doing.
+const TERMINATED_EXIT_CODE: i32 = 143;
 
 /// The name of the Job, and of the plan, of a revision.
 pub(crate) fn job_name(portfolio: &str, revision: &str) -> String {
@@ -66,6 +75,7 @@ fn job(valid: &Valid, prune: &PruneSource, settings: &Settings) -> Job {
         spec: Some(JobSpec {
             backoff_limit: Some(options.backoff_limit.unwrap_or(DEFAULT_BACKOFF_LIMIT)),
             active_deadline_seconds: options.active_deadline_seconds,
+            pod_failure_policy: Some(failure_policy()),
             // Two pods of one plan would write the same steps.
             pod_replacement_policy: Some("Failed".to_owned()),
             template: PodTemplateSpec {
@@ -89,6 +99,35 @@ fn job(valid: &Valid, prune: &PruneSource, settings: &Settings) -> Job {
         }),
         metadata,
         status: None,
+    }
+}
+
+/// What cannot get better fails at once; a pod that was taken away is no failure; all else counts against the limit.
+fn failure_policy() -> PodFailurePolicy {
+    let exit_codes = |values: &[i32]| PodFailurePolicyOnExitCodesRequirement {
+        container_name: Some(PRUNER_CONTAINER.to_owned()),
+        operator: "In".to_owned(),
+        values: values.to_vec(),
+    };
+    let rule = |action: &str, codes: &[i32]| PodFailurePolicyRule {
+        action: action.to_owned(),
+        on_exit_codes: Some(exit_codes(codes)),
+        on_pod_conditions: None,
+    };
+    let disrupted = PodFailurePolicyOnPodConditionsPattern {
+        type_: "DisruptionTarget".to_owned(),
+        status: Some("True".to_owned()),
+    };
+    PodFailurePolicy {
+        rules: vec![
+            rule("FailJob", &HOPELESS_EXIT_CODES),
+            rule("Ignore", &[TERMINATED_EXIT_CODE]),
+            PodFailurePolicyRule {
+                action: "Ignore".to_owned(),
+                on_exit_codes: None,
+                on_pod_conditions: Some(vec![disrupted]),
+            },
+        ],
     }
 }
 
