@@ -11,7 +11,7 @@ use dnnshifter_portfolio::{
     manifest::{InvalidPortfolio, MANIFEST_VERSION, PORTFOLIO_ARTIFACT_TYPE, PORTFOLIO_MEDIA_TYPE},
 };
 use oci_client::{
-    ParseError, Reference, RegistryOperation,
+    ParseError, Reference,
     manifest::{IMAGE_LAYER_MEDIA_TYPE, OCI_IMAGE_MEDIA_TYPE, OciDescriptor, OciImageManifest},
 };
 use serde_json::{Value, json};
@@ -93,7 +93,6 @@ pub(crate) async fn publish(
     variants: &[Variant],
 ) -> Result<PruningOutcome, PublishError> {
     let runtime = RuntimeImage::read(registry, &target.runtime).await?;
-    registry.log_in(&target.repository, RegistryOperation::Push).await?;
     let mut records = Vec::new();
     for variant in variants {
         let image = target.tagged(&format!("{revision}-{}", variant.description.name));

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use dnnshifter_portfolio::Digest;
 use docker_credential::{CredentialRetrievalError, DockerCredential};
 use oci_client::{
-    Client, Reference, RegistryOperation,
+    Client, Reference,
     client::{ClientConfig, ClientProtocol},
     errors::{OciDistributionError, OciErrorCode},
     manifest::{OciDescriptor, OciImageManifest, OciManifest},
@@ -69,19 +69,6 @@ impl Registry {
             ..ClientConfig::default()
         });
         Self { client, credentials: access.credentials.clone() }
-    }
-
-    /// Logs in for `image`'s registry with the configured credentials, if there are any for it.
-    pub(crate) async fn log_in(
-        &self,
-        image: &Reference,
-        operation: RegistryOperation,
-    ) -> Result<(), RegistryError> {
-        let auth = self.credentials_for(image.resolve_registry())?;
-        self.call("log in for", image, || async {
-            self.client.auth(image, &auth, operation).await.map(|_| ())
-        })
-        .await
     }
 
     /// The image manifest behind a tag or digest, and its digest; `None` if there is none. Of an index the one for this
@@ -190,6 +177,7 @@ impl Registry {
         }
     }
 
+    /// One call, tried again while that may help. Credentials are known to the client from the first call to a registry on.
     async fn call<T, F>(
         &self,
         action: &'static str,
@@ -199,6 +187,8 @@ impl Registry {
     where
         F: Future<Output = Result<T, OciDistributionError>>,
     {
+        let auth = self.credentials_for(image.resolve_registry())?;
+        self.client.store_auth_if_needed(image.resolve_registry(), &auth).await;
         let retried = attempt.retry(ExponentialBuilder::default().with_jitter()).when(may_pass);
         match tokio::time::timeout(CALL_DEADLINE, retried).await {
             Ok(Ok(value)) => Ok(value),

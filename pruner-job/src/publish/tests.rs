@@ -2,6 +2,7 @@
 
 use std::{
     io::{BufRead, BufReader},
+    path::PathBuf,
     process::{Child, Command, Stdio},
 };
 
@@ -19,16 +20,28 @@ use crate::checkpoint::{Checkpoint, Checkpoints};
 struct TestRegistry {
     process: Child,
     address: String,
-    _storage: TempDir,
+    storage: TempDir,
 }
 
 impl TestRegistry {
     fn start() -> Self {
+        Self::start_with("")
+    }
+
+    /// One that asks for the user "user" and the password "secret".
+    fn start_locked() -> Self {
+        Self::start_with("auth: {htpasswd: {realm: test, path: PASSWORDS}}\n")
+    }
+
+    fn start_with(settings: &str) -> Self {
         let storage = tempfile::tempdir().unwrap();
-        let config = storage.path().join("config.yml");
+        let [config, passwords] = ["config.yml", "passwords"].map(|name| storage.path().join(name));
+        std::fs::write(&passwords, "user:$2y$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a\n")
+            .unwrap();
+        let settings = settings.replace("PASSWORDS", &passwords.display().to_string());
         let root = storage.path().display();
         let text = format!(
-            "version: 0.1\nstorage: {{filesystem: {{rootdirectory: {root}}}}}\nhttp: {{addr: 127.0.0.1:0}}\n"
+            "version: 0.1\nstorage: {{filesystem: {{rootdirectory: {root}}}}}\nhttp: {{addr: 127.0.0.1:0}}\n{settings}"
         );
         std::fs::write(&config, text).unwrap();
         let mut process = Command::new("docker-registry")
@@ -39,24 +52,31 @@ impl TestRegistry {
             .spawn()
             .expect("docker-registry is in tests/cluster/debian-packages.txt");
         let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
-        let line =
-            lines.find_map(|line| line.ok().filter(|line| line.contains("listening on 127.0.0.1:"))).unwrap();
-        let port: String = line
-            .split("listening on 127.0.0.1:")
-            .nth(1)
-            .unwrap()
-            .chars()
-            .take_while(char::is_ascii_digit)
-            .collect();
+        let address = "listening on 127.0.0.1:";
+        let line = lines.find_map(|line| line.ok().filter(|line| line.contains(address))).unwrap();
+        let port: String =
+            line.split(address).nth(1).unwrap().chars().take_while(char::is_ascii_digit).collect();
         // Its log must be read to the end, or it stops when the pipe is full.
         std::thread::spawn(move || lines.for_each(drop));
-        Self { process, address: format!("127.0.0.1:{port}"), _storage: storage }
+        Self { process, address: format!("127.0.0.1:{port}"), storage }
     }
 
     fn client(&self) -> Registry {
+        self.client_with(None)
+    }
+
+    fn client_with(&self, credentials: Option<PathBuf>) -> Registry {
         // As main does; the second test finds it there already.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        Registry::new(&Access { credentials: None, plain_http: vec![self.address.clone()] })
+        Registry::new(&Access { credentials, plain_http: vec![self.address.clone()] })
+    }
+
+    /// A docker `config.json` with a password for this registry, as a pull secret of Kubernetes has it.
+    fn credentials(&self, password: &str) -> PathBuf {
+        let path = self.storage.path().join(format!("{password}.json"));
+        let auths = json!({self.address.clone(): {"username": "user", "password": password}});
+        std::fs::write(&path, json!({"auths": auths}).to_string()).unwrap();
+        path
     }
 
     fn target(&self, repository: &str) -> Target {
@@ -180,4 +200,18 @@ async fn a_registry_that_is_away_is_named() {
     drop(server);
     let failed = published(&client, &target, "r1").await.unwrap_err();
     assert!(failed.to_string().contains("/team/a:r1"), "{failed}");
+}
+
+#[tokio::test]
+async fn a_locked_registry_opens_to_its_password_only() {
+    let server = TestRegistry::start_locked();
+    let target = server.target("team/a");
+    for credentials in [None, Some(server.credentials("wrong"))] {
+        let refused = published(&server.client_with(credentials), &target, "r1").await.unwrap_err();
+        assert!(matches!(refused, PublishError::Registry(RegistryError::Refused { .. })), "{refused:?}");
+    }
+    let client = server.client_with(Some(server.credentials("secret")));
+    put_runtime(&client, &target).await;
+    let outcome = publish(&client, &target, "r1", &[variant("small", "0.8")]).await.unwrap();
+    assert_eq!(published(&client, &target, "r1").await.unwrap(), Some(outcome));
 }
