@@ -5,7 +5,7 @@
 //! - [`network`]: a checked ONNX model, and its weights as tensors ([`tensor`]);
 //! - [`operator`] and [`graph`]: its nodes, typed; what is not known is refused with its name;
 //! - [`shapes`] and [`cost`]: what flows through it, its parameters and multiply-accumulates;
-//! - [`channels`] and [`slice`]: which channels go together, and the network without some of them;
+//! - [`channels`] and [`mod@slice`]: which channels go together, and the network without some of them;
 //! - [`builder`]: networks from nothing.
 
 #![warn(missing_docs)]

@@ -20,6 +20,9 @@ pub const OLDEST_OPSET: i64 = 11;
 /// The newest operator set that was checked against the operators that are known here.
 pub const NEWEST_OPSET: i64 = 25;
 
+/// Values that one input or output may have: a 4096 x 4096 image in 4 channels, and no more memory than that.
+const MOST_VALUES: usize = 1 << 26;
+
 /// A checked ONNX model.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Network {
@@ -66,7 +69,7 @@ pub enum InvalidModel {
     },
     /// An input or output without a usable shape.
     #[error(
-        "\"{name}\" needs a tensor type with a batch dimension first and fixed sizes after it; export the model with a fixed image size"
+        "\"{name}\" needs a tensor type with a batch dimension first and fixed sizes after it, of at most {MOST_VALUES} values together; export the model with a fixed image size"
     )]
     Shape {
         /// Name of the input or output.
@@ -213,7 +216,10 @@ fn described(value: &ValueInfoProto) -> Result<TensorInfo, InvalidModel> {
         Some(dimension::Value::DimParam(_)) | None => None,
     };
     let shape: Option<Vec<usize>> = dimensions.iter().skip(1).map(size).collect();
-    let shape = shape.filter(|shape| !shape.is_empty()).ok_or_else(refused)?;
+    let count = |shape: &[usize]| shape.iter().try_fold(1_usize, |count, &size| count.checked_mul(size));
+    let fits =
+        |shape: &Vec<usize>| !shape.is_empty() && count(shape).is_some_and(|count| count <= MOST_VALUES);
+    let shape = shape.filter(fits).ok_or_else(refused)?;
     Ok(TensorInfo { name: value.name().to_owned(), shape })
 }
 

@@ -19,7 +19,7 @@ use crate::{
         registry::{Access, Registry},
     },
     study::{Chosen, Study, Trained},
-    variant::{Variant, write_folder},
+    variant::{Variant, read_folder, write_folder},
 };
 
 /// What a training step leaves beside its network.
@@ -55,6 +55,10 @@ pub(crate) async fn execute(arguments: &RunArguments) -> Result<Option<PruningOu
 
 async fn into_folder(plan: PruningPlan, checkpoints: &Checkpoints<'_>, folder: &Path) -> Result<(), Failure> {
     let revision = plan.revision.clone();
+    if read_folder(folder).is_ok_and(|(manifest, _)| manifest.revision == revision) {
+        tracing::info!(revision, "already written: nothing to do");
+        return Ok(());
+    }
     let variants = variants(plan, checkpoints).await?;
     write_folder(folder, &revision, &variants)?;
     tracing::info!(folder = %folder.display(), variants = variants.len(), "variants written");

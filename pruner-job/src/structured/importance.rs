@@ -12,8 +12,8 @@ use crate::{
     training::{TrainingError, cross_entropy, doing, samples::Samples},
 };
 
-/// Batches over which the gradient is collected, and images in each: enough that the order of channels settles.
-const BATCHES: usize = 50;
+/// Batches over which the gradient is collected, and images in each: two thousand images settle the order of channels.
+const BATCHES: usize = 32;
 const BATCH_SIZE: i64 = 64;
 
 /// Importance of every channel of every group, larger for what matters more, comparable between the groups.
