@@ -130,14 +130,15 @@ impl Workspace {
 
 /// Runs a command; its output is shown only when it fails.
 pub fn run(command: &mut Command) -> Result<String> {
-    let output = command.output().with_context(|| format!("failed to start {:?}", command.get_program()))?;
+    let program = command.get_program().to_string_lossy().into_owned();
+    let output = command.output().with_context(|| format!("failed to start {program}"))?;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     ensure!(
         output.status.success(),
-        "{:?} ended with {}:\n{}{}",
-        command.get_program(),
+        "{program} ended with {}:\n{}{}",
         output.status,
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
+        text(&output.stdout),
+        text(&output.stderr)
     );
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    Ok(text(&output.stdout))
 }
