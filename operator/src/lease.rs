@@ -86,7 +86,7 @@ impl Candidate {
                 }
                 Ok(None) => {}
                 Err(error) => {
-                    warn!(error = chain(&error), "failed to take part in the election, will try again")
+                    warn!(error = chain(&error), "failed to take part in the election, will try again");
                 }
             }
         }

@@ -13,7 +13,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Watches ModelPortfolios and makes them so, until a signal.
+    /// Watches portfolios and makes them so, until a signal.
     Run(Box<Settings>),
 }
 

@@ -87,7 +87,7 @@ async fn reconcile(
     let name = key(object.as_ref());
     match &object.0 {
         Ok(placement) if placement.metadata.deletion_timestamp.is_none() => {
-            let work = reconcile_placement(Arc::new(placement.clone()), Arc::clone(&context));
+            let work = Box::pin(reconcile_placement(Arc::new(placement.clone()), Arc::clone(&context)));
             supervised(context, name, work).await
         }
         // Its Deployment goes by owner reference.

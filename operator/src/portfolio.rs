@@ -102,7 +102,7 @@ async fn reconcile(
     let name = key(object.as_ref());
     match &object.0 {
         Ok(portfolio) if portfolio.metadata.deletion_timestamp.is_none() => {
-            let work = reconcile_portfolio(Arc::new(portfolio.clone()), Arc::clone(&context));
+            let work = Box::pin(reconcile_portfolio(Arc::new(portfolio.clone()), Arc::clone(&context)));
             supervised(context, name, work).await
         }
         // Its children go by owner reference.

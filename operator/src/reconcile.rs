@@ -106,12 +106,12 @@ where
     match &result {
         Ok(_) => context.backoff.succeeded(&key),
         Err(ReconcileError::Deadline) => {
-            span.in_scope(|| warn!("reconcile did not finish in time, will be tried again"))
+            span.in_scope(|| warn!("reconcile did not finish in time, will be tried again"));
         }
         Err(ReconcileError::Failed(error)) => {
             metrics.errors.with_label_values(&[context.controller, error.kind()]).inc();
             span.in_scope(|| {
-                warn!(kind = error.kind(), error = chain(error), "reconcile failed, will be tried again")
+                warn!(kind = error.kind(), error = chain(error), "reconcile failed, will be tried again");
             });
         }
     }
@@ -150,7 +150,7 @@ pub(crate) async fn to_the_end<K, E>(
                 | Err(controller::Error::ObjectNotFound(_) | controller::Error::ReconcilerFailed(..)) => {}
                 Err(controller::Error::QueueError(error)) => warn!(error = chain(&error), "a watch failed"),
                 Err(controller::Error::RunnerError(error)) => {
-                    warn!(error = chain(&error), "the controller failed")
+                    warn!(error = chain(&error), "the controller failed");
                 }
             }
         })

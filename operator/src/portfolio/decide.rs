@@ -23,6 +23,8 @@ pub(crate) struct Decision {
     /// What nodes get; `None` before there ever was a portfolio.
     pub(crate) served: Option<Served>,
     pub(crate) nodes: Vec<PlacedNode>,
+    /// How many nodes the portfolio is for, placed or not yet.
+    pub(crate) matched: usize,
     /// Nodes that more than one class matches.
     pub(crate) overlapping: Vec<String>,
     /// Classes that the portfolio names, but that do not exist.
@@ -95,6 +97,7 @@ pub(crate) fn decide(valid: &Valid, runtime_image: &str) -> Result<Decision, Dec
         availability,
         job,
         served,
+        matched: matched.len().max(nodes.len()),
         nodes,
     })
 }

@@ -30,7 +30,7 @@ use crate::{metadata::owner_reference, reconcile::Context, template::RUNTIME_SER
 /// All that was read.
 pub(crate) struct Observed {
     pub(crate) object: Arc<ModelPortfolio>,
-    /// Every portfolio of the namespace, this one included: they share the runtime's ServiceAccount.
+    /// Every portfolio of the namespace, this one included: they share the runtime's `ServiceAccount`.
     pub(crate) siblings: Vec<OwnerReference>,
     /// The classes that the portfolio names, as far as they exist.
     pub(crate) classes: BTreeMap<String, EdgeDeviceClassSpec>,

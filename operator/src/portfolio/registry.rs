@@ -1,6 +1,6 @@
 //! Reads a published portfolio from its registry: by digest, checked by digest, bounded in size and time. I/O.
 
-use std::time::Duration;
+use std::{fmt::Write, time::Duration};
 
 use dnnshifter_portfolio::{
     PortfolioManifest,
@@ -150,7 +150,7 @@ fn portfolio_layer(image: &str, manifest: &[u8]) -> Result<OciDescriptor, Regist
 fn check(image: &str, bytes: &[u8], digest: &str) -> Result<(), RegistryError> {
     let mut found = "sha256:".to_owned();
     for byte in Sha256::digest(bytes) {
-        found.push_str(&format!("{byte:02x}"));
+        let _infallible = write!(found, "{byte:02x}");
     }
     if found == digest { Ok(()) } else { Err(RegistryError::DigestMismatch { image: image.to_owned() }) }
 }

@@ -77,13 +77,13 @@ impl LoadSource {
         let interval = Duration::from_secs(u64::try_from(prometheus.interval_seconds).unwrap_or(1));
         let request = http.get(url).timeout(QUERY_DEADLINE.min(interval)).send();
         // Prometheus answers refused queries with 4xx and a JSON body that says why; 5xx may be anyone's.
-        let response = request.await.map_err(LoadError::Request)?;
+        let response = request.await.map_err(request_error)?;
         let response = if response.status().is_server_error() || response.status().as_u16() == 401 {
-            response.error_for_status().map_err(LoadError::Request)?
+            response.error_for_status().map_err(request_error)?
         } else {
             response
         };
-        let answer: Answer = response.json().await.map_err(LoadError::Request)?;
+        let answer: Answer = response.json().await.map_err(request_error)?;
         let maximum_age = f64::from(prometheus.maximum_sample_age_seconds);
         Ok(samples::loads(answer, &prometheus.node_label, maximum_age)?)
     }
@@ -112,6 +112,11 @@ fn query_url(base: &str, query: &str) -> Result<Url, LoadError> {
         .map_err(|error| LoadError::Url { url: base.to_owned(), reason: error.to_string() })?;
     url.query_pairs_mut().append_pair("query", query);
     Ok(url)
+}
+
+/// Without the URL: the query in it is long, and says nothing about the failure.
+fn request_error(error: reqwest::Error) -> LoadError {
+    LoadError::Request(error.without_url())
 }
 
 async fn connect(client: &Client, question: Question<'_>) -> Result<reqwest::Client, LoadError> {

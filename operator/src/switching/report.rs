@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use dnnshifter_crds::{
-    ModelPortfolio, VariantPlacement,
-    conditions::{LOAD_KNOWN, READY, Truth, WantedCondition, is_true},
+    ModelPortfolio,
+    conditions::{LOAD_KNOWN, Truth, WantedCondition},
     names::SWITCHING_FIELD_MANAGER,
 };
 use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
@@ -25,49 +25,55 @@ use crate::{
 /// So many nodes are named in a message; the rest is counted.
 const NAMED_NODES: usize = 3;
 
+/// A node that serves, as far as `LoadKnown` is about it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ServingNode<'a> {
+    pub(crate) name: &'a str,
+    /// It serves for so short that Prometheus may not have scraped it yet.
+    pub(crate) fresh: bool,
+}
+
 /// What `LoadKnown` says.
 pub(crate) fn load_known(
     loads: &Result<BTreeMap<String, f64>, LoadError>,
-    placements: &[&VariantPlacement],
+    serving: &[ServingNode<'_>],
 ) -> WantedCondition {
     let condition = |truth, reason, message| WantedCondition { type_: LOAD_KNOWN, truth, reason, message };
     let loads = match loads {
         Ok(loads) => loads,
         Err(error @ LoadError::NoUrl) => return condition(Truth::False, "PrometheusMissing", chain(error)),
         Err(error) => {
-            return condition(
-                Truth::False,
-                "PrometheusUnreachable",
-                format!("variants hold: {}", chain(error)),
-            );
+            let message = format!("variants hold: {}", chain(error));
+            return condition(Truth::False, "PrometheusUnreachable", message);
         }
     };
-    let serving = placements.iter().filter(|placement| {
-        placement.status.as_ref().is_some_and(|status| is_true(&status.conditions, READY))
-    });
-    let nodes: Vec<&str> = serving.map(|placement| placement.spec.node_name.as_str()).collect();
-    let missing: Vec<&str> = nodes.iter().copied().filter(|node| !loads.contains_key(*node)).collect();
-    if nodes.is_empty() {
-        return condition(Truth::Unknown, "NothingServes", "no node serves yet".to_owned());
-    }
-    if missing.is_empty() {
-        return condition(
-            Truth::True,
-            "Fresh",
-            format!("the load of all {} serving nodes is known", nodes.len()),
+    let (known, unknown): (Vec<&ServingNode<'_>>, Vec<_>) =
+        serving.iter().partition(|node| loads.contains_key(node.name));
+    let missing: Vec<&str> = unknown.iter().filter(|node| !node.fresh).map(|node| node.name).collect();
+    if !missing.is_empty() {
+        let message = format!(
+            "no fresh load of {} of {} serving nodes, whose variants hold: {}",
+            missing.len(),
+            serving.len(),
+            listed(&missing)
         );
+        return condition(Truth::False, "SamplesMissing", message);
     }
-    let named = missing.iter().take(NAMED_NODES).copied().collect::<Vec<_>>().join(", ");
-    let more = match missing.len().saturating_sub(NAMED_NODES) {
-        0 => String::new(),
-        more => format!(" and {more} more"),
-    };
-    let message = format!(
-        "no fresh load of {} of {} serving nodes, whose variants hold: {named}{more}",
-        missing.len(),
-        nodes.len()
-    );
-    condition(Truth::False, "SamplesMissing", message)
+    match (known.is_empty(), unknown.is_empty()) {
+        (true, true) => condition(Truth::Unknown, "NothingServes", "no node serves yet".to_owned()),
+        (true, false) => {
+            condition(Truth::Unknown, "AwaitingSamples", "the first nodes only just serve".to_owned())
+        }
+        (false, _) => condition(Truth::True, "Fresh", format!("the load of {} nodes is known", known.len())),
+    }
+}
+
+fn listed(names: &[&str]) -> String {
+    let first = names.iter().take(NAMED_NODES).copied().collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(NAMED_NODES) {
+        0 => first,
+        more => format!("{first} and {more} more"),
+    }
 }
 
 /// Writes the condition if it changed.

@@ -60,9 +60,8 @@ pub(crate) fn loads(
     maximum_age_seconds: f64,
 ) -> Result<BTreeMap<String, f64>, AnswerError> {
     let Answer { status, data, error } = answer;
-    let data = match (status.as_str(), data) {
-        ("success", Some(data)) => data,
-        _ => return Err(AnswerError::Refused(error.unwrap_or_else(|| "no reason given".to_owned()))),
+    let ("success", Some(data)) = (status.as_str(), data) else {
+        return Err(AnswerError::Refused(error.unwrap_or_else(|| "no reason given".to_owned())));
     };
     let mut samples: BTreeMap<BTreeMap<String, String>, Sample> = BTreeMap::new();
     for Series { mut metric, value: (_, text) } in data.result {
@@ -129,9 +128,9 @@ mod tests {
     fn two_pods_of_a_node_add_up_and_a_stale_one_does_not_count() {
         let mut result = vec![series("n", "old", "value", "5"), series("n", "old", "age", "2")];
         result.extend([series("n", "new", "value", "7"), series("n", "new", "age", "1")]);
-        assert_eq!(read(&result)["n"], 12.0);
+        assert_eq!(read(&result), BTreeMap::from([("n".to_owned(), 12.0)]));
         result.extend([series("n", "dead", "value", "100"), series("n", "dead", "age", "299")]);
-        assert_eq!(read(&result)["n"], 12.0);
+        assert_eq!(read(&result), BTreeMap::from([("n".to_owned(), 12.0)]));
     }
 
     #[test]

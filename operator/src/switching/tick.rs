@@ -2,7 +2,10 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use dnnshifter_crds::{ModelPortfolio, VariantPlacement};
+use dnnshifter_crds::{
+    ModelPortfolio, VariantPlacement,
+    conditions::{READY, is_true},
+};
 use dnnshifter_portfolio::{LoadHistory, Moment, select::Direction};
 use futures::{StreamExt, stream};
 use kube::{ResourceExt, runtime::events::EventType};
@@ -13,7 +16,7 @@ use super::{
     apply::switch,
     decide::{Change, NewDecision, policy},
     load::{LoadSource, Question},
-    report::{load_known, report},
+    report::{ServingNode, load_known, report},
 };
 use crate::{
     events::{Happening, publish},
@@ -30,11 +33,18 @@ pub(super) struct Memory {
     source: LoadSource,
     /// By the uid of the placement.
     histories: HashMap<String, LoadHistory>,
+    /// Since when placements serve, by uid, as far as was seen.
+    serving_since: HashMap<String, Moment>,
 }
 
 impl Default for Memory {
     fn default() -> Self {
-        Self { started: Instant::now(), source: LoadSource::default(), histories: HashMap::new() }
+        Self {
+            started: Instant::now(),
+            source: LoadSource::default(),
+            histories: HashMap::new(),
+            serving_since: HashMap::new(),
+        }
     }
 }
 
@@ -67,7 +77,9 @@ pub(super) async fn tick(
         }
     }
     context.metrics.decision_seconds.with_label_values(&[] as &[&str]).observe(began.elapsed().as_secs_f64());
-    let condition = load_known(&loads, &placements);
+    let maximum_age = portfolio.spec.switching.prometheus.maximum_sample_age_seconds;
+    let grace = Duration::from_secs(u64::try_from(maximum_age).unwrap_or(0));
+    let condition = load_known(&loads, &serving(memory, &placements, now, grace));
     if let Err(error) = report(&context.client, &context.recorder, portfolio, condition).await {
         warn!(error = chain(&error), "failed to report whether the load is known, will try again");
     }
@@ -87,6 +99,27 @@ fn observe(
         let keep = policy.step_up_window.max(policy.step_down_window);
         memory.histories.entry(uid).or_default().observe(now, load(&placement.spec.node_name), keep);
     }
+}
+
+/// The nodes that serve; those that do so for less than `grace` are fresh.
+fn serving<'a>(
+    memory: &mut Memory,
+    placements: &[&'a VariantPlacement],
+    now: Moment,
+    grace: Duration,
+) -> Vec<ServingNode<'a>> {
+    let ready = |placement: &&&VariantPlacement| {
+        placement.status.as_ref().is_some_and(|status| is_true(&status.conditions, READY))
+    };
+    let ready: Vec<_> = placements.iter().filter(ready).filter_map(|p| Some((*p, p.uid()?))).collect();
+    memory.serving_since.retain(|uid, _| ready.iter().any(|(_, ready)| ready == uid));
+    ready
+        .into_iter()
+        .map(|(placement, uid)| {
+            let since = *memory.serving_since.entry(uid).or_insert(now);
+            ServingNode { name: &placement.spec.node_name, fresh: now.since(since) < grace }
+        })
+        .collect()
 }
 
 async fn switch_all(

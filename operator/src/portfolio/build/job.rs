@@ -36,7 +36,7 @@ pub(crate) const GENERATION_ANNOTATION: &str = "dnnshifter.io/generation";
 const DEFAULT_BACKOFF_LIMIT: i32 = 6;
 
 /// Exit codes of the pruning Job that say that trying again is in vain: wrong arguments, a model or data that cannot be used, a
-/// missing input, a wrong plan (sysexits.h: 65 EX_DATAERR, 66 EX_NOINPUT, 78 EX_CONFIG).
+/// missing input, a wrong plan (the numbers of BSD's `sysexits.h`).
 const HOPELESS_EXIT_CODES: [i32; 4] = [2, 65, 66, 78];
 /// Ended by SIGTERM: somebody else's doing.
 const TERMINATED_EXIT_CODE: i32 = 143;

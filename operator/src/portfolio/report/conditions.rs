@@ -170,21 +170,26 @@ impl Nodes {
                 }
             }
         }
-        let matched = decision.nodes.len();
-        let revision = decision.served.as_ref().map(|served| served.revision.as_str()).unwrap_or_default();
+        let matched = decision.matched;
         let cut_off = if unreachable > 0 { format!(" ({unreachable} unreachable)") } else { String::new() };
-        let summary = format!("{serving} of {matched} nodes{cut_off} serve revision {revision}");
+        let summary = decision.served.as_ref().map_or_else(
+            || format!("{matched} nodes match; there is nothing to serve yet"),
+            |served| format!("{serving} of {matched} nodes{cut_off} serve revision {}", served.revision),
+        );
         let counts = NodeCounts { matched: i32::try_from(matched).unwrap_or(i32::MAX), updated, serving };
         Self { counts, waiting, missing, summary }
     }
 
     fn serving_condition(&self) -> WantedCondition {
-        let (reason, message) = if self.missing.is_empty() {
+        let all = self.counts.serving == self.counts.matched;
+        let (reason, message) = if all {
             ("AllNodesServe", self.summary.clone())
+        } else if self.missing.is_empty() {
+            ("NothingToServe", self.summary.clone())
         } else {
             ("NodesMissing", format!("{}; missing: {}", self.summary, listed(&self.missing)))
         };
-        WantedCondition { type_: NODES_SERVING, truth: self.missing.is_empty().into(), reason, message }
+        WantedCondition { type_: NODES_SERVING, truth: all.into(), reason, message }
     }
 }
 
@@ -210,9 +215,9 @@ fn explained(node: &str, placement: Option<&VariantPlacement>) -> String {
 }
 
 fn listed(names: &[String]) -> String {
-    let named = names.iter().take(NAMED_NODES).cloned().collect::<Vec<_>>().join(", ");
+    let first = names.iter().take(NAMED_NODES).cloned().collect::<Vec<_>>().join(", ");
     match names.len().saturating_sub(NAMED_NODES) {
-        0 => named,
-        more => format!("{named} and {more} more"),
+        0 => first,
+        more => format!("{first} and {more} more"),
     }
 }
