@@ -11,6 +11,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, Subcommand};
 use dnnshifter_cluster::{Cluster, Config, Place};
+use dnnshifter_crds::ModelVariant;
 use dnnshifter_tests::{
     demo::{
         console::{say, step},
@@ -20,7 +21,7 @@ use dnnshifter_tests::{
         stage::{Workspace, run},
         summary::{Passes, Quantiles, Summary, by_node, node_lines, variant_lines},
         swaps,
-        watch::SwitchWatch,
+        watch::{Switch, SwitchWatch},
     },
     load::{Piece, Schedule},
     process,
@@ -90,29 +91,14 @@ async fn drive() -> Result<()> {
     let begun = Instant::now();
     let first_prediction = apply_and_wait(&workspace, &cluster, &portfolio).await?;
 
-    let objective = objective(&portfolio).await?;
-    let clients = Clients {
-        program: workspace.program("dnnshifter-load"),
-        url: portfolio.service_url().await?,
-        model: PORTFOLIO.to_owned(),
-        objective,
-        images: Some((DATASET.into(), NORMALIZATION.0.to_owned(), NORMALIZATION.1.to_owned())),
-    };
     let loads = loads(&portfolio).await?;
-    let variants = portfolio.variants().await?;
-    let (largest, smallest) =
-        variants.first().zip(variants.last()).context("the portfolio has no variants")?;
+    let clients = clients(&workspace, &portfolio).await?;
     let run = Run { cluster: &cluster, portfolio: &portfolio, clients: &clients, loads: &loads };
-
-    let title = "the load rises and falls on each node; variants follow it";
-    portfolio.wait_active(&largest.spec.variant_name, Duration::from_secs(120)).await?;
-    let (switched, switches) = run.pass(title).await?;
-    let largest = run.pinned_pass(&largest.spec.variant_name).await?;
-    let smallest = run.pinned_pass(&smallest.spec.variant_name).await?;
-    let passes = Passes { switched, largest, smallest };
+    let variants = portfolio.variants().await?;
+    let (passes, seen) = run.three_passes(&variants).await?;
     let (swap_ms, decision_to_answer_ms) = run.forced_switches().await?;
 
-    let (nodes, reaction_seconds) = node_lines(&loads, &passes, &switches, objective);
+    let (nodes, reaction_seconds) = node_lines(&loads, &passes, &seen, clients.objective);
     let summary = Summary {
         variants: variant_lines(&variants),
         nodes,
@@ -137,7 +123,7 @@ async fn apply_and_wait(workspace: &Workspace, cluster: &Cluster, portfolio: &Po
         .command_in(&Place::Hub, "kubectl")
         .args(["apply", "--server-side", "-f"])
         .arg(workspace.path("docs/tutorial")))?;
-    portfolio.wait_ready(Duration::from_secs(1500)).await?;
+    portfolio.wait_ready(Duration::from_mins(25)).await?;
     let url = portfolio.service_url().await?;
     dnnshifter_tests::load::wait_ready(&url, Duration::from_secs(30)).await?;
     let first = applied.elapsed();
@@ -151,11 +137,17 @@ async fn apply_and_wait(workspace: &Workspace, cluster: &Cluster, portfolio: &Po
     Ok(first)
 }
 
-async fn objective(portfolio: &Portfolio) -> Result<Duration> {
+async fn clients(workspace: &Workspace, portfolio: &Portfolio) -> Result<Clients> {
     let placement =
         portfolio.placements().await?.into_iter().next().context("the portfolio has no placement")?;
     let milliseconds = u64::try_from(placement.spec.policy.latency_objective.milliseconds)?;
-    Ok(Duration::from_millis(milliseconds))
+    Ok(Clients {
+        program: workspace.program("dnnshifter-load"),
+        url: portfolio.service_url().await?,
+        model: PORTFOLIO.to_owned(),
+        objective: Duration::from_millis(milliseconds),
+        images: Some((DATASET.into(), NORMALIZATION.0.to_owned(), NORMALIZATION.1.to_owned())),
+    })
 }
 
 /// Each node's load, made of what its runtime measured of the most accurate variant.
@@ -188,10 +180,20 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    async fn pass(
-        &self,
-        title: &str,
-    ) -> Result<(Vec<NodeRecords>, Vec<dnnshifter_tests::demo::watch::Switch>)> {
+    /// The same load with switching, pinned to the largest, and pinned to the smallest variant; and the first one's switches.
+    async fn three_passes(&self, variants: &[ModelVariant]) -> Result<(Passes, Vec<Switch>)> {
+        let (largest, smallest) =
+            variants.first().zip(variants.last()).context("the portfolio has no variants")?;
+        let (largest, smallest) = (&largest.spec.variant_name, &smallest.spec.variant_name);
+        // Without load every node steps up as far as it can: from there the first pass begins.
+        self.portfolio.wait_active(largest, Duration::from_mins(2)).await?;
+        let (switched, seen) = self.pass("the load rises and falls on each node; variants follow it").await?;
+        let largest = self.pinned_pass(largest).await?;
+        let smallest = self.pinned_pass(smallest).await?;
+        Ok((Passes { switched, largest, smallest }, seen))
+    }
+
+    async fn pass(&self, title: &str) -> Result<(Vec<NodeRecords>, Vec<Switch>)> {
         let pass = step(title);
         let watch = SwitchWatch::begin(self.portfolio.clone());
         let records = self.clients.drive(self.cluster, self.loads, &watch).await?;
@@ -201,7 +203,7 @@ impl Run<'_> {
 
     async fn pinned_pass(&self, variant: &str) -> Result<Vec<NodeRecords>> {
         self.portfolio.pin(Some(variant)).await?;
-        self.portfolio.wait_active(variant, Duration::from_secs(60)).await?;
+        self.portfolio.wait_active(variant, Duration::from_mins(1)).await?;
         let (records, _) = self.pass(&format!("the same load, pinned to {variant}")).await?;
         self.portfolio.pin(None).await?;
         Ok(records)
