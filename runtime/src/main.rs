@@ -10,7 +10,8 @@ const PROTOCOL_THREADS: usize = 2;
 
 fn main() -> anyhow::Result<()> {
     let cli = Cli::parse();
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,kube=warn"));
+    // What goes wrong on the way to the API server is told once by us, not at each attempt by the client.
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,kube=off"));
     let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match cli.log_format() {
         LogFormat::Json => logs.json().flatten_event(true).init(),

@@ -1,7 +1,8 @@
 //! Measuring a variant under the limits that it really has.
 //!
 //! Inferences are paced, so that measuring neither exhausts the CPU quota nor holds up requests. A sample during which a
-//! request was computed or the quota ran out is put aside, and used only if there are hardly any others.
+//! request was computed, the quota ran out, or another process had the processor is put aside, and used only if there are hardly
+//! any others: what a variant takes is measured, not what happens to run beside it while the node starts.
 
 use std::time::{Duration, Instant};
 
@@ -62,7 +63,7 @@ pub(super) fn measure(
             break;
         }
         let (wall, cpu) = (began.elapsed(), subject.cpu().saturating_sub(cpu_before));
-        let undisturbed = before == (subject.disturbances(), false);
+        let undisturbed = before == (subject.disturbances(), false) && !preempted(wall, cpu);
         let samples = if undisturbed { &mut clean } else { &mut disturbed };
         samples.wall.push(wall);
         samples.cpu.push(cpu);
@@ -73,6 +74,11 @@ pub(super) fn measure(
         clean.cpu.append(&mut disturbed.cpu);
     }
     Measured { wall: distribution(clean.wall), cpu: distribution(clean.cpu) }
+}
+
+/// Whether the thread stood still for a good part of an inference.
+fn preempted(wall: Duration, cpu: Duration) -> bool {
+    wall > cpu.mul_f64(1.25) + Duration::from_micros(100)
 }
 
 /// The pause after `cpu` of work that keeps the use at [`DUTY`] of the granted share of a CPU.
@@ -148,6 +154,15 @@ mod tests {
         let subject = Throttled { always: true, ..Throttled::default() };
         let measured = measure(&subject, None, |_| (), || subject.runs.get() >= 20);
         assert_eq!((measured.cpu.samples, measured.cpu.mean_us), (20, 1000));
+    }
+
+    #[test]
+    fn an_inference_that_stood_still_is_told_apart_from_a_slow_one() {
+        let ms = Duration::from_millis;
+        assert!(preempted(ms(5), ms(1)));
+        assert!(!preempted(ms(5), ms(5)));
+        // Several threads use more CPU time than passes.
+        assert!(!preempted(ms(5), ms(10)));
     }
 
     #[test]

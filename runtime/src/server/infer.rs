@@ -1,6 +1,9 @@
 //! Inference requests, from the body to the answer.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Instant,
+};
 
 use axum::{
     body::Bytes,
@@ -57,7 +60,12 @@ impl Service {
             let in_time = self.lane.objective().is_none_or(|objective| elapsed <= objective);
             self.objective.record(outcome == Outcome::Answered && in_time, self.clock.now());
         }
-        result.unwrap_or_else(ApiError::into_response)
+        let mut response = result.unwrap_or_else(ApiError::into_response);
+        if self.draining.load(Ordering::Acquire) {
+            // The client's next request needs a new connection, which leads to another server.
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
     }
 
     async fn attempt(

@@ -2,7 +2,10 @@ use std::time::Instant;
 
 use axum::{
     body::{Body, to_bytes},
-    http::{Method, Request, StatusCode, header::CONTENT_LENGTH},
+    http::{
+        Method, Request, StatusCode,
+        header::{CONNECTION, CONTENT_LENGTH},
+    },
 };
 use serde_json::{Value, json};
 use tower::ServiceExt;
@@ -18,6 +21,7 @@ const INFER: &str = "/v2/models/m/infer";
 struct Reply {
     status: StatusCode,
     json_length: Option<usize>,
+    closes: bool,
     body: Vec<u8>,
 }
 
@@ -40,8 +44,9 @@ async fn send(service: &Arc<Service>, request: Request<Body>) -> Reply {
     let status = response.status();
     let json_length =
         response.headers().get(JSON_LENGTH_HEADER).map(|value| value.to_str().unwrap().parse().unwrap());
+    let closes = response.headers().get(CONNECTION).is_some_and(|value| value == "close");
     let body = to_bytes(response.into_body(), usize::MAX).await.unwrap().to_vec();
-    Reply { status, json_length, body }
+    Reply { status, json_length, closes, body }
 }
 
 fn one_item() -> String {
@@ -141,9 +146,11 @@ async fn readiness_is_that_a_variant_answers_and_the_process_stays() {
     }
     assert_eq!(ask(&empty, Method::POST, INFER, one_item()).await.status, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(ask(&empty, Method::GET, "/livez", "").await.status, StatusCode::OK);
+    assert!(!ask(&serving, Method::POST, INFER, one_item()).await.closes);
     serving.draining.store(true, Ordering::Release);
     assert_eq!(ask(&serving, Method::GET, "/readyz", "").await.status, StatusCode::SERVICE_UNAVAILABLE);
-    assert_eq!(ask(&serving, Method::POST, INFER, one_item()).await.status, StatusCode::OK);
+    let reply = ask(&serving, Method::POST, INFER, one_item()).await;
+    assert_eq!((reply.status, reply.closes), (StatusCode::OK, true));
 }
 
 #[tokio::test]
