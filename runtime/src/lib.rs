@@ -1,9 +1,9 @@
 //! The runtime: what runs on every edge node. It loads the variants of one portfolio, answers the Open Inference Protocol v2,
 //! and switches between variants without dropping a request.
 //!
-//! The way of a request: [`server`] reads it ([`protocol`]), the [`lane`] lets it in and computes it on whatever variant the
-//! [`switch`] points to. The [`keeper`] loads, checks, measures and warms variants beside that, through an [`engine`]. Which
-//! variant serves is decided elsewhere: by the placement in Kubernetes ([`node`]) or by clients ([`standalone`]).
+//! The way of a request: `server` reads it (`protocol`), the `lane` lets it in and computes it on whatever variant the
+//! `switch` points to. The `keeper` loads, checks, measures and warms variants beside that, through an `engine`. Which
+//! variant serves is decided elsewhere: by the placement in Kubernetes (`node`) or by clients (`standalone`).
 
 mod assembly;
 mod cgroup;

@@ -105,8 +105,10 @@ impl watch::Listener for Follower {
         if before.as_deref().is_some_and(|before| wanted::is_older(&placement, before)) {
             return;
         }
-        obey(&self.service, &placement, received);
         let spec_changed = before.is_none_or(|before| before.spec != placement.spec);
+        if spec_changed {
+            obey(&self.service, &placement, received);
+        }
         let placement = Arc::new(placement);
         self.seen.send_replace(Some(Arc::clone(&placement)));
         if spec_changed {

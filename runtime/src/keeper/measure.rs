@@ -16,8 +16,10 @@ const SAMPLES: usize = 100;
 const FEWEST: usize = 10;
 /// A variant is measured at most so long.
 const LONGEST: Duration = Duration::from_secs(3);
-/// This part of the granted CPU time is used for measuring.
+/// This part of the granted CPU time is used for measuring while there are no requests...
 const DUTY: f64 = 0.5;
+/// ... and this part beside requests, which need the quota themselves.
+const DUTY_BESIDE_REQUESTS: f64 = 0.1;
 
 /// What is measured.
 pub(super) trait Subject {
@@ -56,6 +58,7 @@ pub(super) fn measure(
     let (mut clean, mut disturbed) = (Samples::default(), Samples::default());
     let share = quota.map_or(1.0, cgroup::share).min(1.0);
     let started = Instant::now();
+    let mut seen = subject.disturbances();
     while clean.wall.len() < SAMPLES && started.elapsed() < LONGEST && !stopped() {
         let before = (subject.disturbances(), subject.busy());
         let (began, cpu_before) = (Instant::now(), subject.cpu());
@@ -67,7 +70,9 @@ pub(super) fn measure(
         let samples = if undisturbed { &mut clean } else { &mut disturbed };
         samples.wall.push(wall);
         samples.cpu.push(cpu);
-        rest(pause(cpu, share));
+        let duty = if subject.disturbances().0 == seen.0 { DUTY } else { DUTY_BESIDE_REQUESTS };
+        seen = subject.disturbances();
+        rest(pause(cpu, duty * share));
     }
     if clean.wall.len() < FEWEST {
         clean.wall.append(&mut disturbed.wall);
@@ -81,10 +86,9 @@ fn preempted(wall: Duration, cpu: Duration) -> bool {
     wall > cpu.mul_f64(1.25) + Duration::from_micros(100)
 }
 
-/// The pause after `cpu` of work that keeps the use at [`DUTY`] of the granted share of a CPU.
-fn pause(cpu: Duration, share: f64) -> Duration {
-    let used = DUTY * share.max(0.01);
-    cpu.mul_f64(1.0 / used - 1.0)
+/// The pause after `cpu` of work that keeps the use at this part of a CPU.
+fn pause(cpu: Duration, part: f64) -> Duration {
+    cpu.mul_f64(1.0 / part.clamp(0.01, 1.0) - 1.0)
 }
 
 /// Mean, standard deviation and quantiles (nearest rank) of `samples`.
@@ -166,9 +170,10 @@ mod tests {
     }
 
     #[test]
-    fn pauses_leave_half_of_the_quota_to_others() {
-        assert_eq!(pause(Duration::from_millis(2), 1.0), Duration::from_millis(2));
-        assert_eq!(pause(Duration::from_millis(2), 0.5), Duration::from_millis(6));
+    fn pauses_keep_the_use_at_the_wanted_part() {
+        assert_eq!(pause(Duration::from_millis(2), 0.5), Duration::from_millis(2));
+        assert_eq!(pause(Duration::from_millis(2), 0.25), Duration::from_millis(6));
+        assert_eq!(pause(Duration::from_millis(2), 0.0), Duration::from_millis(198));
     }
 
     #[test]

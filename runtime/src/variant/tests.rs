@@ -8,6 +8,7 @@ use crate::{
 };
 
 /// Flatten, then Gemm: the scores of an image are its first value, its second, and the sum of all four plus one.
+/// Written with `onnx.helper` 1.23 (opset 13, free batch dimension), as is the other fixture.
 const TINY: &[u8] = include_bytes!("../../fixtures/tiny.onnx");
 
 /// ONNX Runtime starts once a process.
