@@ -6,6 +6,7 @@
 pub mod console;
 pub mod drive;
 pub mod kubernetes;
+pub mod progress;
 pub mod scenario;
 pub mod stage;
 pub mod summary;

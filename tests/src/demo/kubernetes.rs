@@ -11,7 +11,12 @@ use kube::{
 };
 use serde_json::json;
 
-use super::console::say;
+use super::{console::say, progress::last_line};
+
+/// How often the portfolio's state is read while waiting.
+const READ_EVERY: Duration = Duration::from_millis(500);
+/// The Job's log is read once in so many times.
+const READS_A_PROGRESS: u64 = 20;
 
 /// One portfolio and what belongs to it.
 #[derive(Clone)]
@@ -79,35 +84,42 @@ impl Portfolio {
             .collect())
     }
 
-    /// Waits until the portfolio is `Ready`, saying each change of its message; fails when it stalls.
+    /// Waits until the portfolio is `Ready`, saying what its condition and the pruning Job's log say; fails when it stalls.
     pub async fn wait_ready(&self, patience: Duration) -> Result<()> {
         let deadline = Instant::now() + patience;
-        let api = Api::<ModelPortfolio>::namespaced(self.client.clone(), &self.namespace);
-        let mut said = String::new();
-        loop {
-            let portfolio = api.get(&self.name).await.context("failed to read the portfolio")?;
-            let status = portfolio.status.clone().unwrap_or_default();
-            let ready = status.conditions.iter().find(|condition| condition.type_ == conditions::READY);
-            let text = ready.map(|ready| format!("{}: {}", ready.reason, ready.message)).unwrap_or_default();
-            if text != said {
-                say(format_args!("    {text}"));
-                said = text;
+        let pods = Api::<Pod>::namespaced(self.client.clone(), &self.namespace);
+        let mut said = [String::new(), String::new()];
+        for round in 0_u64.. {
+            let (ready, state) = self.readiness().await?;
+            let progress = if round % READS_A_PROGRESS == 0 { last_line(&pods).await } else { None };
+            for (line, said) in [Some(state), progress].into_iter().zip(&mut said) {
+                if let Some(line) = line.filter(|line| line != said) {
+                    say(format_args!("    {line}"));
+                    *said = line;
+                }
             }
-            if conditions::is_true(&status.conditions, conditions::READY)
-                && status.observed_generation == portfolio.metadata.generation
-            {
+            if ready {
                 return Ok(());
             }
-            if conditions::is_true(&status.conditions, conditions::STALLED) {
-                bail!("the portfolio is stalled: {said}");
-            }
-            anyhow::ensure!(
-                Instant::now() < deadline,
-                "the portfolio was not Ready within {} s: {said}",
-                patience.as_secs()
-            );
-            tokio::time::sleep(Duration::from_millis(500)).await;
+            let seconds = patience.as_secs();
+            anyhow::ensure!(Instant::now() < deadline, "the portfolio was not Ready within {seconds} s");
+            tokio::time::sleep(READ_EVERY).await;
         }
+        Ok(())
+    }
+
+    /// Whether the portfolio is `Ready` now, and what it says of that; fails when it is stalled.
+    async fn readiness(&self) -> Result<(bool, String)> {
+        let api = Api::<ModelPortfolio>::namespaced(self.client.clone(), &self.namespace);
+        let portfolio = api.get(&self.name).await.context("failed to read the portfolio")?;
+        let status = portfolio.status.unwrap_or_default();
+        let ready = status.conditions.iter().find(|condition| condition.type_ == conditions::READY);
+        let text = ready.map(|ready| format!("{}: {}", ready.reason, ready.message)).unwrap_or_default();
+        if conditions::is_true(&status.conditions, conditions::STALLED) {
+            bail!("the portfolio is stalled: {text}");
+        }
+        let is_ready = conditions::is_true(&status.conditions, conditions::READY);
+        Ok((is_ready && status.observed_generation == portfolio.metadata.generation, text))
     }
 
     /// Pins every node to a variant, or lifts the pin.
