@@ -93,6 +93,14 @@ struct Draft {
     random: ChaCha8Rng,
 }
 
+/// A square convolution with batch norm.
+#[derive(Clone, Copy)]
+struct ConvNorm {
+    kernel: usize,
+    stride: usize,
+    channels: usize,
+}
+
 /// A value of the network and its shape.
 #[derive(Clone)]
 struct Value {
@@ -115,24 +123,17 @@ impl Draft {
         Self { builder, value: Value { name, shape }, random: ChaCha8Rng::seed_from_u64(blueprint.seed) }
     }
 
-    /// Square convolution with batch norm, from `from` to `channels` channels; the image shrinks by `stride`.
-    fn conv_norm(
-        &mut self,
-        name: &str,
-        from: &Value,
-        kernel: usize,
-        stride: usize,
-        channels: usize,
-    ) -> Result<Value, InvalidBlueprint> {
+    /// Convolution and batch norm; the image shrinks by the stride.
+    fn conv_norm(&mut self, name: &str, from: &Value, layer: ConvNorm) -> Result<Value, InvalidBlueprint> {
+        let ConvNorm { kernel, stride, channels } = layer;
         let shape = vec![channels, from.shape.channels, kernel, kernel];
         let weight = self.drawn(shape, from.shape.channels * kernel * kernel)?;
         let window =
             Window { kernel: [kernel; 2], stride: [stride; 2], dilation: [1; 2], padding: [kernel / 2; 4] };
         let value = self.builder.conv(&format!("{name}.conv"), &from.name, &weight, &window);
         let name = self.builder.batch_norm(&format!("{name}.norm"), &value, &BatchNorm::identity(channels));
-        let shape =
-            ImageShape { channels, height: from.shape.height / stride, width: from.shape.width / stride };
-        Ok(Value { name, shape })
+        let (height, width) = (from.shape.height / stride, from.shape.width / stride);
+        Ok(Value { name, shape: ImageShape { channels, height, width } })
     }
 
     fn relu(&mut self, name: &str, from: &Value) -> Value {

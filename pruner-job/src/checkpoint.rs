@@ -8,10 +8,7 @@ use std::{
 
 use bytes::Bytes;
 
-use crate::publish::{
-    PublishError, Target, artifact, put_artifact,
-    registry::{Registry, RegistryError},
-};
+use crate::publish::{Artifact, PublishError, Publisher, registry::RegistryError};
 
 /// `artifactType` of a finished step in a registry. Its version changes with the meaning of what steps hold.
 const ARTIFACT_TYPE: &str = "application/vnd.dnnshifter.checkpoint.v1";
@@ -34,7 +31,7 @@ pub(crate) enum Checkpoints<'a> {
     /// One folder a step.
     Folder(&'a Path),
     /// One artifact a step, beside the variants.
-    Registry(&'a Registry, &'a Target),
+    Registry(&'a Publisher),
 }
 
 /// Why a step cannot be kept or found.
@@ -51,18 +48,13 @@ pub(crate) enum CheckpointError {
 }
 
 impl Checkpoints<'_> {
-    /// What the step `step` of `training_revision` left; `None` if it is not finished.
-    pub(crate) async fn find(
-        &self,
-        training_revision: &str,
-        step: &str,
-    ) -> Result<Option<Checkpoint>, CheckpointError> {
-        let tag = tag(training_revision, step);
+    /// What the step called `tag` left; `None` if it is not finished.
+    pub(crate) async fn find(&self, tag: &str) -> Result<Option<Checkpoint>, CheckpointError> {
         match self {
             Self::None => Ok(None),
             Self::Folder(folder) => read_folder(&folder.join(tag)),
-            Self::Registry(registry, target) => {
-                let found = artifact(registry, &target.tagged(&tag)).await.map_err(CheckpointError::Find)?;
+            Self::Registry(publisher) => {
+                let found = publisher.artifact(tag).await.map_err(CheckpointError::Find)?;
                 Ok(found.and_then(|(mut layers, _)| {
                     let facts = layers.remove(FACTS_MEDIA_TYPE)?;
                     Some(Checkpoint { facts, model: layers.remove(MODEL_MEDIA_TYPE).unwrap_or_default() })
@@ -71,31 +63,22 @@ impl Checkpoints<'_> {
         }
     }
 
-    /// Keeps what the step `step` left.
-    pub(crate) async fn keep(
-        &self,
-        training_revision: &str,
-        step: &str,
-        checkpoint: &Checkpoint,
-    ) -> Result<(), CheckpointError> {
-        let tag = tag(training_revision, step);
+    /// Keeps what the step called `tag` left.
+    pub(crate) async fn keep(&self, tag: &str, checkpoint: &Checkpoint) -> Result<(), CheckpointError> {
         match self {
             Self::None => Ok(()),
             Self::Folder(folder) => write_folder(&folder.join(tag), checkpoint),
-            Self::Registry(registry, target) => {
+            Self::Registry(publisher) => {
                 let mut layers = vec![(FACTS_MEDIA_TYPE, checkpoint.facts.clone())];
                 if !checkpoint.model.is_empty() {
                     layers.push((MODEL_MEDIA_TYPE, checkpoint.model.clone()));
                 }
-                let put = put_artifact(registry, &target.tagged(&tag), ARTIFACT_TYPE, &layers).await;
+                let put =
+                    publisher.put_artifact(tag, &Artifact { artifact_type: ARTIFACT_TYPE, layers }).await;
                 put.map(|_| ()).map_err(CheckpointError::Put)
             }
         }
     }
-}
-
-fn tag(training_revision: &str, step: &str) -> String {
-    format!("checkpoint-{training_revision}-{step}")
 }
 
 const FACTS_FILE: &str = "facts.json";
@@ -146,21 +129,20 @@ mod tests {
     async fn a_step_in_a_folder_is_found_again() {
         let folder = tempfile::tempdir().unwrap();
         let checkpoints = Checkpoints::Folder(folder.path());
-        assert_eq!(checkpoints.find("t", "dense").await.unwrap(), None);
+        assert_eq!(checkpoints.find("dense").await.unwrap(), None);
         for text in ["first", "second"] {
-            checkpoints.keep("t", "dense", &checkpoint(text)).await.unwrap();
-            assert_eq!(checkpoints.find("t", "dense").await.unwrap(), Some(checkpoint(text)));
+            checkpoints.keep("dense", &checkpoint(text)).await.unwrap();
+            assert_eq!(checkpoints.find("dense").await.unwrap(), Some(checkpoint(text)));
         }
-        assert_eq!(checkpoints.find("t", "variant-1").await.unwrap(), None);
-        assert_eq!(checkpoints.find("other", "dense").await.unwrap(), None);
+        assert_eq!(checkpoints.find("variant-1").await.unwrap(), None);
     }
 
     #[tokio::test]
     async fn a_step_that_was_cut_short_is_not_finished() {
         let folder = tempfile::tempdir().unwrap();
-        let place = folder.path().join("checkpoint-t-dense");
+        let place = folder.path().join("dense");
         fs::create_dir(&place).unwrap();
         fs::write(place.join(MODEL_FILE), "half").unwrap();
-        assert_eq!(Checkpoints::Folder(folder.path()).find("t", "dense").await.unwrap(), None);
+        assert_eq!(Checkpoints::Folder(folder.path()).find("dense").await.unwrap(), None);
     }
 }

@@ -60,41 +60,59 @@ pub(crate) fn cost(network: &Network) -> Result<Cost, DescribeError> {
     Ok(Cost::of(network, &graph, &Shapes::infer(network, &graph)?)?)
 }
 
-/// Describes `network`, whose outputs must agree on `inputs` (whole inputs, row-major; at least one).
-pub(crate) fn describe(
-    engine: &Engine,
-    network: &Network,
-    facts: Facts,
-    inputs: &[f32],
-) -> Result<Variant, DescribeError> {
-    let cost = cost(network)?;
-    let model = Bytes::from(network.write());
-    let comparison = Comparison::of(engine, network, &model, inputs)?;
-    let allowed = f64::from(CheckVector::TOLERANCE) * comparison.largest_output.max(1.0);
-    let difference = comparison.maximum_difference;
-    if difference.is_nan() || difference > allowed {
-        return Err(DescribeError::Difference { name: facts.name, difference, allowed });
+/// Describes networks after proving them.
+pub(crate) struct Describer<'a> {
+    pub(crate) engine: &'a Engine,
+    /// Whole inputs in row-major order, at least one, on which ONNX Runtime and the trained network must agree.
+    pub(crate) inputs: &'a [f32],
+}
+
+impl Describer<'_> {
+    /// Describes `network`.
+    pub(crate) fn describe(&self, network: &Network, facts: Facts) -> Result<Variant, DescribeError> {
+        let cost = cost(network)?;
+        let model = Bytes::from(network.write());
+        let comparison = self.compare(network, &model)?;
+        let allowed = f64::from(CheckVector::TOLERANCE) * comparison.largest_output.max(1.0);
+        let difference = comparison.maximum_difference;
+        if difference.is_nan() || difference > allowed {
+            return Err(DescribeError::Difference { name: facts.name, difference, allowed });
+        }
+        let description = VariantDescription {
+            version: DESCRIPTION_VERSION.to_owned(),
+            name: facts.name,
+            revision: facts.revision,
+            accuracy: facts.accuracy,
+            parameters: cost.parameters,
+            bytes: model.len() as u64,
+            macs: cost.macs,
+            input: tensor(network.input()),
+            output: tensor(network.output()),
+            check: comparison.check,
+        };
+        Ok(Variant { description, latency_us: facts.latency_us, maximum_difference: difference, model })
     }
-    let description = VariantDescription {
-        version: DESCRIPTION_VERSION.to_owned(),
-        name: facts.name,
-        revision: facts.revision,
-        accuracy: facts.accuracy,
-        parameters: cost.parameters,
-        bytes: model.len() as u64,
-        macs: cost.macs,
-        input: tensor(network.input()),
-        output: tensor(network.output()),
-        check: comparison.check,
-    };
-    Ok(Variant { description, latency_us: facts.latency_us, maximum_difference: difference, model })
+
+    /// Computes the same inputs in ONNX Runtime and in libtorch.
+    fn compare(&self, network: &Network, model: &[u8]) -> Result<Comparison, DescribeError> {
+        let mut inference = self.engine.open(model, network.input())?;
+        let trained = TrainableNetwork::of(network)?;
+        let size = inference.input_len();
+        let first = self.inputs.get(..size).ok_or(DescribeError::NoInput)?;
+        let check = CheckVector { input: first.to_vec(), output: inference.run(first)? };
+        let mut comparison = Comparison { maximum_difference: 0.0, largest_output: 0.0, check };
+        for batch in self.inputs.chunks(BATCH * size) {
+            comparison.add(&outputs(&trained, network.input(), batch)?, &inference.run(batch)?);
+        }
+        Ok(comparison)
+    }
 }
 
 fn tensor(info: &TensorInfo) -> TensorDescription {
     TensorDescription { name: info.name.clone(), shape: info.shape.iter().map(|&size| size as u64).collect() }
 }
 
-/// The same inputs in ONNX Runtime and in libtorch.
+/// How far the outputs of two engines are apart.
 struct Comparison {
     maximum_difference: f64,
     largest_output: f64,
@@ -102,26 +120,15 @@ struct Comparison {
 }
 
 impl Comparison {
-    fn of(engine: &Engine, network: &Network, model: &[u8], inputs: &[f32]) -> Result<Self, DescribeError> {
-        let mut inference = engine.open(model, network.input())?;
-        let trained = TrainableNetwork::of(network)?;
-        let size = inference.input_len();
-        let first = inputs.get(..size).ok_or(DescribeError::NoInput)?;
-        let check = CheckVector { input: first.to_vec(), output: inference.run(first)? };
-        let mut comparison = Self { maximum_difference: 0.0, largest_output: 0.0, check };
-        for batch in inputs.chunks(BATCH * size) {
-            let ours = outputs(&trained, network.input(), batch)?;
-            let theirs = inference.run(batch)?;
-            for (a, b) in ours.iter().zip(&theirs) {
-                let difference = f64::from((a - b).abs());
-                // `max` forgets NaN; a network that computes NaN must not pass.
-                let worse = difference.is_nan() || difference > comparison.maximum_difference;
-                comparison.maximum_difference =
-                    if worse { difference } else { comparison.maximum_difference };
-                comparison.largest_output = comparison.largest_output.max(f64::from(a.abs()));
+    fn add(&mut self, ours: &[f32], theirs: &[f32]) {
+        for (a, b) in ours.iter().zip(theirs) {
+            let difference = f64::from((a - b).abs());
+            // `max` forgets NaN; a network that computes NaN must not pass.
+            if difference.is_nan() || difference > self.maximum_difference {
+                self.maximum_difference = difference;
             }
+            self.largest_output = self.largest_output.max(f64::from(a.abs()));
         }
-        Ok(comparison)
     }
 }
 

@@ -42,8 +42,8 @@ pub(crate) enum Failure {
     Checkpoint(#[from] CheckpointError),
     #[error(transparent)]
     Blueprint(#[from] InvalidBlueprint),
-    #[error(transparent)]
-    Model(#[from] InvalidModel),
+    #[error("the model \"{name}\" cannot be used")]
+    Model { name: String, source: InvalidModel },
     #[error(transparent)]
     Engine(#[from] EngineError),
     #[error(transparent)]
@@ -80,7 +80,7 @@ impl Failure {
     pub(crate) fn class(&self) -> Class {
         match self {
             Self::Read { source, .. } if source.kind() == io::ErrorKind::NotFound => Class::NoInput,
-            Self::Read { .. } | Self::Blueprint(_) | Self::Model(_) => Class::Data,
+            Self::Read { .. } | Self::Blueprint(_) | Self::Model { .. } => Class::Data,
             Self::Write { .. } | Self::Print(_) | Self::Serialize(_) => Class::Output,
             Self::Plan(PlanError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
                 Class::NoInput
@@ -101,10 +101,13 @@ impl Failure {
 fn study_class(error: &StudyError) -> Class {
     match error {
         StudyError::Data(DataError::Missing { .. }) => Class::NoInput,
-        StudyError::Data(_) | StudyError::Model(_) | StudyError::Name(_) | StudyError::NotAccurate { .. } => {
-            Class::Data
+        StudyError::Data(_)
+        | StudyError::Model { .. }
+        | StudyError::Name(_)
+        | StudyError::NotAccurate { .. } => Class::Data,
+        StudyError::Structured(error) | StudyError::Unprunable { source: error, .. } => {
+            structured_class(error)
         }
-        StudyError::Structured(error) => structured_class(error),
         StudyError::Training(error) => training_class(error),
         StudyError::Describe(error) => describe_class(error),
         StudyError::Engine(error) => engine_class(error),

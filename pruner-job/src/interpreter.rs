@@ -12,6 +12,8 @@ use tch::{Kind, TchError, Tensor};
 
 mod layers;
 
+use layers::Layer;
+
 /// A network whose weights are tensors that training can change.
 pub(crate) struct TrainableNetwork {
     source: Network,
@@ -87,7 +89,8 @@ impl TrainableNetwork {
         let input = channels_last(input).map_err(InterpreterError::Weights)?;
         let mut values = BTreeMap::from([(self.source.input().name.as_str(), input)]);
         for ScheduledNode { node, last_reads } in &self.nodes {
-            let output = layers::compute(node, &values, &self.parameters, mode)?;
+            let layer = Layer { node, values: &values, parameters: &self.parameters };
+            let output = layer.compute(mode)?;
             values.insert(&node.output, output);
             for value in last_reads {
                 values.remove(value.as_str());

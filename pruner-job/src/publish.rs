@@ -3,7 +3,7 @@
 //!
 //! [`registry`] speaks to registries, [`layer`] packs a variant.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use bytes::Bytes;
 use dnnshifter_portfolio::{
@@ -22,17 +22,38 @@ pub(crate) mod layer;
 pub(crate) mod registry;
 
 use layer::{ModelLayer, digest_of};
-use registry::{Registry, RegistryError};
+use registry::{Access, Registry, RegistryError};
 
 /// Media type of the config of artifacts that have none (OCI image specification 1.1, manifest.md).
 const EMPTY_MEDIA_TYPE: &str = "application/vnd.oci.empty.v1+json";
 /// The time that images carry: content alone shall decide their digest.
 const CREATED: &str = "1970-01-01T00:00:00Z";
 
-/// Where variants are published.
-pub(crate) struct Target {
+/// Publishes variants to one repository.
+pub(crate) struct Publisher {
+    registry: Registry,
     repository: Reference,
     runtime: Reference,
+}
+
+/// Where variants are published, and how it is reached.
+#[derive(Clone, Debug)]
+pub(crate) struct Target<'a> {
+    /// A repository such as `registry.example.com/team/name`.
+    pub(crate) repository: &'a str,
+    /// The runtime's image.
+    pub(crate) runtime_image: &'a str,
+    /// The repository's registry speaks plain HTTP.
+    pub(crate) plain_http: bool,
+    /// A docker `config.json` with credentials.
+    pub(crate) credentials: Option<PathBuf>,
+}
+
+/// An artifact in a registry.
+pub(crate) struct Artifact {
+    pub(crate) artifact_type: &'static str,
+    /// Media type and bytes of each layer.
+    pub(crate) layers: Vec<(&'static str, Bytes)>,
 }
 
 /// Why a portfolio cannot be published.
@@ -54,121 +75,126 @@ pub(crate) enum PublishError {
     Digest(#[source] std::io::Error),
 }
 
-impl Target {
-    /// A repository such as `registry.example.com/team/name`, and the runtime's image.
-    pub(crate) fn new(repository: &str, runtime_image: &str) -> Result<Self, RegistryError> {
-        Ok(Self { repository: reference(repository)?, runtime: reference(runtime_image)? })
-    }
-
-    /// The registry that holds the repository: `registry.example.com`.
-    pub(crate) fn registry(&self) -> &str {
-        self.repository.registry()
-    }
-
-    /// The portfolio or image with a tag in the repository.
-    pub(crate) fn tagged(&self, tag: &str) -> Reference {
-        Reference::with_tag(
-            self.repository.registry().to_owned(),
-            self.repository.repository().to_owned(),
-            tag.to_owned(),
-        )
+impl Publisher {
+    /// A publisher; nothing is asked of the registry yet.
+    pub(crate) fn new(target: Target<'_>) -> Result<Self, RegistryError> {
+        let Target { repository, runtime_image, plain_http, credentials } = target;
+        let repository = reference(repository)?;
+        let plain_http = plain_http.then(|| repository.registry().to_owned()).into_iter().collect();
+        let registry = Registry::new(&Access { credentials, plain_http });
+        Ok(Self { registry, repository, runtime: reference(runtime_image)? })
     }
 
     /// The repository's name with a digest, as `published.image` wants it.
     pub(crate) fn by_digest(&self, digest: &Digest) -> String {
         format!("{}/{}@{digest}", self.repository.registry(), self.repository.repository())
     }
+
+    /// Publishes `variants` under `revision`.
+    pub(crate) async fn publish(
+        &self,
+        revision: &str,
+        variants: &[Variant],
+    ) -> Result<PruningOutcome, PublishError> {
+        let runtime = RuntimeImage::read(&self.registry, &self.runtime).await?;
+        let mut records = Vec::new();
+        for variant in variants {
+            let image = self.tagged(&format!("{revision}-{}", variant.description.name));
+            let digest = self.put_image(&image, &runtime, &variant.layer()?).await?;
+            tracing::info!(variant = %variant.description.name, %image, %digest, "variant published");
+            records.push(variant.record(digest));
+        }
+        let version = MANIFEST_VERSION.to_owned();
+        let portfolio =
+            PortfolioManifest { version, revision: revision.to_owned(), variants: records }.validated()?;
+        let layer = serde_json::to_vec(&portfolio).map_err(PublishError::Serialize)?;
+        let layers = vec![(PORTFOLIO_MEDIA_TYPE, Bytes::from(layer))];
+        let artifact = Artifact { artifact_type: PORTFOLIO_ARTIFACT_TYPE, layers };
+        let digest = self.put_artifact(revision, &artifact).await?;
+        tracing::info!(portfolio = self.by_digest(&digest), variants = variants.len(), "portfolio published");
+        Ok(PruningOutcome { digest, portfolio })
+    }
+
+    /// The portfolio that is already published under `revision`; `None` if there is none.
+    pub(crate) async fn published(&self, revision: &str) -> Result<Option<PruningOutcome>, PublishError> {
+        let Some((layers, digest)) = self.artifact(revision).await? else { return Ok(None) };
+        let text = layers.get(PORTFOLIO_MEDIA_TYPE).cloned().unwrap_or_default();
+        let portfolio: PortfolioManifest =
+            serde_json::from_slice(&text).map_err(|error| RegistryError::Content {
+                image: self.tagged(revision).whole(),
+                reason: format!("it is no portfolio: {error}"),
+            })?;
+        Ok(Some(PruningOutcome { digest, portfolio: portfolio.validated()? }))
+    }
+
+    /// Puts an artifact under a tag of the repository.
+    pub(crate) async fn put_artifact(&self, tag: &str, artifact: &Artifact) -> Result<Digest, PublishError> {
+        let image = self.tagged(tag);
+        let config = self.put(&image, EMPTY_MEDIA_TYPE, &Bytes::from_static(b"{}")).await?;
+        let mut layers = Vec::new();
+        for (media_type, bytes) in &artifact.layers {
+            layers.push(self.put(&image, media_type, bytes).await?);
+        }
+        let artifact_type = Some(artifact.artifact_type.to_owned());
+        let manifest = OciImageManifest { artifact_type, ..manifest(config, layers) };
+        Ok(self.registry.put_manifest(&image, &manifest).await?)
+    }
+
+    /// The layers of an artifact by media type, and its digest; `None` if there is none under that tag.
+    pub(crate) async fn artifact(
+        &self,
+        tag: &str,
+    ) -> Result<Option<(BTreeMap<String, Bytes>, Digest)>, RegistryError> {
+        let image = self.tagged(tag);
+        let Some((manifest, digest)) = self.registry.manifest(&image).await? else { return Ok(None) };
+        let mut layers = BTreeMap::new();
+        for layer in &manifest.layers {
+            layers.insert(layer.media_type.clone(), self.registry.blob(&image, layer).await?);
+        }
+        Ok(Some((layers, digest)))
+    }
+
+    async fn put_image(
+        &self,
+        image: &Reference,
+        runtime: &RuntimeImage,
+        layer: &ModelLayer,
+    ) -> Result<Digest, PublishError> {
+        let mut layers = runtime.manifest.layers.clone();
+        for blob in &layers {
+            self.registry.mount_blob(image, &runtime.source, blob).await?;
+        }
+        self.registry.put_blob(image, &layer.bytes, &layer.digest).await?;
+        layers.push(descriptor(IMAGE_LAYER_MEDIA_TYPE, &layer.digest, layer.bytes.len()));
+        let media_type = &runtime.manifest.config.media_type;
+        let config = self.put(image, media_type, &runtime.config_with(layer)?).await?;
+        Ok(self.registry.put_manifest(image, &manifest(config, layers)).await?)
+    }
+
+    async fn put(
+        &self,
+        image: &Reference,
+        media_type: &str,
+        bytes: &Bytes,
+    ) -> Result<OciDescriptor, PublishError> {
+        let digest = digest_of(bytes).map_err(PublishError::Digest)?;
+        self.registry.put_blob(image, bytes, &digest).await?;
+        Ok(descriptor(media_type, &digest, bytes.len()))
+    }
+
+    fn tagged(&self, tag: &str) -> Reference {
+        let (registry, repository) = (self.repository.registry(), self.repository.repository());
+        Reference::with_tag(registry.to_owned(), repository.to_owned(), tag.to_owned())
+    }
 }
 
-/// Parses the name of a repository or image.
-pub(crate) fn reference(text: &str) -> Result<Reference, RegistryError> {
+fn reference(text: &str) -> Result<Reference, RegistryError> {
     text.parse().map_err(|source: ParseError| RegistryError::Name { text: text.to_owned(), source })
 }
 
-/// Publishes `variants` under `revision` and gives the portfolio's digest.
-pub(crate) async fn publish(
-    registry: &Registry,
-    target: &Target,
-    revision: &str,
-    variants: &[Variant],
-) -> Result<PruningOutcome, PublishError> {
-    let runtime = RuntimeImage::read(registry, &target.runtime).await?;
-    let mut records = Vec::new();
-    for variant in variants {
-        let image = target.tagged(&format!("{revision}-{}", variant.description.name));
-        let digest = put_image(registry, &image, &runtime, &variant.layer()?).await?;
-        tracing::info!(variant = %variant.description.name, %image, %digest, "variant published");
-        records.push(variant.record(digest));
-    }
-    let version = MANIFEST_VERSION.to_owned();
-    let portfolio =
-        PortfolioManifest { version, revision: revision.to_owned(), variants: records }.validated()?;
-    let layer = serde_json::to_vec(&portfolio).map_err(PublishError::Serialize)?;
-    let layers = [(PORTFOLIO_MEDIA_TYPE, Bytes::from(layer))];
-    let digest = put_artifact(registry, &target.tagged(revision), PORTFOLIO_ARTIFACT_TYPE, &layers).await?;
-    tracing::info!(portfolio = %target.by_digest(&digest), variants = variants.len(), "portfolio published");
-    Ok(PruningOutcome { digest, portfolio })
-}
-
-/// The portfolio that is already published under `revision`; `None` if there is none.
-pub(crate) async fn published(
-    registry: &Registry,
-    target: &Target,
-    revision: &str,
-) -> Result<Option<PruningOutcome>, PublishError> {
-    let image = target.tagged(revision);
-    let Some((layers, digest)) = artifact(registry, &image).await? else { return Ok(None) };
-    let text = layers.get(PORTFOLIO_MEDIA_TYPE).cloned().unwrap_or_default();
-    let portfolio: PortfolioManifest = serde_json::from_slice(&text).map_err(|error| {
-        RegistryError::Content { image: image.whole(), reason: format!("it is no portfolio: {error}") }
-    })?;
-    Ok(Some(PruningOutcome { digest, portfolio: portfolio.validated()? }))
-}
-
-/// Puts an artifact with `layers` (media type and bytes) under the tag of `image`.
-pub(crate) async fn put_artifact(
-    registry: &Registry,
-    image: &Reference,
-    artifact_type: &str,
-    layers: &[(&str, Bytes)],
-) -> Result<Digest, PublishError> {
-    let config = put(registry, image, EMPTY_MEDIA_TYPE, &Bytes::from_static(b"{}")).await?;
-    let mut descriptors = Vec::new();
-    for (media_type, bytes) in layers {
-        descriptors.push(put(registry, image, media_type, bytes).await?);
-    }
-    let manifest = OciImageManifest {
-        media_type: Some(OCI_IMAGE_MEDIA_TYPE.to_owned()),
-        artifact_type: Some(artifact_type.to_owned()),
-        config,
-        layers: descriptors,
-        ..OciImageManifest::default()
-    };
-    Ok(registry.put_manifest(image, &manifest).await?)
-}
-
-/// The layers of an artifact by media type, and its digest; `None` if there is none under the tag of `image`.
-pub(crate) async fn artifact(
-    registry: &Registry,
-    image: &Reference,
-) -> Result<Option<(BTreeMap<String, Bytes>, Digest)>, RegistryError> {
-    let Some((manifest, digest)) = registry.manifest(image).await? else { return Ok(None) };
-    let mut layers = BTreeMap::new();
-    for layer in &manifest.layers {
-        layers.insert(layer.media_type.clone(), registry.blob(image, layer).await?);
-    }
-    Ok(Some((layers, digest)))
-}
-
-async fn put(
-    registry: &Registry,
-    image: &Reference,
-    media_type: &str,
-    bytes: &Bytes,
-) -> Result<OciDescriptor, PublishError> {
-    let digest = digest_of(bytes).map_err(PublishError::Digest)?;
-    registry.put_blob(image, bytes, &digest).await?;
-    Ok(descriptor(media_type, &digest, bytes.len()))
+fn manifest(config: OciDescriptor, layers: Vec<OciDescriptor>) -> OciImageManifest {
+    let media_type = Some(OCI_IMAGE_MEDIA_TYPE.to_owned());
+    OciImageManifest { media_type, config, layers, ..OciImageManifest::default() }
 }
 
 fn descriptor(media_type: &str, digest: &Digest, size: usize) -> OciDescriptor {
@@ -216,29 +242,6 @@ impl RuntimeImage {
         }
         serde_json::to_vec(&config).map(Bytes::from).map_err(PublishError::Serialize)
     }
-}
-
-async fn put_image(
-    registry: &Registry,
-    image: &Reference,
-    runtime: &RuntimeImage,
-    layer: &ModelLayer,
-) -> Result<Digest, PublishError> {
-    let mut layers = runtime.manifest.layers.clone();
-    for blob in &layers {
-        registry.mount_blob(image, &runtime.source, blob).await?;
-    }
-    registry.put_blob(image, &layer.bytes, &layer.digest).await?;
-    layers.push(descriptor(IMAGE_LAYER_MEDIA_TYPE, &layer.digest, layer.bytes.len()));
-    let config =
-        put(registry, image, &runtime.manifest.config.media_type, &runtime.config_with(layer)?).await?;
-    let manifest = OciImageManifest {
-        media_type: Some(OCI_IMAGE_MEDIA_TYPE.to_owned()),
-        config,
-        layers,
-        ..OciImageManifest::default()
-    };
-    Ok(registry.put_manifest(image, &manifest).await?)
 }
 
 #[cfg(test)]

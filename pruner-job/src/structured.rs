@@ -17,6 +17,7 @@ use crate::{
 mod importance;
 mod removal;
 
+use importance::Judged;
 use removal::RemovalOrder;
 
 /// A step that falls short of its latency ratio by more than this share is not worth a variant.
@@ -54,24 +55,30 @@ pub(crate) fn prunable_groups(network: &Network) -> Result<Vec<ChannelGroup>, St
     }
 }
 
-/// A smaller network that is about `latency_ratio_hundredths` faster than `network`; `None` if there is none. Its weights are
-/// those that were kept: it needs training.
-pub(crate) fn shrink(
-    engine: &Engine,
-    network: &Network,
-    method: &StructuredPruning,
-    samples: &Samples,
-) -> Result<Option<Network>, StructuredError> {
-    let groups = prunable_groups(network)?;
-    let trainable = TrainableNetwork::of(network).map_err(TrainingError::from)?;
-    let importance = importance::importance(method.criterion, &trainable, &groups, samples)?;
-    let order = RemovalOrder::plan(&groups, &importance, usize::from(method.channel_multiple));
-    let ratio = f64::from(method.latency_ratio_hundredths) / 100.0;
-    let aim = Aim { engine, network, groups: &groups, order: &order };
-    let Some((count, reached)) = aim.fewest_blocks(ratio)? else { return Ok(None) };
-    let widths: Vec<usize> = order.kept_after(count).iter().map(Vec::len).collect();
-    tracing::info!(blocks = count, latency_ratio = format!("{reached:.2}"), ?widths, "channels removed");
-    Ok(Some(aim.without(count)?))
+/// Makes networks smaller.
+pub(crate) struct Pruner<'a> {
+    pub(crate) engine: &'a Engine,
+    pub(crate) method: &'a StructuredPruning,
+    /// The images that channels are judged on.
+    pub(crate) samples: &'a Samples,
+}
+
+impl Pruner<'_> {
+    /// A smaller network, faster than `network` by about the method's latency ratio; `None` if there is none. Its weights
+    /// are those that were kept: it needs training.
+    pub(crate) fn shrink(&self, network: &Network) -> Result<Option<Network>, StructuredError> {
+        let groups = &prunable_groups(network)?;
+        let trainable = &TrainableNetwork::of(network).map_err(TrainingError::from)?;
+        let judged = Judged { network: trainable, groups, samples: self.samples };
+        let importance = judged.importance(self.method.criterion)?;
+        let order = &RemovalOrder::plan(groups, &importance, usize::from(self.method.channel_multiple));
+        let ratio = f64::from(self.method.latency_ratio_hundredths) / 100.0;
+        let aim = Aim { engine: self.engine, network, groups, order };
+        let Some((count, reached)) = aim.fewest_blocks(ratio)? else { return Ok(None) };
+        let widths: Vec<usize> = order.kept_after(count).iter().map(Vec::len).collect();
+        tracing::info!(blocks = count, latency_ratio = format!("{reached:.2}"), ?widths, "channels removed");
+        Ok(Some(aim.without(count)?))
+    }
 }
 
 /// Finds how many blocks must leave by measuring: multiply-accumulates would not say, as narrow layers use a processor worse.

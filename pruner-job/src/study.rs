@@ -10,14 +10,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     data::{DataError, Dataset, Division, LabelledImages, idx},
-    describe::{DescribeError, Facts, cost, describe},
+    describe::{DescribeError, Describer, Facts, cost},
     engine::{Engine, EngineError},
     interpreter::TrainableNetwork,
     latency,
     plan::structured,
     selection::{Candidate, Wanted, choose, names},
-    structured::{RATIO_SLACK, StructuredError, prunable_groups, shrink},
-    training::{Recipe, Teacher, TrainingError, evaluate, samples::Samples, train},
+    structured::{Pruner, RATIO_SLACK, StructuredError, prunable_groups},
+    training::{Lesson, Recipe, TrainingError, evaluate, samples::Samples, teacher::Teacher, train},
     variant::Variant,
 };
 
@@ -52,8 +52,10 @@ pub(crate) struct Chosen {
 pub(crate) enum StudyError {
     #[error(transparent)]
     Data(#[from] DataError),
-    #[error(transparent)]
-    Model(#[from] InvalidModel),
+    #[error("the model \"{path}\" cannot be used")]
+    Model { path: String, source: InvalidModel },
+    #[error("the model \"{path}\" cannot be pruned")]
+    Unprunable { path: String, source: StructuredError },
     #[error(transparent)]
     Structured(#[from] StructuredError),
     #[error(transparent)]
@@ -78,8 +80,9 @@ const PROOF_IMAGES: usize = 200;
 impl Study {
     /// Reads the data and checks that model, data and method fit each other, before any work starts.
     pub(crate) fn prepare(plan: PruningPlan, model: Bytes) -> Result<(Self, Network), StudyError> {
-        let network = Network::read(model)?;
-        prunable_groups(&network)?;
+        let path = || plan.model.path.clone();
+        let network = Network::read(model).map_err(|source| StudyError::Model { path: path(), source })?;
+        prunable_groups(&network).map_err(|source| StudyError::Unprunable { path: path(), source })?;
         let folder = std::path::Path::new(&plan.dataset.path);
         let (images, test) = (idx::read_training(folder)?, idx::read_test(folder)?);
         let training = &plan.training;
@@ -106,7 +109,8 @@ impl Study {
     /// Trains the network as it is given.
     pub(crate) fn train_dense(&self, network: &Network) -> Result<Trained, StudyError> {
         let recipe = self.recipe(usize::from(self.plan.training.epochs), 1.0, 0);
-        self.trained(network, None, recipe, "dense")
+        let samples = &self.samples(&self.dataset.training)?;
+        self.trained(network, &Lesson { phase: "dense", samples, teacher: None, recipe })
     }
 
     /// Makes a smaller network from `larger` and trains it, also on the answers of `dense`; `None` if it cannot shrink.
@@ -118,10 +122,13 @@ impl Study {
     ) -> Result<Option<Trained>, StudyError> {
         let samples = self.samples(&self.dataset.training)?;
         let method = structured(&self.plan);
-        let Some(smaller) = shrink(&self.engine, &larger.network, method, &samples)? else { return Ok(None) };
+        let pruner = Pruner { engine: &self.engine, method, samples: &samples };
+        let Some(smaller) = pruner.shrink(&larger.network)? else { return Ok(None) };
         let teacher = Teacher::new(self.answers(dense, &samples)?, samples.len())?;
         let recipe = self.recipe(usize::from(method.fine_tuning_epochs), FINE_TUNING_RATE, position);
-        self.trained(&smaller, Some(&teacher), recipe, &format!("variant-{position}")).map(Some)
+        let phase = &format!("variant-{position}");
+        self.trained(&smaller, &Lesson { phase, samples: &samples, teacher: Some(&teacher), recipe })
+            .map(Some)
     }
 
     fn answers(&self, dense: &Trained, samples: &Samples) -> Result<&[f32], TrainingError> {
@@ -180,7 +187,8 @@ impl Study {
             };
             let accuracy = accuracy(&trained.network, &test)?;
             let facts = Facts { name, revision: self.plan.revision.clone(), accuracy, latency_us };
-            let variant = describe(&self.engine, &trained.network, facts, &inputs)?;
+            let variant =
+                Describer { engine: &self.engine, inputs: &inputs }.describe(&trained.network, facts)?;
             let Variant { description, latency_us, maximum_difference, model: _ } = variant;
             tracing::info!(variant = %description.name, test_accuracy = %accuracy, latency_us, maximum_difference, "variant proved");
             described.push(Chosen { position, description, latency_us, maximum_difference });
@@ -196,18 +204,12 @@ impl Study {
         }
     }
 
-    fn trained(
-        &self,
-        network: &Network,
-        teacher: Option<&Teacher>,
-        recipe: Recipe,
-        phase: &str,
-    ) -> Result<Trained, StudyError> {
+    fn trained(&self, network: &Network, lesson: &Lesson<'_>) -> Result<Trained, StudyError> {
         let trainable = TrainableNetwork::of(network).map_err(TrainingError::from)?;
-        train(&trainable, &self.samples(&self.dataset.training)?, teacher, recipe, phase)?;
+        train(&trainable, lesson)?;
         let network = trainable.to_network().map_err(TrainingError::from)?;
         let accuracy = accuracy(&network, &self.samples(&self.dataset.validation)?)?;
-        tracing::info!(phase, validation_accuracy = %accuracy, "network trained");
+        tracing::info!(phase = lesson.phase, validation_accuracy = %accuracy, "network trained");
         Ok(Trained { network, accuracy })
     }
 

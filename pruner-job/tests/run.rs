@@ -156,7 +156,7 @@ fn what_cannot_be_used_is_refused_before_any_work_with_its_exit_code() {
     let onnx = fs::read(&model).unwrap();
     fs::write(&model, &onnx[..onnx.len() / 2]).unwrap();
     let (code, message) = workshop.refusal();
-    assert!(code == 65 && message.contains("cut short"), "{message}");
+    assert!(code == 65 && message.contains("model.onnx\"") && message.contains("cut short"), "{message}");
     fs::remove_file(&model).unwrap();
     let (code, message) = workshop.refusal();
     assert!(code == 66 && message.contains("model.onnx"), "{message}");

@@ -98,87 +98,95 @@ pub fn channel_groups(
     graph: &Graph,
     shapes: &Shapes,
 ) -> Result<Vec<ChannelGroup>, Entangled> {
+    let sequence = Sequence { network, graph, shapes };
     for node in graph.nodes() {
-        check_sequential(node, network, graph)?;
+        sequence.check(node)?;
     }
-    let groups: Vec<_> =
-        graph.nodes().iter().filter_map(|node| group_of(node, network, graph, shapes)).collect();
+    let groups: Vec<_> = graph.nodes().iter().filter_map(|node| sequence.group_of(node)).collect();
     if groups.is_empty() { Err(Entangled::Nothing) } else { Ok(groups) }
 }
 
-fn check_sequential(node: &Node, network: &Network, graph: &Graph) -> Result<(), Entangled> {
-    let name = || node.name.clone();
-    match &node.operator {
-        Operator::Add => return Err(Entangled::Join { node: name() }),
-        Operator::Conv(convolution) if convolution.groups != 1 => {
-            return Err(Entangled::Grouped { node: name(), groups: convolution.groups });
-        }
-        _ => {}
-    }
-    let readers = graph.readers(&node.output).count() + usize::from(network.output().name == node.output);
-    if readers > 1 {
-        return Err(Entangled::Branch { node: name(), readers });
-    }
-    let weights = node.inputs.iter().skip(1).filter(|input| !input.is_empty());
-    match weights
-        .into_iter()
-        .find(|weight| network.float(weight).is_ok() && graph.readers(weight).count() > 1)
-    {
-        Some(tensor) => Err(Entangled::Shared { tensor: tensor.clone() }),
-        None => Ok(()),
-    }
+/// A network in which each node reads what the one before it wrote.
+struct Sequence<'a> {
+    network: &'a Network,
+    graph: &'a Graph,
+    shapes: &'a Shapes,
 }
 
-fn group_of(convolution: &Node, network: &Network, graph: &Graph, shapes: &Shapes) -> Option<ChannelGroup> {
-    if !matches!(convolution.operator, Operator::Conv(_)) {
-        return None;
-    }
-    let mut written: Vec<String> = parameters(convolution).collect();
-    let (mut batch_norm, mut entries_per_channel) = (None, 1);
-    let mut value = convolution.output.as_str();
-    loop {
-        let node = graph.readers(value).next()?;
-        match node.operator {
-            Operator::Conv(_) | Operator::Gemm { .. } => {
-                let operations = |node| crate::cost::macs(node, network, shapes).ok();
-                let reader = Reader {
-                    weight: node.input(1)?.to_owned(),
-                    axis: input_axis(node),
-                    entries_per_channel,
-                    macs: operations(node)?,
-                };
-                let channels = shapes.of(&convolution.output).first().copied()?;
-                let (name, macs) = (convolution.name.clone(), operations(convolution)?);
-                return Some(ChannelGroup { name, channels, written, batch_norm, macs, reader });
+impl Sequence<'_> {
+    fn check(&self, node: &Node) -> Result<(), Entangled> {
+        let name = || node.name.clone();
+        match &node.operator {
+            Operator::Add => return Err(Entangled::Join { node: name() }),
+            Operator::Conv(convolution) if convolution.groups != 1 => {
+                return Err(Entangled::Grouped { node: name(), groups: convolution.groups });
             }
-            Operator::BatchNorm { .. } => {
-                written.extend(parameters(node));
-                batch_norm = Some(ScaleAndShift {
-                    scale: node.input(1)?.to_owned(),
-                    shift: node.input(2)?.to_owned(),
-                });
-            }
-            Operator::Flatten => entries_per_channel = shapes.of(value).iter().skip(1).product(),
-            Operator::Relu
-            | Operator::MaxPool(_)
-            | Operator::AveragePool { .. }
-            | Operator::GlobalAveragePool
-            | Operator::Pad { .. }
-            | Operator::Identity => {}
-            Operator::Add => return None,
+            _ => {}
         }
-        value = &node.output;
+        let is_output = self.network.output().name == node.output;
+        let readers = self.graph.readers(&node.output).count() + usize::from(is_output);
+        if readers > 1 {
+            return Err(Entangled::Branch { node: name(), readers });
+        }
+        let is_weight = |name: &str| self.network.float(name).is_ok_and(|tensor| tensor.is_some());
+        match parameters(node).find(|name| is_weight(name) && self.graph.readers(name).count() > 1) {
+            Some(tensor) => Err(Entangled::Shared { tensor }),
+            None => Ok(()),
+        }
+    }
+
+    /// The group that `convolution` writes; `None` if it is none, or if its channels reach the network's output.
+    fn group_of(&self, convolution: &Node) -> Option<ChannelGroup> {
+        if !matches!(convolution.operator, Operator::Conv(_)) {
+            return None;
+        }
+        let mut written: Vec<String> = parameters(convolution).collect();
+        let (mut batch_norm, mut entries_per_channel) = (None, 1);
+        let mut value = convolution.output.as_str();
+        loop {
+            let node = self.graph.readers(value).next()?;
+            match node.operator {
+                Operator::Conv(_) | Operator::Gemm { .. } => {
+                    let reader = self.reader(node, entries_per_channel)?;
+                    let channels = self.shapes.of(&convolution.output).first().copied()?;
+                    let (name, macs) = (convolution.name.clone(), self.macs(convolution)?);
+                    return Some(ChannelGroup { name, channels, written, batch_norm, macs, reader });
+                }
+                Operator::BatchNorm { .. } if entries_per_channel == 1 => {
+                    written.extend(parameters(node));
+                    let [scale, shift] = [1, 2].map(|position| node.input(position).map(str::to_owned));
+                    batch_norm = Some(ScaleAndShift { scale: scale?, shift: shift? });
+                }
+                Operator::Flatten => {
+                    entries_per_channel *= self.shapes.of(value).iter().skip(1).product::<usize>();
+                }
+                Operator::Relu
+                | Operator::MaxPool(_)
+                | Operator::AveragePool { .. }
+                | Operator::GlobalAveragePool
+                | Operator::Pad { .. }
+                | Operator::Identity => {}
+                // After flattening, a batch norm has an entry for each feature, not for each channel.
+                Operator::Add | Operator::BatchNorm { .. } => return None,
+            }
+            value = &node.output;
+        }
+    }
+
+    fn reader(&self, node: &Node, entries_per_channel: usize) -> Option<Reader> {
+        let axis = match node.operator {
+            Operator::Gemm { transposed: false } => 0,
+            _ => 1,
+        };
+        let (weight, macs) = (node.input(1)?.to_owned(), self.macs(node)?);
+        Some(Reader { weight, axis, entries_per_channel, macs })
+    }
+
+    fn macs(&self, node: &Node) -> Option<u64> {
+        crate::cost::macs(node, self.network, self.shapes).ok()
     }
 }
 
 fn parameters(node: &Node) -> impl Iterator<Item = String> + '_ {
     node.inputs.iter().skip(1).filter(|name| !name.is_empty()).cloned()
-}
-
-/// The axis of a weight that runs over the input's channels or features.
-fn input_axis(node: &Node) -> usize {
-    match node.operator {
-        Operator::Gemm { transposed: false } => 0,
-        _ => 1,
-    }
 }

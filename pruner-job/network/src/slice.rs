@@ -40,38 +40,40 @@ pub fn keep_channels(
     if groups.len() != kept.len() {
         return Err(InvalidSlice::Count { lists: kept.len(), groups: groups.len() });
     }
-    let mut tensors = BTreeMap::new();
+    let mut cut = Cut { network, tensors: BTreeMap::new() };
     for (group, kept) in groups.iter().zip(kept) {
         if kept.is_empty() {
             return Err(InvalidSlice::Empty { group: group.name.clone() });
         }
         for name in &group.written {
-            select(&mut tensors, network, name, 0, kept)?;
+            cut.select(name, 0, kept)?;
         }
         let reader = &group.reader;
         let entries = reader.entries_per_channel;
         let columns: Vec<usize> =
             kept.iter().flat_map(|channel| channel * entries..(channel + 1) * entries).collect();
-        select(&mut tensors, network, &reader.weight, reader.axis, &columns)?;
+        cut.select(&reader.weight, reader.axis, &columns)?;
     }
-    Ok(flattening_any_size(network.clone().with_floats(&tensors).without_inner_shapes()))
+    Ok(flattening_any_size(network.clone().with_floats(&cut.tensors).without_inner_shapes()))
 }
 
-fn select(
-    tensors: &mut BTreeMap<String, FloatTensor>,
-    network: &Network,
-    name: &str,
-    axis: usize,
-    indices: &[usize],
-) -> Result<(), InvalidTensor> {
-    let whole = match tensors.remove(name) {
-        Some(tensor) => Some(tensor),
-        None => network.float(name)?,
-    };
-    if let Some(tensor) = whole {
-        tensors.insert(name.to_owned(), tensor.select(axis, indices)?);
+/// Tensors that lose entries; one may lose some on each of two axes.
+struct Cut<'a> {
+    network: &'a Network,
+    tensors: BTreeMap<String, FloatTensor>,
+}
+
+impl Cut<'_> {
+    fn select(&mut self, name: &str, axis: usize, indices: &[usize]) -> Result<(), InvalidTensor> {
+        let whole = match self.tensors.remove(name) {
+            Some(tensor) => Some(tensor),
+            None => self.network.float(name)?,
+        };
+        if let Some(tensor) = whole {
+            self.tensors.insert(name.to_owned(), tensor.select(axis, indices)?);
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 /// A `Reshape` that flattens must not name the old number of features.

@@ -3,7 +3,7 @@
 
 use dnnshifter_network::operator::Window;
 
-use super::{Draft, ImageShape, InvalidBlueprint, Value, Width};
+use super::{ConvNorm, Draft, ImageShape, InvalidBlueprint, Value, Width};
 
 /// Channels of the convolutions between two poolings.
 const STAGES: [&[usize]; 5] = [&[64, 64], &[128, 128], &[256, 256, 256], &[512, 512, 512], &[512, 512, 512]];
@@ -13,7 +13,11 @@ pub(super) fn layers(draft: &mut Draft, width: Width) -> Result<Value, InvalidBl
     for (stage, channels) in (1..).zip(STAGES) {
         for (layer, &channels) in (1..).zip(channels) {
             let name = format!("stage{stage}.{layer}");
-            value = draft.conv_norm(&name, &value, 3, 1, width.of(channels))?;
+            value = draft.conv_norm(
+                &name,
+                &value,
+                ConvNorm { kernel: 3, stride: 1, channels: width.of(channels) },
+            )?;
             value = draft.relu(&name, &value);
         }
         value = halved(draft, &format!("stage{stage}.pool"), &value);

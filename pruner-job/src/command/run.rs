@@ -14,10 +14,7 @@ use crate::{
     command::RunArguments,
     failure::{Failure, read_file},
     plan,
-    publish::{
-        Target, publish, published,
-        registry::{Access, Registry},
-    },
+    publish::{Publisher, Target},
     study::{Chosen, Study, Trained},
     variant::{Variant, read_folder, write_folder},
 };
@@ -36,21 +33,21 @@ pub(crate) async fn execute(arguments: &RunArguments) -> Result<Option<PruningOu
         let checkpoints = arguments.checkpoints.as_deref().map_or(Checkpoints::None, Checkpoints::Folder);
         return into_folder(plan, &checkpoints, folder).await.map(|()| None);
     }
-    let target = Target::new(&plan.publish.repository, &plan.publish.runtime_image)?;
-    let plain_http = plan.publish.plain_http.then(|| target.registry().to_owned());
-    let credentials = arguments.registry_config.clone();
-    let registry = Registry::new(&Access { credentials, plain_http: plain_http.into_iter().collect() });
-    if let Some(outcome) = published(&registry, &target, &plan.revision).await? {
+    let publisher = Publisher::new(Target {
+        repository: &plan.publish.repository,
+        runtime_image: &plan.publish.runtime_image,
+        plain_http: plan.publish.plain_http,
+        credentials: arguments.registry_config.clone(),
+    })?;
+    if let Some(outcome) = publisher.published(&plan.revision).await? {
         tracing::info!(revision = plan.revision, "already published: nothing to do");
         return Ok(Some(outcome));
     }
-    let checkpoints = match arguments.checkpoints.as_deref() {
-        Some(folder) => Checkpoints::Folder(folder),
-        None => Checkpoints::Registry(&registry, &target),
-    };
+    let folder = arguments.checkpoints.as_deref();
+    let checkpoints = folder.map_or(Checkpoints::Registry(&publisher), Checkpoints::Folder);
     let revision = plan.revision.clone();
     let variants = variants(plan, &checkpoints).await?;
-    Ok(Some(publish(&registry, &target, &revision, &variants).await?))
+    Ok(Some(publisher.publish(&revision, &variants).await?))
 }
 
 async fn into_folder(plan: PruningPlan, checkpoints: &Checkpoints<'_>, folder: &Path) -> Result<(), Failure> {
@@ -150,12 +147,11 @@ impl Steps<'_> {
     }
 
     async fn trained(&self, position: usize) -> Result<Option<Trained>, Failure> {
-        let found = self.find::<TrainedFacts>(&trained_step(position)).await?;
-        found
-            .map(|(facts, model)| {
-                Ok(Trained { network: Network::read(model)?, accuracy: facts.validation_accuracy })
-            })
-            .transpose()
+        let step = trained_step(position);
+        let Some((facts, model)) = self.find::<TrainedFacts>(&step).await? else { return Ok(None) };
+        let network =
+            Network::read(model).map_err(|source| Failure::Model { name: self.tag(&step), source })?;
+        Ok(Some(Trained { network, accuracy: facts.validation_accuracy }))
     }
 
     async fn keep_trained(&self, position: usize, trained: Trained) -> Result<Trained, Failure> {
@@ -165,7 +161,7 @@ impl Steps<'_> {
     }
 
     async fn find<T: DeserializeOwned>(&self, step: &str) -> Result<Option<(T, Bytes)>, Failure> {
-        let Some(found) = self.checkpoints.find(&self.training_revision, step).await? else {
+        let Some(found) = self.checkpoints.find(&self.tag(step)).await? else {
             return Ok(None);
         };
         match serde_json::from_slice(&found.facts) {
@@ -182,7 +178,11 @@ impl Steps<'_> {
 
     async fn keep<T: Serialize>(&self, step: &str, facts: &T, model: Bytes) -> Result<(), Failure> {
         let facts = serde_json::to_vec(facts).map_err(Failure::Serialize)?.into();
-        Ok(self.checkpoints.keep(&self.training_revision, step, &Checkpoint { facts, model }).await?)
+        Ok(self.checkpoints.keep(&self.tag(step), &Checkpoint { facts, model }).await?)
+    }
+
+    fn tag(&self, step: &str) -> String {
+        format!("checkpoint-{}-{step}", self.training_revision)
     }
 }
 

@@ -10,51 +10,62 @@ use tch::{TchError, Tensor};
 
 use super::{InterpreterError, Mode, Parameter};
 
-/// The output of one node.
-pub(super) fn compute(
-    node: &Node,
-    values: &BTreeMap<&str, Tensor>,
-    parameters: &BTreeMap<String, Parameter>,
-    mode: Mode,
-) -> Result<Tensor, InterpreterError> {
-    let inputs = Inputs { node, values, parameters };
-    let x = inputs.value(0)?;
-    let output = match &node.operator {
-        Operator::Conv(convolution) => convolve(x, inputs.parameter(1)?, inputs.optional(2), convolution),
-        Operator::BatchNorm { epsilon } => {
-            let [scale, shift] = [inputs.parameter(1)?, inputs.parameter(2)?];
-            let [mean, variance] = [inputs.parameter(3)?, inputs.parameter(4)?];
-            let (training, momentum) = match mode {
-                Mode::Training { momentum } => (true, momentum),
-                Mode::Evaluation => (false, 0.0),
-            };
-            let (scale, shift, mean, variance) = (Some(scale), Some(shift), Some(mean), Some(variance));
-            x.f_batch_norm(scale, shift, mean, variance, training, momentum, *epsilon, false)
-        }
-        Operator::Relu => x.f_relu(),
-        Operator::MaxPool(window) => max_pool(x, window),
-        Operator::AveragePool { window, count_padding } => average_pool(x, window, *count_padding),
-        Operator::GlobalAveragePool => x.f_adaptive_avg_pool2d([1, 1]),
-        Operator::Flatten => x.f_flatten(1, -1),
-        Operator::Gemm { transposed } => {
-            let weight = inputs.parameter(1)?;
-            let oriented = if *transposed { Ok(weight.shallow_clone()) } else { weight.f_transpose(0, 1) };
-            oriented.and_then(|weight| x.f_linear(&weight, inputs.optional(2)))
-        }
-        Operator::Add => x.f_add(inputs.value(1)?),
-        Operator::Pad { edges, value } => pad(x, *edges, f64::from(*value)),
-        Operator::Identity => Ok(x.shallow_clone()),
-    };
-    output.map_err(|source| InterpreterError::Node { node: node.name.clone(), source })
+/// A node and what it may read.
+pub(super) struct Layer<'a> {
+    pub(super) node: &'a Node,
+    pub(super) values: &'a BTreeMap<&'a str, Tensor>,
+    pub(super) parameters: &'a BTreeMap<String, Parameter>,
 }
 
-struct Inputs<'a> {
-    node: &'a Node,
-    values: &'a BTreeMap<&'a str, Tensor>,
-    parameters: &'a BTreeMap<String, Parameter>,
-}
+impl<'a> Layer<'a> {
+    /// The output of the node.
+    pub(super) fn compute(&self, mode: Mode) -> Result<Tensor, InterpreterError> {
+        let x = self.value(0)?;
+        let output = match &self.node.operator {
+            Operator::Conv(convolution) => return self.convolve(x, convolution),
+            Operator::BatchNorm { epsilon } => return self.normalize(x, *epsilon, mode),
+            Operator::Relu => x.f_relu(),
+            Operator::MaxPool(window) => max_pool(x, window),
+            Operator::AveragePool { window, count_padding } => average_pool(x, window, *count_padding),
+            Operator::GlobalAveragePool => x.f_adaptive_avg_pool2d([1, 1]),
+            Operator::Flatten => x.f_flatten(1, -1),
+            Operator::Gemm { transposed } => {
+                let weight = self.parameter(1)?;
+                let oriented =
+                    if *transposed { Ok(weight.shallow_clone()) } else { weight.f_transpose(0, 1) };
+                oriented.and_then(|weight| x.f_linear(&weight, self.optional(2)))
+            }
+            Operator::Add => x.f_add(self.value(1)?),
+            Operator::Pad { edges, value } => pad(x, *edges, f64::from(*value)),
+            Operator::Identity => Ok(x.shallow_clone()),
+        };
+        output.map_err(|source| self.failed(source))
+    }
 
-impl<'a> Inputs<'a> {
+    fn convolve(&self, x: &Tensor, convolution: &Convolution) -> Result<Tensor, InterpreterError> {
+        let (weight, bias) = (self.parameter(1)?, self.optional(2));
+        let Convolution { window, groups } = convolution;
+        let (stride, dilation) = (signed(window.stride), signed(window.dilation));
+        let output = padded(x, window, 0.0)
+            .and_then(|(x, padding)| x.f_conv2d(weight, bias, stride, padding, dilation, *groups as i64));
+        output.map_err(|source| self.failed(source))
+    }
+
+    fn normalize(&self, x: &Tensor, epsilon: f64, mode: Mode) -> Result<Tensor, InterpreterError> {
+        let (scale, shift) = (Some(self.parameter(1)?), Some(self.parameter(2)?));
+        let (mean, variance) = (Some(self.parameter(3)?), Some(self.parameter(4)?));
+        let (training, momentum) = match mode {
+            Mode::Training { momentum } => (true, momentum),
+            Mode::Evaluation => (false, 0.0),
+        };
+        let output = x.f_batch_norm(scale, shift, mean, variance, training, momentum, epsilon, false);
+        output.map_err(|source| self.failed(source))
+    }
+
+    fn failed(&self, source: TchError) -> InterpreterError {
+        InterpreterError::Node { node: self.node.name.clone(), source }
+    }
+
     fn value(&self, position: usize) -> Result<&'a Tensor, InterpreterError> {
         let found = self.node.input(position).and_then(|name| self.values.get(name));
         found.ok_or_else(|| InterpreterError::Input { node: self.node.name.clone(), position })
@@ -71,17 +82,6 @@ impl<'a> Inputs<'a> {
             .and_then(|name| self.parameters.get(name))
             .map(|parameter| &parameter.tensor)
     }
-}
-
-fn convolve(
-    x: &Tensor,
-    weight: &Tensor,
-    bias: Option<&Tensor>,
-    convolution: &Convolution,
-) -> Result<Tensor, TchError> {
-    let Convolution { window, groups } = convolution;
-    let (x, padding) = padded(x, window, 0.0)?;
-    x.f_conv2d(weight, bias, signed(window.stride), padding, signed(window.dilation), *groups as i64)
 }
 
 fn max_pool(x: &Tensor, window: &Window) -> Result<Tensor, TchError> {

@@ -13,7 +13,7 @@ use dnnshifter_portfolio::{
 use oci_client::manifest::{IMAGE_CONFIG_MEDIA_TYPE, IMAGE_LAYER_GZIP_MEDIA_TYPE};
 use tempfile::TempDir;
 
-use super::{registry::Access, *};
+use super::*;
 use crate::checkpoint::{Checkpoint, Checkpoints};
 
 /// A registry that lives as long as the test.
@@ -61,14 +61,16 @@ impl TestRegistry {
         Self { process, address: format!("127.0.0.1:{port}"), storage }
     }
 
-    fn client(&self) -> Registry {
-        self.client_with(None)
+    fn publisher(&self, repository: &str) -> Publisher {
+        self.publisher_with(repository, None)
     }
 
-    fn client_with(&self, credentials: Option<PathBuf>) -> Registry {
+    fn publisher_with(&self, repository: &str, credentials: Option<PathBuf>) -> Publisher {
         // As main does; the second test finds it there already.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        Registry::new(&Access { credentials, plain_http: vec![self.address.clone()] })
+        let repository = &format!("{}/{repository}", self.address);
+        let runtime_image = &format!("{}/dnnshifter/runtime:1", self.address);
+        Publisher::new(Target { repository, runtime_image, plain_http: true, credentials }).unwrap()
     }
 
     /// A docker `config.json` with a password for this registry, as a pull secret of Kubernetes has it.
@@ -77,11 +79,6 @@ impl TestRegistry {
         let auths = json!({self.address.clone(): {"username": "user", "password": password}});
         std::fs::write(&path, json!({"auths": auths}).to_string()).unwrap();
         path
-    }
-
-    fn target(&self, repository: &str) -> Target {
-        let runtime = format!("{}/dnnshifter/runtime:1", self.address);
-        Target::new(&format!("{}/{repository}", self.address), &runtime).unwrap()
     }
 }
 
@@ -92,22 +89,17 @@ impl Drop for TestRegistry {
     }
 }
 
-async fn put_runtime(client: &Registry, target: &Target) {
-    let image = &target.runtime;
+async fn put_runtime(publisher: &Publisher) {
+    let image = &publisher.runtime;
     let config = json!({
         "architecture": "amd64", "os": "linux", "config": {"Entrypoint": ["/dnnshifter-runtime"], "User": "65532"},
         "rootfs": {"type": "layers", "diff_ids": [format!("sha256:{}", "0".repeat(64))]}, "created": "2026-01-01T00:00:00Z",
     });
-    let config = put(client, image, IMAGE_CONFIG_MEDIA_TYPE, &Bytes::from(config.to_string())).await.unwrap();
-    let layer =
-        put(client, image, IMAGE_LAYER_GZIP_MEDIA_TYPE, &Bytes::from_static(b"a layer")).await.unwrap();
-    let manifest = OciImageManifest {
-        media_type: Some(OCI_IMAGE_MEDIA_TYPE.to_owned()),
-        config,
-        layers: vec![layer],
-        ..OciImageManifest::default()
-    };
-    client.put_manifest(image, &manifest).await.unwrap();
+    let config =
+        publisher.put(image, IMAGE_CONFIG_MEDIA_TYPE, &Bytes::from(config.to_string())).await.unwrap();
+    let layer = Bytes::from_static(b"a layer");
+    let layer = publisher.put(image, IMAGE_LAYER_GZIP_MEDIA_TYPE, &layer).await.unwrap();
+    publisher.registry.put_manifest(image, &manifest(config, vec![layer])).await.unwrap();
 }
 
 fn variant(name: &str, accuracy: &str) -> Variant {
@@ -134,37 +126,37 @@ fn variant(name: &str, accuracy: &str) -> Variant {
 #[tokio::test]
 async fn a_portfolio_is_published_and_found_again_with_the_same_digests() {
     let server = TestRegistry::start();
-    let client = server.client();
-    put_runtime(&client, &server.target("team/a")).await;
+    let publisher = server.publisher("team/a");
+    put_runtime(&publisher).await;
     let variants = [variant("small", "0.8"), variant("large", "0.9")];
 
-    let target = server.target("team/a");
-    assert_eq!(published(&client, &target, "r1").await.unwrap(), None);
-    let outcome = publish(&client, &target, "r1", &variants).await.unwrap();
+    assert_eq!(publisher.published("r1").await.unwrap(), None);
+    let outcome = publisher.publish("r1", &variants).await.unwrap();
     let names: Vec<_> = outcome.portfolio.variants.iter().map(|variant| variant.name.as_str()).collect();
     assert_eq!(names, ["large", "small"]);
-    assert_eq!(published(&client, &target, "r1").await.unwrap(), Some(outcome.clone()));
-    assert_eq!(publish(&client, &target, "r1", &variants).await.unwrap(), outcome, "again the same");
-    let elsewhere = publish(&client, &server.target("team/b"), "r1", &variants).await.unwrap();
+    assert_eq!(publisher.published("r1").await.unwrap(), Some(outcome.clone()));
+    assert_eq!(publisher.publish("r1", &variants).await.unwrap(), outcome, "again the same");
+    let elsewhere = server.publisher("team/b").publish("r1", &variants).await.unwrap();
     assert_eq!(elsewhere, outcome, "the same in another repository");
 }
 
 #[tokio::test]
 async fn a_variants_image_is_the_runtimes_with_one_more_layer() {
     let server = TestRegistry::start();
-    let (client, target) = (server.client(), server.target("team/a"));
-    put_runtime(&client, &target).await;
+    let publisher = server.publisher("team/a");
+    put_runtime(&publisher).await;
     let variant = variant("small", "0.8");
-    let outcome = publish(&client, &target, "r1", std::slice::from_ref(&variant)).await.unwrap();
+    let outcome = publisher.publish("r1", std::slice::from_ref(&variant)).await.unwrap();
 
-    let image = target.tagged("r1-small");
-    let (manifest, digest) = client.manifest(&image).await.unwrap().unwrap();
+    let image = publisher.tagged("r1-small");
+    let (manifest, digest) = publisher.registry.manifest(&image).await.unwrap().unwrap();
     assert_eq!(digest, outcome.portfolio.variants[0].digest);
     assert_eq!(manifest.layers.len(), 2);
-    assert_eq!(client.blob(&image, &manifest.layers[0]).await.unwrap(), Bytes::from_static(b"a layer"));
-    assert_eq!(client.blob(&image, &manifest.layers[1]).await.unwrap(), variant.layer().unwrap().bytes);
-    let config: Value =
-        serde_json::from_slice(&client.blob(&image, &manifest.config).await.unwrap()).unwrap();
+    let [runtime, model] = [&manifest.layers[0], &manifest.layers[1]];
+    assert_eq!(publisher.registry.blob(&image, runtime).await.unwrap(), Bytes::from_static(b"a layer"));
+    assert_eq!(publisher.registry.blob(&image, model).await.unwrap(), variant.layer().unwrap().bytes);
+    let config = publisher.registry.blob(&image, &manifest.config).await.unwrap();
+    let config: Value = serde_json::from_slice(&config).unwrap();
     assert_eq!(config["config"]["Entrypoint"], json!(["/dnnshifter-runtime"]));
     assert_eq!(config["rootfs"]["diff_ids"][1], json!(variant.layer().unwrap().digest));
     assert_eq!(config["created"], json!(CREATED));
@@ -173,45 +165,44 @@ async fn a_variants_image_is_the_runtimes_with_one_more_layer() {
 #[tokio::test]
 async fn nothing_is_published_on_a_runtime_that_is_not_there() {
     let server = TestRegistry::start();
-    let (client, target) = (server.client(), server.target("team/a"));
-    let refused = publish(&client, &target, "r1", &[variant("small", "0.8")]).await.unwrap_err();
+    let publisher = server.publisher("team/a");
+    let refused = publisher.publish("r1", &[variant("small", "0.8")]).await.unwrap_err();
     assert!(matches!(refused, PublishError::NoRuntime { .. }), "{refused}");
-    assert_eq!(published(&client, &target, "r1").await.unwrap(), None);
+    assert_eq!(publisher.published("r1").await.unwrap(), None);
 }
 
 #[tokio::test]
 async fn finished_steps_are_kept_beside_the_variants() {
     let server = TestRegistry::start();
-    let (client, target) = (server.client(), server.target("team/a"));
-    let checkpoints = Checkpoints::Registry(&client, &target);
-    assert_eq!(checkpoints.find("t1", "dense").await.unwrap(), None);
+    let publisher = server.publisher("team/a");
+    let checkpoints = Checkpoints::Registry(&publisher);
+    assert_eq!(checkpoints.find("checkpoint-t1-dense").await.unwrap(), None);
     for model in [Bytes::from_static(b"onnx"), Bytes::new()] {
         let step = Checkpoint { facts: Bytes::from_static(b"{}"), model };
-        checkpoints.keep("t1", "dense", &step).await.unwrap();
-        assert_eq!(checkpoints.find("t1", "dense").await.unwrap(), Some(step));
+        checkpoints.keep("checkpoint-t1-dense", &step).await.unwrap();
+        assert_eq!(checkpoints.find("checkpoint-t1-dense").await.unwrap(), Some(step));
     }
-    assert_eq!(checkpoints.find("t2", "dense").await.unwrap(), None);
+    assert_eq!(checkpoints.find("checkpoint-t2-dense").await.unwrap(), None);
 }
 
 #[tokio::test]
 async fn a_registry_that_is_away_is_named() {
     let server = TestRegistry::start();
-    let (client, target) = (server.client(), server.target("team/a"));
+    let publisher = server.publisher("team/a");
     drop(server);
-    let failed = published(&client, &target, "r1").await.unwrap_err();
+    let failed = publisher.published("r1").await.unwrap_err();
     assert!(failed.to_string().contains("/team/a:r1"), "{failed}");
 }
 
 #[tokio::test]
 async fn a_locked_registry_opens_to_its_password_only() {
     let server = TestRegistry::start_locked();
-    let target = server.target("team/a");
     for credentials in [None, Some(server.credentials("wrong"))] {
-        let refused = published(&server.client_with(credentials), &target, "r1").await.unwrap_err();
+        let refused = server.publisher_with("team/a", credentials).published("r1").await.unwrap_err();
         assert!(matches!(refused, PublishError::Registry(RegistryError::Refused { .. })), "{refused:?}");
     }
-    let client = server.client_with(Some(server.credentials("secret")));
-    put_runtime(&client, &target).await;
-    let outcome = publish(&client, &target, "r1", &[variant("small", "0.8")]).await.unwrap();
-    assert_eq!(published(&client, &target, "r1").await.unwrap(), Some(outcome));
+    let publisher = server.publisher_with("team/a", Some(server.credentials("secret")));
+    put_runtime(&publisher).await;
+    let outcome = publisher.publish("r1", &[variant("small", "0.8")]).await.unwrap();
+    assert_eq!(publisher.published("r1").await.unwrap(), Some(outcome));
 }

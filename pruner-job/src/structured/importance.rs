@@ -9,26 +9,33 @@ use tch::{TchError, Tensor};
 use super::StructuredError;
 use crate::{
     interpreter::{Mode, TrainableNetwork, copied},
-    training::{TrainingError, cross_entropy, doing, samples::Samples},
+    training::{TrainingError, doing, samples::Samples, teacher::cross_entropy},
 };
 
 /// Batches over which the gradient is collected, and images in each: two thousand images settle the order of channels.
 const BATCHES: usize = 32;
 const BATCH_SIZE: i64 = 64;
 
-/// Importance of every channel of every group, larger for what matters more, comparable between the groups.
-pub(super) fn importance(
-    criterion: ImportanceCriterion,
-    network: &TrainableNetwork,
-    groups: &[ChannelGroup],
-    samples: &Samples,
-) -> Result<Vec<Vec<f64>>, StructuredError> {
-    let norms = norms(network, groups)?;
-    match criterion {
-        ImportanceCriterion::Taylor => taylor(network, &norms, samples),
-        ImportanceCriterion::BatchNormScale => {
-            let scales = norms.iter().map(|norm| read(&norm.scale));
-            scales.map(|scales| Ok(scales?.into_iter().map(|scale| scale * scale).collect())).collect()
+/// A network whose channels are judged.
+pub(super) struct Judged<'a> {
+    pub(super) network: &'a TrainableNetwork,
+    pub(super) groups: &'a [ChannelGroup],
+    pub(super) samples: &'a Samples,
+}
+
+impl Judged<'_> {
+    /// Importance of every channel of every group, larger for what matters more, comparable between the groups.
+    pub(super) fn importance(
+        &self,
+        criterion: ImportanceCriterion,
+    ) -> Result<Vec<Vec<f64>>, StructuredError> {
+        let norms = norms(self.network, self.groups)?;
+        match criterion {
+            ImportanceCriterion::Taylor => taylor(self.network, &norms, self.samples),
+            ImportanceCriterion::BatchNormScale => {
+                let squares = |scales: Vec<f64>| scales.into_iter().map(|scale| scale * scale).collect();
+                norms.iter().map(|norm| Ok(squares(read(&norm.scale)?))).collect()
+            }
         }
     }
 }

@@ -91,7 +91,8 @@ fn both_criteria_find_channels_that_do_nothing() {
     let half = Fraction::parse("0.5").unwrap();
     let samples = Samples::new(&images, Normalization { mean: half, deviation: half }).unwrap();
     for criterion in [ImportanceCriterion::Taylor, ImportanceCriterion::BatchNormScale] {
-        let importance = importance::importance(criterion, &trainable, &groups, &samples).unwrap();
+        let judged = Judged { network: &trainable, groups: &groups, samples: &samples };
+        let importance = judged.importance(criterion).unwrap();
         for (group, values) in groups.iter().zip(&importance) {
             assert_eq!(values.len(), group.channels);
             assert!(values[1].abs() < 1e-12, "{criterion:?} {}", group.name);

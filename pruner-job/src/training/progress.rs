@@ -1,0 +1,81 @@
+//! What is logged while training runs: a line for each epoch, and for each quarter of a minute of a long one.
+
+use std::time::{Duration, Instant};
+
+use super::Recipe;
+
+/// A long epoch says how far it is this often.
+const INTERVAL: Duration = Duration::from_secs(15);
+
+/// How far a training is.
+pub(super) struct Progress<'a> {
+    phase: &'a str,
+    epochs: usize,
+    steps: usize,
+    steps_done: usize,
+    started: Instant,
+    logged: Instant,
+    epoch: StepResult,
+}
+
+/// What a step, or an epoch so far, has come to.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct StepResult {
+    pub(super) images: usize,
+    /// Images that were classified rightly.
+    pub(super) right: u64,
+    /// Sum of the losses of the images.
+    pub(super) loss: f64,
+}
+
+impl<'a> Progress<'a> {
+    pub(super) fn new(phase: &'a str, recipe: Recipe, images: usize) -> Self {
+        let now = Instant::now();
+        let steps = recipe.epochs * images.div_ceil(recipe.batch_size);
+        let (epochs, epoch) = (recipe.epochs, StepResult::default());
+        Self { phase, epochs, steps, steps_done: 0, started: now, logged: now, epoch }
+    }
+
+    /// Number of steps of the whole training.
+    pub(super) fn steps(&self) -> usize {
+        self.steps
+    }
+
+    /// Number of steps that are done.
+    pub(super) fn steps_done(&self) -> usize {
+        self.steps_done
+    }
+
+    pub(super) fn step(&mut self, epoch: usize, result: StepResult) {
+        self.steps_done += 1;
+        self.epoch.images += result.images;
+        self.epoch.right += result.right;
+        self.epoch.loss += result.loss;
+        if self.logged.elapsed() > INTERVAL {
+            self.log(epoch, "training");
+        }
+    }
+
+    pub(super) fn epoch(&mut self, epoch: usize) {
+        self.log(epoch, "epoch finished");
+        self.epoch = StepResult::default();
+    }
+
+    fn log(&mut self, epoch: usize, message: &str) {
+        self.logged = Instant::now();
+        let images = self.epoch.images.max(1) as f64;
+        let elapsed = self.started.elapsed().as_secs_f64();
+        let left = elapsed / self.steps_done.max(1) as f64 * (self.steps - self.steps_done) as f64;
+        tracing::info!(
+            phase = self.phase,
+            epoch,
+            epochs = self.epochs,
+            step = self.steps_done,
+            steps = self.steps,
+            loss = format!("{:.4}", self.epoch.loss / images),
+            accuracy = format!("{:.4}", self.epoch.right as f64 / images),
+            seconds_left = left.round(),
+            "{message}"
+        );
+    }
+}
