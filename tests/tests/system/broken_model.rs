@@ -21,9 +21,7 @@ pub async fn stalls(scene: &Scene) -> Result<()> {
     let repository = format!("{REGISTRY}/{SHARED_REPOSITORY}");
     let mut manifest = manifests::pruned(&scene.namespace, "fashion", inputs, &repository, SHARED_SEED);
     let mut set_model = |path: &str| {
-        if let Some(model) = manifest.pointer_mut("/spec/variants/prune/model/path") {
-            *model = json!(path);
-        }
+        manifests::set(&mut manifest, "/spec/variants/prune/model/path", json!(path));
         scene.apply(&manifest)
     };
     set_model(BROKEN_MODEL)?;

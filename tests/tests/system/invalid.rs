@@ -53,7 +53,7 @@ pub async fn manifests(scene: &Scene) -> Result<()> {
     ];
     for mistake in mistakes {
         let mut manifest = manifests::published(&scene.namespace, "fashion", &digest);
-        set(&mut manifest, mistake.path, mistake.value);
+        manifests::set(&mut manifest, mistake.path, mistake.value);
         let Err(refusal) = scene.apply(&manifest) else {
             anyhow::bail!("a manifest that is wrong at {} was accepted", mistake.path);
         };
@@ -64,11 +64,4 @@ pub async fn manifests(scene: &Scene) -> Result<()> {
     }
     ensure!(scene.objects("mpf")?.is_empty(), "something of a refused manifest was stored");
     Ok(())
-}
-
-fn set(manifest: &mut Value, path: &str, value: Value) {
-    let (parent, field) = path.rsplit_once('/').unwrap_or_default();
-    if let Some(parent) = manifest.pointer_mut(parent).and_then(Value::as_object_mut) {
-        parent.insert(field.to_owned(), value);
-    }
 }

@@ -1,7 +1,7 @@
 //! Prometheus away, empty, or answering nonsense: nobody knows the load, so nothing switches, and a condition says so. When it is
 //! back, the load is followed again.
 
-use std::{fs, time::Duration};
+use std::fs;
 
 use anyhow::{Context, Result, ensure};
 use dnnshifter_cluster::Cluster;
@@ -11,14 +11,14 @@ use serde_json::json;
 use super::{
     fake_prometheus::FakePrometheus,
     load::{Load, burst, too_much_for_the_largest},
-    manifests::{self, MAXIMUM_SAMPLE_AGE_SECONDS, NODES},
+    manifests::{self, MAXIMUM_SAMPLE_AGE_SECONDS, NODES, STEP_UP_WINDOW_SECONDS},
     scene::{PATIENCE, Scene, ceiling, words},
-    switching::until_stepped_down,
+    switching::{until_stepped_down, until_stepped_up},
 };
 
 const PROMETHEUS: &str = "prometheus";
-/// A load that would have been followed within two seconds lasts so much longer.
-const UNNOTICED_SECONDS: f64 = 8.0;
+/// Longer than a step up takes when the load is known: its window, the age of samples, and some ticks.
+const UNNOTICED_SECONDS: f64 = (STEP_UP_WINDOW_SECONDS + MAXIMUM_SAMPLE_AGE_SECONDS) as f64 + 2.0;
 
 /// Its process dies.
 pub async fn killed(scene: &Scene) -> Result<()> {
@@ -42,41 +42,51 @@ pub async fn not_a_number(scene: &Scene) -> Result<()> {
     holds_without(scene, Some(&fake.url), || lie(true), || lie(false)).await
 }
 
+/// One node is busy and has stepped down, one is calm. Then nobody knows the load, and they change places: neither switches
+/// until the load is known again.
 async fn holds_without(
     scene: &Scene,
     url: Option<&str>,
     break_it: impl FnOnce() -> Result<()>,
     mend_it: impl FnOnce() -> Result<()>,
 ) -> Result<()> {
+    let [busy, calm, ..] = NODES;
     let mut manifest = manifests::published(&scene.namespace, "fashion", &scene.world.artifacts.published);
-    if let Some(prometheus) = manifest.pointer_mut("/spec/switching/prometheus").filter(|_| url.is_some()) {
-        prometheus["url"] = json!(url);
+    if let Some(url) = url {
+        manifests::set(&mut manifest, "/spec/switching/prometheus/url", json!(url));
     }
     let service = scene.settle(&manifest).await?;
     scene.until_condition("fashion", LOAD_KNOWN, "True", PATIENCE).await?;
-    let rate = too_much_for_the_largest(&scene.placement("fashion", NODES[0]).await?)?;
+    let load = Load::begin(scene, busy, &service, "fashion", too_much(scene, busy).await?)?;
+    until_stepped_down(scene, busy).await?;
+    let rate = too_much(scene, calm).await?;
 
     break_it()?;
-    let patience = Duration::from_secs(MAXIMUM_SAMPLE_AGE_SECONDS) + PATIENCE;
-    let unknown = scene.until_condition("fashion", LOAD_KNOWN, "False", patience).await?;
+    let unknown = scene.until_condition("fashion", LOAD_KNOWN, "False", PATIENCE).await?;
     ensure!(
         !unknown.reason.is_empty() && !unknown.message.is_empty(),
         "no reason: {}",
         words(Some(&unknown))
     );
     let before = decisions(scene).await?;
-    burst(scene, NODES[0], &service, "fashion", rate, UNNOTICED_SECONDS)?;
+    load.end()?;
+    burst(scene, calm, &service, "fashion", rate, UNNOTICED_SECONDS)?;
     let after = decisions(scene).await?;
     ensure!(before == after, "nobody knew the load, but {before:?} became {after:?}");
     let ready = scene.condition("fashion", READY).await?;
     ensure!(ready.as_ref().is_some_and(|ready| ready.status == "True"), "{}", words(ready.as_ref()));
 
     mend_it()?;
-    let load = Load::begin(scene, NODES[0], &service, "fashion", rate)?;
+    let load = Load::begin(scene, calm, &service, "fashion", rate)?;
     scene.until_condition("fashion", LOAD_KNOWN, "True", PATIENCE).await?;
-    until_stepped_down(scene, NODES[0]).await?;
+    until_stepped_down(scene, calm).await?;
+    until_stepped_up(scene, busy).await?;
     load.end()?;
     Ok(())
+}
+
+async fn too_much(scene: &Scene, node: &str) -> Result<f64> {
+    too_much_for_the_largest(&scene.placement("fashion", node).await?)
 }
 
 /// What was decided for each node.

@@ -70,3 +70,11 @@ fn portfolio(namespace: &str, name: &str, variants: &Value) -> Value {
         },
     })
 }
+
+/// Sets a field by its path (RFC 6901); its parent is there.
+pub fn set(manifest: &mut Value, path: &str, value: Value) {
+    let (parent, field) = path.rsplit_once('/').unwrap_or_default();
+    if let Some(parent) = manifest.pointer_mut(parent).and_then(Value::as_object_mut) {
+        parent.insert(field.to_owned(), value);
+    }
+}

@@ -46,7 +46,7 @@ async fn kill(cluster: &Cluster) -> Result<()> {
         |arguments: &[&str]| cluster.kubectl(&[&["--namespace", SYSTEM_NAMESPACE], arguments].concat());
     system(&["scale", "deployment", "--all", "--replicas=0"])?;
     system(&["delete", "pods", "--all", "--force", "--grace-period=0"])?;
-    until("the operator to be gone", Duration::from_secs(60), async || {
+    until("the operator to be gone", Duration::from_mins(1), async || {
         let left = system(&["get", "pods", "--output", "name"])?;
         Ok(Look::whether(left.trim().is_empty(), || left.clone()))
     })

@@ -43,7 +43,7 @@ pub async fn serves(scene: &Scene) -> Result<()> {
 async fn until_node_ready(scene: &Scene, name: &str, ready: bool) -> Result<()> {
     let nodes = Api::<Node>::all(scene.client.clone());
     until(&format!("node {name} to be Ready: {ready}"), PATIENCE, async || {
-        stays_ready(scene).await?;
+        stays_ready(scene, &format!("waiting for {name} to be Ready: {ready}")).await?;
         let status = nodes.get(name).await?.status.unwrap_or_default();
         let found =
             status.conditions.unwrap_or_default().into_iter().find(|condition| condition.type_ == READY);
@@ -56,7 +56,7 @@ async fn until_node_ready(scene: &Scene, name: &str, ready: bool) -> Result<()> 
 /// Waits for the condition that tells of nodes that are away; the portfolio is `Ready` all the while.
 async fn until_nodes_serving(scene: &Scene, status: &str) -> Result<()> {
     until(&format!("NodesServing={status}"), PATIENCE, async || {
-        stays_ready(scene).await?;
+        stays_ready(scene, &format!("waiting for NodesServing={status}")).await?;
         let found = scene.condition("fashion", NODES_SERVING).await?;
         Ok(Look::whether(found.as_ref().is_some_and(|found| found.status == status), || {
             words(found.as_ref())
@@ -66,11 +66,11 @@ async fn until_nodes_serving(scene: &Scene, status: &str) -> Result<()> {
 }
 
 /// A node that does not answer never makes a portfolio unready.
-async fn stays_ready(scene: &Scene) -> Result<()> {
+async fn stays_ready(scene: &Scene, when: &str) -> Result<()> {
     let ready = scene.condition("fashion", READY).await?;
     ensure!(
         ready.as_ref().is_some_and(|ready| ready.status == "True"),
-        "a node is away, and the portfolio is not Ready: {}",
+        "{when}, and the portfolio is not Ready: {}",
         words(ready.as_ref())
     );
     Ok(())

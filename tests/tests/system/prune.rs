@@ -48,7 +48,7 @@ pub async fn resumes(scene: &Scene) -> Result<()> {
     ensure!(same && after.len() == 1, "the Job was made anew: {jobs:?}, then {after:?}");
     let log = job_log(scene)?;
     ensure!(
-        killed.len() == 1 && log.contains("resum"),
+        killed.len() == 1 && log.contains("finished before"),
         "the second pod did not go on from the first one's steps:\n{log}"
     );
     is_whole(scene).await?;

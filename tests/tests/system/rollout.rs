@@ -19,7 +19,7 @@ use super::{
 pub async fn stops(scene: &Scene) -> Result<()> {
     let manifest = |image: &str| {
         let mut manifest = manifests::published(&scene.namespace, "fashion", image);
-        manifest["spec"]["rollout"] = json!({"maximumUnavailableNodes": 1});
+        manifests::set(&mut manifest, "/spec/rollout", json!({"maximumUnavailableNodes": 1}));
         manifest
     };
     let good = manifest(&scene.world.artifacts.published);

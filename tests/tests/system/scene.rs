@@ -18,7 +18,7 @@ use super::{
 };
 
 /// Until a portfolio serves: images are pulled, pods start, and each measures its variants, all on one machine.
-pub const PATIENCE: Duration = Duration::from_secs(120);
+pub const PATIENCE: Duration = Duration::from_mins(2);
 
 /// One scenario's place.
 pub struct Scene {

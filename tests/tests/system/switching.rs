@@ -6,7 +6,7 @@ use super::{
     load::{Load, too_much_for_the_largest},
     manifests::{self, NODES},
     published::same_but_for_status,
-    scene::{PATIENCE, Scene, active, what_runs},
+    scene::{PATIENCE, Scene, active, ceiling, what_runs},
     until::{Look, until},
 };
 
@@ -45,14 +45,27 @@ pub async fn follows_load(scene: &Scene) -> Result<()> {
 
 /// Waits until the node answers with another than its most accurate variant, as the switching loop decided.
 pub async fn until_stepped_down(scene: &Scene, node: &str) -> Result<()> {
-    until(&format!("{node} to step down"), PATIENCE, async || {
+    until_switched(scene, node, "step down", |active, largest| active != largest).await
+}
+
+/// Waits until the node answers with its most accurate variant again, as the switching loop decided.
+pub async fn until_stepped_up(scene: &Scene, node: &str) -> Result<()> {
+    until_switched(scene, node, "step up", |active, largest| active == largest).await
+}
+
+async fn until_switched(
+    scene: &Scene,
+    node: &str,
+    what: &str,
+    wanted: impl Fn(&str, &str) -> bool,
+) -> Result<()> {
+    until(&format!("{node} to {what}"), PATIENCE, async || {
         let placement = scene.placement("fashion", node).await?;
         let largest = placement.spec.variants.first().map(|variant| variant.name.as_str());
-        let decision =
-            placement.spec.decision.as_ref().map(|decision| decision.ceiling_variant_name.as_str());
-        let stepped =
-            active(&placement).is_some() && active(&placement) != largest && active(&placement) == decision;
-        Ok(Look::whether(stepped, || what_runs(&[placement])))
+        let as_decided = active(&placement) == ceiling(&placement);
+        let switched =
+            active(&placement).zip(largest).is_some_and(|(active, largest)| wanted(active, largest));
+        Ok(Look::whether(as_decided && switched, || what_runs(&[placement])))
     })
     .await
 }

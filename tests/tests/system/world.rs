@@ -108,13 +108,13 @@ impl World {
         let of_system: [&[&str]; 2] =
             [&["get", "pods", "--output", "wide"], &["logs", operator.as_str(), "--tail", "60"]];
         let all = of_namespace.map(|command| (namespace, command)).into_iter();
-        all.chain(of_system.map(|command| (SYSTEM_NAMESPACE, command)))
-            .map(|(namespace, command)| {
-                let arguments = [&["--namespace", namespace], command].concat();
-                let said = self.cluster.kubectl(&arguments).unwrap_or_else(|error| error.to_string());
-                format!("$ kubectl {}\n{said}\n", arguments.join(" "))
-            })
-            .collect()
+        let ask = |(namespace, command): (&str, &[&str])| {
+            let arguments = [&["--namespace", namespace], command].concat();
+            let said = self.cluster.kubectl(&arguments).unwrap_or_else(|error| error.to_string());
+            format!("$ kubectl {}\n{said}\n", arguments.join(" "))
+        };
+        let answers = all.chain(of_system.map(|command| (SYSTEM_NAMESPACE, command))).map(ask);
+        answers.collect::<Vec<_>>().join("\n")
     }
 
     /// Takes back what a failed scenario may have broken, so that the next ones can be judged by themselves.
