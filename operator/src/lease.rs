@@ -205,3 +205,6 @@ fn unless_conflict(result: Result<Lease, CallError>) -> Result<Option<Lease>, Ca
         Err(error) => Err(error),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -27,3 +27,8 @@ mod template;
 mod admin;
 mod lease;
 pub mod telemetry;
+
+#[cfg(test)]
+mod fake;
+#[cfg(test)]
+mod golden;

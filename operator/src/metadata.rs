@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use dnnshifter_crds::names::{
     APPLICATION, COMPONENT_LABEL, MANAGED_BY_LABEL, NAME_LABEL, OPERATOR_FIELD_MANAGER, PORTFOLIO_LABEL,
 };
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use k8s_openapi::{api::core::v1::Node, apimachinery::pkg::apis::meta::v1::OwnerReference};
 use kube::{Resource, ResourceExt, core::ObjectMeta};
 
 /// Labels that all objects of a portfolio bear.
@@ -63,4 +63,10 @@ pub(crate) fn is_controlled_by<K: ResourceExt, O: ResourceExt>(object: &K, owner
         .owner_references()
         .iter()
         .any(|reference| reference.controller == Some(true) && Some(&reference.uid) == uid.as_ref())
+}
+
+/// Whether the node answers its control plane.
+pub(crate) fn is_ready(node: &Node) -> bool {
+    let conditions = node.status.as_ref().and_then(|status| status.conditions.as_ref());
+    conditions.is_some_and(|conditions| conditions.iter().any(|c| c.type_ == "Ready" && c.status == "True"))
 }

@@ -14,7 +14,7 @@ mod validate;
 use std::{sync::Arc, time::Duration};
 
 use dnnshifter_crds::{EdgeDeviceClass, ModelPortfolio, VariantPlacement};
-use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::{apps::v1::Deployment, core::v1::Node};
 use kube::{
     Resource, ResourceExt,
     runtime::{Config, Controller, controller::Action, reflector::ObjectRef},
@@ -26,6 +26,7 @@ use tracing::warn;
 use self::{decide::Decision, report::Outcome};
 use crate::{
     apply::ApplyError,
+    metadata::is_ready,
     reconcile::{Context, ErrorKind, ReconcileError, after_error, key, settled, supervised, to_the_end},
     watches::{Guarded, fingerprint, infallible, touched_children},
 };
@@ -34,6 +35,11 @@ use crate::{
 const CONCURRENCY: u16 = 16;
 /// A pod that does not start says why in its own status, which is not watched.
 const UNAVAILABLE_PERIOD: Duration = Duration::from_secs(20);
+/// A node that is cut off wakes us by its return.
+const UNREACHABLE_PERIOD: Duration = Duration::from_mins(5);
+
+/// Reason of `Ready` while it is the node that is not heard of, not the pod that fails.
+pub(crate) const NODE_UNREACHABLE: &str = "NodeUnreachable";
 
 /// Why a reconcile failed.
 #[derive(Debug, thiserror::Error, IntoStaticStr)]
@@ -56,6 +62,8 @@ impl ErrorKind for PlacementError {
 /// Runs until `shutdown`, and until the work in hand is done.
 pub(crate) async fn run(context: Arc<Context>, shutdown: CancellationToken) {
     let stores = &context.stores;
+    let of_node =
+        placements_where(&context, |placement, node: &Node| placement.spec.node_name == node.name_any());
     let of_class = placements_where(&context, |placement, class: &Guarded<EdgeDeviceClass>| {
         placement.spec.device_class_name == class.name_any()
     });
@@ -71,6 +79,7 @@ pub(crate) async fn run(context: Arc<Context>, shutdown: CancellationToken) {
     .owns_stream(infallible(touched_children::<Deployment>(&context.client, &context.metrics)))
     .watches_shared_stream(stores.classes.subscribe(spec_changes), of_class)
     .watches_shared_stream(stores.portfolios.subscribe(spec_changes), of_portfolio)
+    .watches_shared_stream(stores.nodes.subscribe(readiness_changes), of_node)
     .graceful_shutdown_on(shutdown.cancelled_owned())
     .run(
         reconcile,
@@ -118,7 +127,11 @@ async fn reconcile_placement(
     };
     report::report(&context, &valid, &outcome).await?;
     let available = valid.deployment.as_ref().is_some_and(validate::is_available);
-    Ok(if available || !valid.node_reachable { settled() } else { Action::requeue(UNAVAILABLE_PERIOD) })
+    Ok(match (available, valid.node_reachable) {
+        (true, _) => settled(),
+        (false, true) => Action::requeue(UNAVAILABLE_PERIOD),
+        (false, false) => Action::requeue(UNREACHABLE_PERIOD),
+    })
 }
 
 fn placements_where<O: Send + Sync + 'static>(
@@ -133,7 +146,14 @@ fn placements_where<O: Send + Sync + 'static>(
     }
 }
 
+fn readiness_changes(node: &Node) -> u64 {
+    fingerprint(&(node.uid(), is_ready(node)))
+}
+
 fn spec_changes<K: Resource>(object: &K) -> u64 {
     let meta = object.meta();
     fingerprint(&(&meta.uid, meta.generation, meta.deletion_timestamp.is_some()))
 }
+
+#[cfg(test)]
+mod tests;

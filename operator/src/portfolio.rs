@@ -178,3 +178,6 @@ fn node_changes(node: &Node) -> u64 {
     let NodeFacts { name, labels, reachable } = NodeFacts::from(node);
     fingerprint(&(name, labels, reachable, node.uid()))
 }
+
+#[cfg(test)]
+mod tests;

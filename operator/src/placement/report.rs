@@ -10,6 +10,7 @@ use kube::Api;
 use serde_json::json;
 
 use super::{
+    NODE_UNREACHABLE,
     apply::Applied,
     decide::Kept,
     validate::{Deployed, Valid},
@@ -80,9 +81,9 @@ fn ready(valid: &Valid, outcome: &Outcome, deployed: Option<&Deployed>) -> Wante
         let revision = deployed.revision.as_deref().unwrap_or_default();
         return condition(Truth::True, "Serving", format!("serves revision {revision}"));
     }
-    if !valid.node_reachable {
+    if !valid.node_reachable || valid.pod_unheard {
         return not_ready(
-            "NodeUnreachable",
+            NODE_UNREACHABLE,
             "the node does not answer its control plane; it may well serve its own clients".to_owned(),
         );
     }

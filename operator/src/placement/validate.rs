@@ -13,6 +13,7 @@ use k8s_openapi::api::{
 use kube::ResourceExt;
 
 use super::{observe::Observed, quantity};
+use crate::metadata::is_ready;
 
 /// A placement with its surroundings, parsed.
 pub(crate) struct Valid {
@@ -22,6 +23,9 @@ pub(crate) struct Valid {
     pub(crate) surroundings: Surroundings,
     pub(crate) deployment: Option<Deployment>,
     pub(crate) node_reachable: bool,
+    /// The pod's containers are ready, but not the pod: its node is not heard of, or only just again. (The kubelet makes both
+    /// ready together; only the control plane takes the latter alone away.)
+    pub(crate) pod_unheard: bool,
     /// Why the pods are not available, as far as they say.
     pub(crate) complaint: Option<String>,
 }
@@ -84,15 +88,19 @@ pub(crate) fn validate(observed: Observed) -> Valid {
         name: object.name_any(),
         surroundings,
         deployment,
-        node_reachable: node.as_deref().is_some_and(is_reachable),
+        node_reachable: node.as_deref().is_some_and(is_ready),
+        pod_unheard: pods.iter().any(is_unheard),
         complaint: pods.iter().find_map(complaint),
         object,
     }
 }
 
-fn is_reachable(node: &Node) -> bool {
-    let conditions = node.status.as_ref().and_then(|status| status.conditions.as_ref());
-    conditions.is_some_and(|conditions| conditions.iter().any(|c| c.type_ == "Ready" && c.status == "True"))
+fn is_unheard(pod: &Pod) -> bool {
+    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
+    let is = |type_: &str, status: &str| {
+        conditions.is_some_and(|conditions| conditions.iter().any(|c| c.type_ == type_ && c.status == status))
+    };
+    is("ContainersReady", "True") && is("Ready", "False")
 }
 
 /// Without requests the scheduler asks for nothing. A quantity that cannot be read counts as too large.

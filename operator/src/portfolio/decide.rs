@@ -64,6 +64,8 @@ pub(crate) enum JobAction {
 pub(crate) struct Served {
     pub(crate) revision: String,
     pub(crate) variants: Vec<PlacedVariant>,
+    /// The wanted revision is on its way: nodes that serve wait for it, rather than be told twice.
+    pub(crate) provisional: bool,
     /// Hash of the pod template, for each class that exists.
     pub(crate) template_hashes: BTreeMap<String, String>,
 }
@@ -151,7 +153,8 @@ fn served(
         Ok::<_, serde_json::Error>((name.clone(), template(valid, &variants, class, runtime_image).hash()?))
     });
     let template_hashes = hashes.collect::<Result<_, _>>()?;
-    Ok(Some(Served { revision, variants, template_hashes }))
+    let provisional = matches!(availability, Availability::Pending { .. });
+    Ok(Some(Served { revision, variants, provisional, template_hashes }))
 }
 
 fn template<'a>(

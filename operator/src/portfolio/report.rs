@@ -1,6 +1,6 @@
 //! Reports what became of a portfolio: one status patch if something changed, and Events for transitions. I/O.
 
-mod conditions;
+pub(super) mod conditions;
 
 use dnnshifter_crds::{
     ModelPortfolio, ModelPortfolioStatus,

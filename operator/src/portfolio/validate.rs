@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use dnnshifter_crds::{
-    EdgeDeviceClassSpec, ModelPortfolio, VariantPlacement, model_portfolio::Serving,
+    EdgeDeviceClassSpec, ModelPortfolio, VariantPlacement, conditions::READY, model_portfolio::Serving,
     variant_placement::PlacementPolicy,
 };
 use dnnshifter_portfolio::rollout::Budget;
@@ -20,7 +20,7 @@ use super::{
     registry::RegistryError,
     source::{InvalidSource, Source},
 };
-use crate::{settings::Settings, telemetry::chain};
+use crate::{metadata::is_ready, placement::NODE_UNREACHABLE, settings::Settings, telemetry::chain};
 
 /// A portfolio with its surroundings, parsed.
 pub(crate) struct Valid {
@@ -66,15 +66,23 @@ pub(crate) struct NodeFacts {
 
 impl From<&Node> for NodeFacts {
     fn from(node: &Node) -> Self {
-        let conditions = node.status.as_ref().and_then(|status| status.conditions.as_ref());
-        let ready = |condition: &k8s_openapi::api::core::v1::NodeCondition| {
-            condition.type_ == "Ready" && condition.status == "True"
-        };
-        Self {
-            name: node.name_any(),
-            labels: node.labels().clone(),
-            reachable: conditions.is_some_and(|conditions| conditions.iter().any(ready)),
-        }
+        Self { name: node.name_any(), labels: node.labels().clone(), reachable: is_ready(node) }
+    }
+}
+
+impl NodeFacts {
+    /// A node that came back is heard of before its pods are: until then they say nothing of themselves.
+    fn heard(mut self, placements: &[VariantPlacement]) -> Self {
+        let unheard =
+            placements.iter().filter(|placement| placement.spec.node_name == self.name).any(|placement| {
+                let conditions =
+                    placement.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
+                conditions
+                    .iter()
+                    .any(|c| c.type_ == READY && c.status != "True" && c.reason == NODE_UNREACHABLE)
+            });
+        self.reachable &= !unheard;
+        self
     }
 }
 
@@ -83,7 +91,8 @@ pub(crate) fn validate(observed: Observed, settings: &Settings) -> Result<Valid,
     let spec = &object.spec;
     let source = Source::parse(spec, &settings.runtime_image)?;
     let supply = supply(&object, &source, &children, answer);
-    let mut nodes: Vec<_> = nodes.iter().map(|node| NodeFacts::from(node.as_ref())).collect();
+    let mut nodes: Vec<_> =
+        nodes.iter().map(|node| NodeFacts::from(node.as_ref()).heard(&placements)).collect();
     nodes.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(Valid {
         namespace: object.namespace().unwrap_or_default(),

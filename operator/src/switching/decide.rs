@@ -145,4 +145,4 @@ fn message(selection: &Selection, load: Option<f64>) -> String {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

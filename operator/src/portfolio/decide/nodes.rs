@@ -94,7 +94,12 @@ fn told(
             })
         })
         .collect();
-    let mut told = rollout::next(&states, valid.budget);
+    let mut told = if served.provisional {
+        let down = states.iter().filter(|state| state.reachable && !state.updated && !state.serving);
+        down.map(|state| state.name.clone()).collect()
+    } else {
+        rollout::next(&states, valid.budget)
+    };
     told.extend(states.into_iter().filter(|state| state.updated).map(|state| state.name));
     told
 }

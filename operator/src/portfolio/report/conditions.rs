@@ -20,7 +20,7 @@ use super::super::{
 /// So many nodes are named in a message; the rest is counted.
 const NAMED_NODES: usize = 3;
 
-pub(super) fn of(
+pub(crate) fn of(
     valid: &Valid,
     decision: &Decision,
     applied: &AppliedPlacements,

@@ -27,7 +27,7 @@ status:
   - {name: small, wall: &fast {meanMicroseconds: 1000, deviationMicroseconds: 10, p50Microseconds: 1000, p95Microseconds: 1020, p99Microseconds: 1030, samples: 50}, cpu: *fast, protocolCpuMicroseconds: 0, anonymousBytes: 1, mappedBytes: 1}
 ";
 
-fn placement(decision: Option<(&str, &str, i64)>) -> VariantPlacement {
+pub(crate) fn placement(decision: Option<(&str, &str, i64)>) -> VariantPlacement {
     let mut placement: VariantPlacement = from_yaml_documents(PLACEMENT).unwrap().remove(0);
     placement.spec.decision = decision.map(|(ceiling, reason, epoch)| Decision {
         ceiling_variant_name: ceiling.to_owned(),

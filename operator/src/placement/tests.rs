@@ -1,0 +1,162 @@
+//! Tests of the pure steps, through the real `validate`, from short YAML.
+
+use std::sync::Arc;
+
+use dnnshifter_crds::{EdgeDeviceClass, VariantPlacement, yaml::from_yaml_documents};
+use k8s_openapi::api::{
+    apps::v1::Deployment,
+    core::v1::{Node, Pod},
+};
+
+use super::{
+    build::deployment,
+    decide::{Decision, Kept, Wanted, decide},
+    observe::Observed,
+    validate::{Valid, is_available, validate},
+};
+use crate::golden::assert_golden;
+
+const RUNTIME: &str = "registry.test/runtime@sha256:1";
+
+const PLACEMENT: &str = "
+apiVersion: dnnshifter.io/v1alpha1
+kind: VariantPlacement
+metadata: {name: fashion-edge-1, namespace: shop, uid: placement-uid, generation: 2}
+spec:
+  portfolioName: fashion
+  nodeName: edge-1
+  deviceClassName: large
+  revision: '1111111111'
+  templateHash: HASH
+  variants:
+  - {name: large, image: 'registry.test/fashion@sha256:2', accuracy: '0.92'}
+  - {name: small, image: 'registry.test/fashion@sha256:3', accuracy: '0.85'}
+  policy:
+    latencyObjective: {milliseconds: 20, quantile: '0.99'}
+    behavior: {stepDown: {stabilizationWindowSeconds: 0}, stepUp: {stabilizationWindowSeconds: 60}}
+";
+
+const CLASS: &str = "
+apiVersion: dnnshifter.io/v1alpha1
+kind: EdgeDeviceClass
+metadata: {name: large}
+spec:
+  nodeSelector: {kind: large}
+  tolerations: [{key: edge, operator: Exists}]
+  resources: {requests: {cpu: 250m, memory: 256Mi}, limits: {cpu: 500m, memory: 512Mi}}
+  priorityClassName: important
+";
+
+fn read<T: serde::de::DeserializeOwned>(yaml: &str) -> T {
+    from_yaml_documents(yaml).unwrap().remove(0)
+}
+
+fn node(cpu: &str) -> Node {
+    read(&format!(
+        "{{metadata: {{name: edge-1}}, status: {{allocatable: {{cpu: {cpu}, memory: 1Gi}}, conditions: [{{type: Ready, status: 'True'}}]}}}}"
+    ))
+}
+
+fn observed(hash: &str, cpu: &str) -> Observed {
+    Observed {
+        object: Arc::new(read::<VariantPlacement>(&PLACEMENT.replace("HASH", hash))),
+        class: Some(read::<EdgeDeviceClass>(CLASS).spec),
+        pull_secrets: Some(vec!["pull".to_owned()]),
+        node: Some(Arc::new(node(cpu))),
+        deployment: None,
+        pods: Vec::new(),
+    }
+}
+
+/// The hash that the portfolio controller would write.
+fn hash(valid: &Valid) -> String {
+    let super::validate::Surroundings::Whole(whole) = &valid.surroundings else {
+        panic!("nothing is missing")
+    };
+    let template = crate::template::Template {
+        namespace: "shop",
+        portfolio: "fashion",
+        variants: &valid.object.spec.variants,
+        class: &whole.class,
+        pull_secrets: &whole.pull_secrets,
+        runtime_image: RUNTIME,
+    };
+    template.hash().unwrap()
+}
+
+fn applied(cpu: &str) -> (Valid, Box<Wanted>) {
+    let hash = hash(&validate(observed("unknown", cpu)));
+    let valid = validate(observed(&hash, cpu));
+    match decide(&valid, RUNTIME).unwrap() {
+        Decision::Apply(wanted) => (valid, wanted),
+        Decision::Keep(kept) => panic!("{kept:?}"),
+    }
+}
+
+fn kept(observed: Observed) -> Kept {
+    match decide(&validate(observed), RUNTIME).unwrap() {
+        Decision::Keep(kept) => kept,
+        Decision::Apply(_) => panic!("expected the Deployment to be left alone"),
+    }
+}
+
+#[test]
+fn the_deployment_is_as_reviewed() {
+    let (valid, wanted) = applied("700m");
+    assert_golden("deployment", &deployment(&valid, &wanted));
+}
+
+#[test]
+fn the_new_pod_comes_first_only_where_two_fit() {
+    for (cpu, surge) in [("700m", true), ("500m", true), ("499m", false)] {
+        assert_eq!(applied(cpu).1.surge, surge, "{cpu}");
+    }
+    let mut unknown = observed("x", "1");
+    unknown.node = None;
+    assert!(
+        matches!(validate(unknown).surroundings, super::validate::Surroundings::Whole(whole) if !whole.two_fit)
+    );
+}
+
+#[test]
+fn a_template_that_the_rollout_did_not_allow_is_not_written() {
+    assert_eq!(kept(observed("another", "1")), Kept::RolloutPending);
+}
+
+#[test]
+fn without_its_class_or_its_portfolio_a_deployment_is_left_alone() {
+    let mut classless = observed("x", "1");
+    classless.class = None;
+    assert_eq!(kept(classless), Kept::ClassMissing);
+    let mut orphan = observed("x", "1");
+    orphan.pull_secrets = None;
+    assert_eq!(kept(orphan), Kept::PortfolioMissing);
+}
+
+#[test]
+fn a_deployment_is_available_when_its_one_new_pod_is_and_no_old_one_is_left() {
+    let with = |status: &str| {
+        let yaml = format!(
+            "{{metadata: {{generation: 2}}, spec: {{selector: {{}}, template: {{}}}}, status: {status}}}"
+        );
+        is_available(&read::<Deployment>(&yaml))
+    };
+    assert!(with("{observedGeneration: 2, replicas: 1, updatedReplicas: 1, availableReplicas: 1}"));
+    assert!(!with("{observedGeneration: 1, replicas: 1, updatedReplicas: 1, availableReplicas: 1}"));
+    assert!(!with("{observedGeneration: 2, replicas: 2, updatedReplicas: 1, availableReplicas: 2}"));
+    assert!(!with("{observedGeneration: 2, replicas: 1, updatedReplicas: 1}"));
+    assert!(!with("{}"));
+}
+
+#[test]
+fn a_pod_that_does_not_start_is_quoted() {
+    let pulling = "{status: {containerStatuses: [{name: runtime, image: i, imageID: '', ready: false, restartCount: 0, state: {waiting: {reason: ImagePullBackOff, message: 'back-off pulling'}}}]}}";
+    let pending = "{status: {conditions: [{type: PodScheduled, status: 'False', reason: Unschedulable, message: 'no room'}]}}";
+    for (pod, complaint) in
+        [(pulling, "ImagePullBackOff: back-off pulling"), (pending, "Unschedulable: no room")]
+    {
+        let mut failing = observed("x", "1");
+        failing.pods = vec![read::<Pod>(pod)];
+        assert_eq!(validate(failing).complaint.as_deref(), Some(complaint));
+    }
+}
