@@ -86,11 +86,12 @@ impl Dataset {
         let too_few = || DataError::TooFew {
             found: images.len(),
             validation: division.validation,
-            training: division.training.unwrap_or(1),
+            training: division.training.unwrap_or(2),
         };
         let (validation, rest) = order.split_at_checked(division.validation).ok_or_else(too_few)?;
         let training = rest.get(..division.training.unwrap_or(rest.len())).ok_or_else(too_few)?;
-        if validation.is_empty() || training.is_empty() {
+        // Batch norm needs two images to learn from.
+        if validation.is_empty() || training.len() < 2 {
             return Err(too_few());
         }
         Ok(Self { training: images.select(training), validation: images.select(validation), test })
@@ -133,7 +134,7 @@ mod tests {
 
     #[test]
     fn more_images_than_there_are_cannot_be_asked_for() {
-        for (training, validation) in [(None, 30), (None, 31), (Some(21), 10), (Some(0), 10), (None, 0)] {
+        for (training, validation) in [(None, 29), (None, 31), (Some(21), 10), (Some(1), 10), (None, 0)] {
             let refused = divided(training, validation, 1).unwrap_err();
             assert!(matches!(refused, DataError::TooFew { found: 30, .. }), "{refused}");
         }

@@ -24,6 +24,7 @@ const STATISTICS_MOMENTUM: f64 = 0.1;
 const WEIGHT_DECAY: f64 = 5e-4;
 /// Images that are evaluated at a time.
 const EVALUATION_BATCH: i64 = 250;
+
 /// How to train.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Recipe {
@@ -89,7 +90,8 @@ pub(crate) fn train(network: &TrainableNetwork, lesson: &Lesson<'_>) -> Result<(
     let schedule = OneCycle::new(progress.steps(), recipe.peak_learning_rate);
     for epoch in 1..=recipe.epochs {
         order.shuffle(&mut random);
-        for indices in order.chunks(recipe.batch_size) {
+        // A rest of one image would have no variance to normalise by; the next epoch draws other rests.
+        for indices in order.chunks_exact(recipe.batch_size.min(samples.len())) {
             let learning_rate = schedule.learning_rate(progress.steps_done());
             optimizer.set_learning_rate(learning_rate).map_err(doing("set the learning rate"))?;
             let indices = Tensor::f_from_slice(indices).map_err(doing("draw images"))?;

@@ -40,7 +40,7 @@ pub(crate) enum DataError {
     #[error("image {position} has label {label}, but the network has {classes} outputs: labels go from 0 to {}", classes - 1)]
     Label { position: usize, label: u8, classes: usize },
     #[error(
-        "the training files hold {found} images, but validationImages ({validation}) and trainingImages (at least {training}) need more, and neither may be 0"
+        "the training files hold {found} images, but validationImages ({validation}) and trainingImages (at least {training}) need more, and validationImages may not be 0"
     )]
     TooFew { found: usize, validation: usize, training: usize },
 }

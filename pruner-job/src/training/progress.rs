@@ -31,7 +31,7 @@ pub(super) struct StepResult {
 impl<'a> Progress<'a> {
     pub(super) fn new(phase: &'a str, recipe: Recipe, images: usize) -> Self {
         let now = Instant::now();
-        let steps = recipe.epochs * images.div_ceil(recipe.batch_size);
+        let steps = recipe.epochs * (images / recipe.batch_size.min(images).max(1));
         let (epochs, epoch) = (recipe.epochs, StepResult::default());
         Self { phase, epochs, steps, steps_done: 0, started: now, logged: now, epoch }
     }
