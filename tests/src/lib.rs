@@ -2,6 +2,8 @@
 //!
 //! Nothing of the product depends on this crate. The cluster itself is `dnnshifter-cluster`, in the folder beside.
 
+use std::{io::Write, process::ExitCode};
+
 pub mod demo;
 pub mod images;
 pub mod load;
@@ -11,4 +13,16 @@ pub mod process;
 pub fn install_crypto_provider() {
     // It fails only where one is installed already, which is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
+/// What a program ends with: an error is printed with its causes, in one line.
+pub fn exit_code(outcome: anyhow::Result<()>) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // A closed terminal cannot be told.
+            let _ = writeln!(std::io::stderr(), "error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
 }

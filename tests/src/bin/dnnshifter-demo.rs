@@ -5,13 +5,13 @@ use std::{
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
+    process::ExitCode,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, Subcommand};
 use dnnshifter_cluster::{Cluster, Config, Place};
-use dnnshifter_crds::ModelVariant;
 use dnnshifter_tests::{
     demo::{
         console::{say, step},
@@ -53,13 +53,15 @@ enum Command {
     Down,
 }
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
     dnnshifter_tests::install_crypto_provider();
-    match Arguments::parse().command {
+    dnnshifter_tests::exit_code(match Arguments::parse().command {
         Command::Run => prepare(),
-        Command::Drive => tokio::runtime::Runtime::new()?.block_on(drive()),
-        Command::Down => Ok(dnnshifter_cluster::remove()?),
-    }
+        Command::Drive => tokio::runtime::Runtime::new()
+            .context("failed to start tokio")
+            .and_then(|runtime| runtime.block_on(drive())),
+        Command::Down => dnnshifter_cluster::remove().context("failed to remove the cluster"),
+    })
 }
 
 fn prepare() -> Result<()> {
@@ -91,11 +93,15 @@ async fn drive() -> Result<()> {
     let begun = Instant::now();
     let first_prediction = apply_and_wait(&workspace, &cluster, &portfolio).await?;
 
+    let variants = portfolio.variants().await?;
+    let (largest, smallest) =
+        variants.first().zip(variants.last()).context("the portfolio has no variants")?;
+    // Without load every node steps up as far as it can: from there the first pass begins.
+    portfolio.wait_active(&largest.spec.variant_name, Duration::from_mins(2)).await?;
     let loads = loads(&portfolio).await?;
     let clients = clients(&workspace, &portfolio).await?;
     let run = Run { cluster: &cluster, portfolio: &portfolio, clients: &clients, loads: &loads };
-    let variants = portfolio.variants().await?;
-    let (passes, seen) = run.three_passes(&variants).await?;
+    let (passes, seen) = run.three_passes(&largest.spec.variant_name, &smallest.spec.variant_name).await?;
     let (swap_ms, decision_to_answer_ms) = run.forced_switches().await?;
 
     let (nodes, reaction_seconds) = node_lines(&loads, &passes, &seen, clients.objective);
@@ -181,12 +187,7 @@ struct Run<'a> {
 
 impl Run<'_> {
     /// The same load with switching, pinned to the largest, and pinned to the smallest variant; and the first one's switches.
-    async fn three_passes(&self, variants: &[ModelVariant]) -> Result<(Passes, Vec<Switch>)> {
-        let (largest, smallest) =
-            variants.first().zip(variants.last()).context("the portfolio has no variants")?;
-        let (largest, smallest) = (&largest.spec.variant_name, &smallest.spec.variant_name);
-        // Without load every node steps up as far as it can: from there the first pass begins.
-        self.portfolio.wait_active(largest, Duration::from_mins(2)).await?;
+    async fn three_passes(&self, largest: &str, smallest: &str) -> Result<(Passes, Vec<Switch>)> {
         let (switched, seen) = self.pass("the load rises and falls on each node; variants follow it").await?;
         let largest = self.pinned_pass(largest).await?;
         let smallest = self.pinned_pass(smallest).await?;

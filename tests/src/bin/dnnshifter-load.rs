@@ -7,6 +7,7 @@ use std::{
     collections::BTreeMap,
     io::Write,
     path::PathBuf,
+    process::ExitCode,
     time::{Duration, Instant},
 };
 
@@ -51,9 +52,12 @@ struct Arguments {
 }
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<()> {
+async fn main() -> ExitCode {
     dnnshifter_tests::install_crypto_provider();
-    let arguments = Arguments::parse();
+    dnnshifter_tests::exit_code(drive(Arguments::parse()).await)
+}
+
+async fn drive(arguments: Arguments) -> Result<()> {
     let schedule = Schedule::parse(&arguments.schedule)?;
     let objective = Duration::from_millis(arguments.objective_milliseconds);
     wait_ready(&arguments.url, Duration::from_secs(30)).await?;

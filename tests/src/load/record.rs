@@ -112,6 +112,7 @@ mod tests {
         Record {
             intended: Duration::ZERO,
             latency,
+            ended_unix_us: 0,
             outcome,
             variant: Some("macs-100".to_owned()),
             correct,
