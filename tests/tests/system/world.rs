@@ -3,10 +3,13 @@
 //! The first scenario that runs begins it, so that listing and filtering cost nothing. Images are built in the machine's own
 //! network; a scenario runs in the hub's, where the API server, the registry, Prometheus and pods answer.
 
-use std::sync::OnceLock;
+use std::sync::{
+    OnceLock,
+    atomic::{AtomicBool, Ordering},
+};
 
 use anyhow::{Context, Result, anyhow};
-use dnnshifter_cluster::{Cluster, Config, Place};
+use dnnshifter_cluster::{Cluster, ClusterError, Config, Place};
 use dnnshifter_tests::demo::{
     console::{say, step},
     stage::{SYSTEM_NAMESPACE, Workspace},
@@ -27,6 +30,8 @@ pub struct World {
 }
 
 static WORLD: OnceLock<Result<World, String>> = OnceLock::new();
+/// A cluster that was there before is somebody's, and left to them.
+static STARTED_HERE: AtomicBool = AtomicBool::new(false);
 
 /// A scenario that plays in the namespace `namespace`, named `<namespace>::<what_holds>`.
 pub fn scenario(
@@ -40,7 +45,7 @@ pub fn scenario(
         let outcome = world.play(namespace, run);
         if let Err(error) = &outcome {
             say(format_args!("\n{error:#}\n\n{}", world.findings(namespace)));
-            world.heal();
+            heal(&world.cluster);
         }
         if outcome.is_ok() || !keeps_cluster() {
             // Not waited for: the next scenario has a namespace of its own.
@@ -50,9 +55,9 @@ pub fn scenario(
     })
 }
 
-/// Removes the cluster, if one was started and nobody wants to keep it.
+/// Removes the cluster, if this run has started one and nobody wants to keep it.
 pub fn end() {
-    if keeps_cluster() || WORLD.get().is_none() {
+    if keeps_cluster() || !STARTED_HERE.load(Ordering::Relaxed) {
         return;
     }
     if let Err(error) = dnnshifter_cluster::remove() {
@@ -67,7 +72,17 @@ fn keeps_cluster() -> bool {
 impl World {
     fn begin() -> Result<Self> {
         let starting = step("starting a cluster: a hub and three edge nodes of two device classes");
-        let cluster = Cluster::up(&Config::default())?;
+        let earlier = Cluster::attach();
+        if let Ok(cluster) = &earlier {
+            heal(cluster);
+        }
+        let up = Cluster::up(&Config::default());
+        let somebodys = matches!(
+            up,
+            Err(ClusterError::LeftOver { .. } | ClusterError::Other | ClusterError::Incomplete { .. })
+        );
+        STARTED_HERE.store(earlier.is_err() && !somebodys, Ordering::Relaxed);
+        let cluster = up?;
         starting.done("every node is Ready");
         let workspace = Workspace::here();
         let images = workspace.push_components(&cluster)?;
@@ -116,15 +131,15 @@ impl World {
         let answers = all.chain(of_system.map(|command| (SYSTEM_NAMESPACE, command))).map(ask);
         answers.collect::<Vec<_>>().join("\n")
     }
+}
 
-    /// Takes back what a failed scenario may have broken, so that the next ones can be judged by themselves.
-    fn heal(&self) {
-        for node in &self.cluster.config().nodes {
-            let _ = self.cluster.mend(&node.name);
-        }
-        let _ = super::load_unknown::restore_prometheus(&self.cluster);
-        let _ = super::operator_away::bring_back(&self.cluster);
+/// Takes back what a failed scenario, or a run that was interrupted, may have broken.
+fn heal(cluster: &Cluster) {
+    for node in &cluster.config().nodes {
+        let _ = cluster.mend(&node.name);
     }
+    let _ = super::load_unknown::restore_prometheus(cluster);
+    let _ = super::operator_away::bring_back(cluster);
 }
 
 fn words_of(panic: &(dyn std::any::Any + Send)) -> anyhow::Error {
