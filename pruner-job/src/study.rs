@@ -1,8 +1,6 @@
 //! The steps of a pruning plan as computations: train the dense network, make the next smaller one, choose among them.
 //! Blocking and without network; [`crate::command::run`] does the steps in order and keeps what each has made.
 
-use std::sync::OnceLock;
-
 use bytes::Bytes;
 use dnnshifter_network::{Network, network::InvalidModel};
 use dnnshifter_portfolio::{Fraction, PruningPlan, VariantDescription, name::InvalidVariantName};
@@ -17,7 +15,7 @@ use crate::{
     plan::structured,
     selection::{Candidate, Wanted, choose, names},
     structured::{Pruner, RATIO_SLACK, StructuredError, prunable_groups},
-    training::{Lesson, Recipe, TrainingError, evaluate, samples::Samples, teacher::Teacher, train},
+    training::{Lesson, Recipe, TrainingError, evaluate, samples::Samples, train},
     variant::Variant,
 };
 
@@ -26,8 +24,6 @@ pub(crate) struct Study {
     plan: PruningPlan,
     dataset: Dataset,
     engine: Engine,
-    /// The dense network's answers to the training images, once the first variant needs them.
-    answers: OnceLock<Vec<f32>>,
 }
 
 /// A trained network and its accuracy on the validation split.
@@ -103,20 +99,19 @@ impl Study {
             threads,
             "plan prepared"
         );
-        Ok((Self { plan, dataset, engine, answers: OnceLock::new() }, network))
+        Ok((Self { plan, dataset, engine }, network))
     }
 
     /// Trains the network as it is given.
     pub(crate) fn train_dense(&self, network: &Network) -> Result<Trained, StudyError> {
         let recipe = self.recipe(usize::from(self.plan.training.epochs), 1.0, 0);
         let samples = &self.samples(&self.dataset.training)?;
-        self.trained(network, &Lesson { phase: "dense", samples, teacher: None, recipe })
+        self.trained(network, &Lesson { phase: "dense", samples, recipe })
     }
 
-    /// Makes a smaller network from `larger` and trains it, also on the answers of `dense`; `None` if it cannot shrink.
+    /// Makes a smaller network from `larger` and trains it; `None` if it cannot shrink.
     pub(crate) fn next_variant(
         &self,
-        dense: &Trained,
         larger: &Trained,
         position: usize,
     ) -> Result<Option<Trained>, StudyError> {
@@ -124,19 +119,9 @@ impl Study {
         let method = structured(&self.plan);
         let pruner = Pruner { engine: &self.engine, method, samples: &samples };
         let Some(smaller) = pruner.shrink(&larger.network)? else { return Ok(None) };
-        let teacher = Teacher::new(self.answers(dense, &samples)?, samples.len())?;
         let recipe = self.recipe(usize::from(method.fine_tuning_epochs), FINE_TUNING_RATE, position);
         let phase = &format!("variant-{position}");
-        self.trained(&smaller, &Lesson { phase, samples: &samples, teacher: Some(&teacher), recipe })
-            .map(Some)
-    }
-
-    fn answers(&self, dense: &Trained, samples: &Samples) -> Result<&[f32], TrainingError> {
-        if let Some(answers) = self.answers.get() {
-            return Ok(answers);
-        }
-        let answers = Teacher::answers(&TrainableNetwork::of(&dense.network)?, samples)?;
-        Ok(self.answers.get_or_init(|| answers))
+        self.trained(&smaller, &Lesson { phase, samples: &samples, recipe }).map(Some)
     }
 
     /// Whether `trained` is accurate enough to become a variant.

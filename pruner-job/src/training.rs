@@ -1,21 +1,22 @@
-//! Trains a network: SGD with Nesterov momentum and a one-cycle learning rate, on cross-entropy or, for variants, on what a
-//! larger network answers as well. Measures accuracy. Knows no ONNX, no pruning.
+//! Trains a network: SGD with Nesterov momentum and a one-cycle learning rate, on cross-entropy. Measures accuracy. Knows no
+//! ONNX, no pruning.
+//!
+//! Variants learn from labels alone: with one epoch each, answers of the dense network (T = 4, 0.3 CE + 0.7 T^2 KL) were
+//! measured to be no better for large variants and up to ten points worse for the smallest.
 
 use rand::{SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
-use tch::{COptimizer, Kind, TchError, Tensor};
+use tch::{COptimizer, Kind, Reduction, TchError, Tensor};
 
 use crate::interpreter::{InterpreterError, Mode, Role, TrainableNetwork};
 
 mod one_cycle;
 mod progress;
 pub(crate) mod samples;
-pub(crate) mod teacher;
 
 use one_cycle::OneCycle;
 use progress::{Progress, StepResult};
 use samples::Samples;
-use teacher::{Teacher, cross_entropy};
 
 /// Momentum of the gradient, and of batch norm's running statistics; the usual values of image classification.
 const MOMENTUM: f64 = 0.9;
@@ -42,8 +43,6 @@ pub(crate) struct Lesson<'a> {
     /// The name under which progress is logged.
     pub(crate) phase: &'a str,
     pub(crate) samples: &'a Samples,
-    /// The answers of a larger network, to learn from them as well.
-    pub(crate) teacher: Option<&'a Teacher>,
     pub(crate) recipe: Recipe,
 }
 
@@ -75,6 +74,11 @@ pub(crate) fn evaluate(network: &TrainableNetwork, samples: &Samples) -> Result<
     Ok((right, samples.len() as u64))
 }
 
+/// Mean cross-entropy of `answers` (logits) against `labels`.
+pub(crate) fn cross_entropy(answers: &Tensor, labels: &Tensor) -> Result<Tensor, TchError> {
+    answers.f_cross_entropy_loss::<Tensor>(labels, None, Reduction::Mean, -100, 0.0)
+}
+
 fn count_right(answers: &Tensor, labels: &Tensor) -> Result<u64, TchError> {
     let equal = answers.f_argmax(-1, false)?.f_eq_tensor(labels)?;
     Ok(equal.f_sum(Kind::Int64)?.f_int64_value(&[])? as u64)
@@ -82,7 +86,7 @@ fn count_right(answers: &Tensor, labels: &Tensor) -> Result<u64, TchError> {
 
 /// Trains `network`. Logs each epoch.
 pub(crate) fn train(network: &TrainableNetwork, lesson: &Lesson<'_>) -> Result<(), TrainingError> {
-    let Lesson { phase, samples, recipe, .. } = *lesson;
+    let Lesson { phase, samples, recipe } = *lesson;
     let mut optimizer = optimizer(network).map_err(doing("make the optimizer"))?;
     let mut random = ChaCha8Rng::seed_from_u64(recipe.seed);
     let mut order: Vec<i64> = (0..samples.len() as i64).collect();
@@ -128,11 +132,7 @@ impl Lesson<'_> {
     ) -> Result<StepResult, TrainingError> {
         let (images, labels) = self.samples.batch(indices)?;
         let answers = network.forward(&images, Mode::Training { momentum: STATISTICS_MOMENTUM })?;
-        let computed = cross_entropy(&answers, &labels).and_then(|by_label| {
-            let loss = match self.teacher {
-                Some(teacher) => teacher.loss(&answers, &by_label, indices)?,
-                None => by_label,
-            };
+        let computed = cross_entropy(&answers, &labels).and_then(|loss| {
             optimizer.zero_grad()?;
             loss.f_backward()?;
             optimizer.step()?;
@@ -140,5 +140,52 @@ impl Lesson<'_> {
             Ok(StepResult { images, right, loss: loss.f_double_value(&[])? * images as f64 })
         });
         computed.map_err(doing("train"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dnnshifter_network::Network;
+    use dnnshifter_portfolio::{Fraction, plan::Normalization};
+
+    use super::*;
+    use crate::{
+        architecture::{Architecture, Blueprint},
+        data::LabelledImages,
+    };
+
+    /// Two classes: bright above, or bright below.
+    fn samples() -> Samples {
+        let labels: Vec<u8> = (0..64).map(|image| image % 2).collect();
+        let pixel = |label: u8, place: usize| if (place < 32) == (label == 0) { 200 } else { 50 };
+        let pixels = labels.iter().flat_map(|&label| (0..64).map(move |place| pixel(label, place))).collect();
+        let half = Fraction::parse("0.5").unwrap();
+        let images = LabelledImages { shape: [1, 8, 8], pixels, labels };
+        Samples::new(&images, Normalization { mean: half, deviation: half }).unwrap()
+    }
+
+    fn network() -> Network {
+        let (width, input) = ("1/8".parse().unwrap(), "1x8x8".parse().unwrap());
+        Blueprint { architecture: Architecture::Vgg16, width, input, classes: 2, seed: 1 }.build().unwrap()
+    }
+
+    fn recipe(peak_learning_rate: f64) -> Recipe {
+        Recipe { epochs: 6, batch_size: 16, peak_learning_rate, seed: 1 }
+    }
+
+    #[test]
+    fn a_network_learns_what_can_be_learnt() {
+        let (samples, trainable) = (samples(), TrainableNetwork::of(&network()).unwrap());
+        let recipe = recipe(0.05);
+        train(&trainable, &Lesson { phase: "test", samples: &samples, recipe }).unwrap();
+        assert_eq!(evaluate(&trainable, &samples).unwrap(), (64, 64));
+    }
+
+    #[test]
+    fn a_rate_that_is_far_too_high_is_said() {
+        let (samples, trainable) = (samples(), TrainableNetwork::of(&network()).unwrap());
+        let recipe = recipe(1e30);
+        let failed = train(&trainable, &Lesson { phase: "test", samples: &samples, recipe }).unwrap_err();
+        assert!(failed.to_string().contains("choose a smaller learningRate"), "{failed}");
     }
 }

@@ -120,9 +120,9 @@ impl Steps<'_> {
             self.keep_trained(0, blocking(move || Ok(study.train_dense(&network)?)).await?).await?
         };
         let mut networks = vec![dense.clone()];
-        let mut larger = dense.clone();
+        let mut larger = dense;
         while networks.len() < maximum && study.is_accurate(&larger) {
-            let Some(next) = self.next(study, &dense, &larger, networks.len()).await? else { break };
+            let Some(next) = self.next(study, &larger, networks.len()).await? else { break };
             networks.push(next.clone());
             larger = next;
         }
@@ -132,15 +132,14 @@ impl Steps<'_> {
     async fn next(
         &self,
         study: &Arc<Study>,
-        dense: &Trained,
         larger: &Trained,
         position: usize,
     ) -> Result<Option<Trained>, Failure> {
         if let Some(found) = self.trained(position).await? {
             return Ok(Some(found));
         }
-        let (study, dense, larger) = (study.clone(), dense.clone(), larger.clone());
-        match blocking(move || Ok(study.next_variant(&dense, &larger, position)?)).await? {
+        let (study, larger) = (study.clone(), larger.clone());
+        match blocking(move || Ok(study.next_variant(&larger, position)?)).await? {
             Some(made) => Ok(Some(self.keep_trained(position, made).await?)),
             None => Ok(None),
         }

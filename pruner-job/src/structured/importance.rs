@@ -9,7 +9,7 @@ use tch::{TchError, Tensor};
 use super::StructuredError;
 use crate::{
     interpreter::{Mode, TrainableNetwork, copied},
-    training::{TrainingError, doing, samples::Samples, teacher::cross_entropy},
+    training::{TrainingError, cross_entropy, doing, samples::Samples},
 };
 
 /// Batches over which the gradient is collected, and images in each: two thousand images settle the order of channels.
