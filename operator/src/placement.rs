@@ -13,10 +13,14 @@ mod validate;
 
 use std::{sync::Arc, time::Duration};
 
-use dnnshifter_crds::{EdgeDeviceClass, ModelPortfolio, VariantPlacement};
-use k8s_openapi::api::{apps::v1::Deployment, core::v1::Node};
+use dnnshifter_crds::{EdgeDeviceClass, ModelPortfolio, VariantPlacement, names::PLACEMENT_LABEL};
+use k8s_openapi::api::{
+    apps::v1::Deployment,
+    core::v1::{Node, Pod},
+};
 use kube::{
     Resource, ResourceExt,
+    core::PartialObjectMeta,
     runtime::{Config, Controller, controller::Action, reflector::ObjectRef},
 };
 use strum::IntoStaticStr;
@@ -28,15 +32,13 @@ use crate::{
     apply::ApplyError,
     metadata::is_ready,
     reconcile::{Context, ErrorKind, ReconcileError, after_error, key, settled, supervised, to_the_end},
-    watches::{Guarded, fingerprint, infallible, touched_children},
+    watches::{Guarded, fingerprint, infallible, touched, touched_children},
 };
 
 /// Placements that are worked on at the same time.
 const CONCURRENCY: u16 = 16;
-/// A pod that does not start says why in its own status, which is not watched.
-const UNAVAILABLE_PERIOD: Duration = Duration::from_secs(20);
-/// A node that is cut off wakes us by its return.
-const UNREACHABLE_PERIOD: Duration = Duration::from_mins(5);
+/// What is not available is looked at again after so long, should nothing wake us.
+const UNAVAILABLE_PERIOD: Duration = Duration::from_secs(30);
 
 /// Reason of `Ready` while it is the node that is not heard of, not the pod that fails.
 pub(crate) const NODE_UNREACHABLE: &str = "NodeUnreachable";
@@ -77,6 +79,7 @@ pub(crate) async fn run(context: Arc<Context>, shutdown: CancellationToken) {
     )
     .with_config(Config::default().concurrency(CONCURRENCY))
     .owns_stream(infallible(touched_children::<Deployment>(&context.client, &context.metrics)))
+    .watches_stream(infallible(touched::<Pod>(&context.client, &context.metrics, PLACEMENT_LABEL)), of_pod)
     .watches_shared_stream(stores.classes.subscribe(spec_changes), of_class)
     .watches_shared_stream(stores.portfolios.subscribe(spec_changes), of_portfolio)
     .watches_shared_stream(stores.nodes.subscribe(readiness_changes), of_node)
@@ -127,11 +130,8 @@ async fn reconcile_placement(
     };
     report::report(&context, &valid, &outcome).await?;
     let available = valid.deployment.as_ref().is_some_and(validate::is_available);
-    Ok(match (available, valid.node_reachable) {
-        (true, _) => settled(),
-        (false, true) => Action::requeue(UNAVAILABLE_PERIOD),
-        (false, false) => Action::requeue(UNREACHABLE_PERIOD),
-    })
+    // A node that is cut off wakes us by its return.
+    Ok(if available || !valid.node_reachable { settled() } else { Action::requeue(UNAVAILABLE_PERIOD) })
 }
 
 fn placements_where<O: Send + Sync + 'static>(
@@ -144,6 +144,12 @@ fn placements_where<O: Send + Sync + 'static>(
             placements.state_filter(|placement| placement.0.as_ref().is_ok_and(|p| concerned(p, &other)));
         found.iter().map(|placement| ObjectRef::from_obj(placement.as_ref())).collect()
     }
+}
+
+/// The pods of a placement belong to its Deployment's ReplicaSet: only their label leads here.
+fn of_pod(pod: PartialObjectMeta<Pod>) -> Option<ObjectRef<Guarded<VariantPlacement>>> {
+    let placement = pod.labels().get(PLACEMENT_LABEL)?;
+    Some(ObjectRef::new(placement).within(&pod.namespace()?))
 }
 
 fn readiness_changes(node: &Node) -> u64 {

@@ -57,10 +57,21 @@ pub(crate) fn touched_children<K>(
 where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
 {
+    touched(client, metrics, &format!("{MANAGED_BY_LABEL}={OPERATOR_FIELD_MANAGER}"))
+}
+
+/// Every change of objects with these labels, deletions included, by metadata only.
+pub(crate) fn touched<K>(
+    client: &Client,
+    metrics: &Metrics,
+    labels: &str,
+) -> impl Stream<Item = PartialObjectMeta<K>> + Send + use<K>
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
+{
     let metrics = metrics.clone();
     let kind = K::kind(&()).into_owned();
-    let ours = format!("{MANAGED_BY_LABEL}={OPERATOR_FIELD_MANAGER}");
-    watcher(Api::<PartialObjectMeta<K>>::all(client.clone()), watch_config().labels(&ours))
+    watcher(Api::<PartialObjectMeta<K>>::all(client.clone()), watch_config().labels(labels))
         .default_backoff()
         .modify(|object| object.managed_fields_mut().clear())
         .touched_objects()

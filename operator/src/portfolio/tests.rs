@@ -128,12 +128,13 @@ enum Source {
     Pods,
 }
 
+fn of_kind<T: serde::de::DeserializeOwned>(documents: &[Value], kind: &str) -> Vec<T> {
+    let found = documents.iter().filter(|document| document["kind"] == kind);
+    found.map(|document| serde_json::from_value(document.clone()).unwrap()).collect()
+}
+
 fn observed(yaml: &str, source: Source) -> Observed {
     let documents: Vec<Value> = from_yaml_documents(yaml).unwrap();
-    fn of_kind<T: serde::de::DeserializeOwned>(documents: &[Value], kind: &str) -> Vec<T> {
-        let found = documents.iter().filter(|document| document["kind"] == kind);
-        found.map(|document| serde_json::from_value(document.clone()).unwrap()).collect()
-    }
     let object = Arc::new(of_kind::<ModelPortfolio>(&documents, "ModelPortfolio").remove(0));
     let classes = of_kind::<EdgeDeviceClass>(&documents, "EdgeDeviceClass");
     Observed {

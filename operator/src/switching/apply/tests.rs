@@ -46,14 +46,14 @@ async fn a_decision_is_written_alone_over_what_was_read_under_its_own_manager() 
 
 #[tokio::test]
 async fn after_a_conflict_it_is_read_again_and_decided_again() {
-    let (client, requests) = api_server(|request, before| match (&request.method, before) {
-        (&Method::PATCH, 0) => Reply::Fails(409),
-        _ => {
-            // Meanwhile another epoch began.
-            let mut current = seen("9", "large");
-            current.status.as_mut().unwrap().epoch = Some(4);
-            Reply::Ok(json(&current))
+    let (client, requests) = api_server(|_, before| {
+        if before == 0 {
+            return Reply::Fails(409);
         }
+        // Meanwhile another epoch began.
+        let mut current = seen("9", "large");
+        current.status.as_mut().unwrap().epoch = Some(4);
+        Reply::Ok(json(&current))
     });
     let decision =
         switch(&client, &seen("7", "large"), &load(110.0), Moment::default()).await.unwrap().unwrap();
@@ -66,13 +66,13 @@ async fn after_a_conflict_it_is_read_again_and_decided_again() {
 
 #[tokio::test]
 async fn what_somebody_else_decided_meanwhile_is_left_alone() {
-    let (client, requests) = api_server(|request, _| match request.method {
-        Method::PATCH => Reply::Fails(409),
-        _ => {
-            let mut current = crate::switching::decide::tests::placement(Some(("small", "SteppedDown", 0)));
-            current.metadata.uid = Some("uid".to_owned());
-            Reply::Ok(json(&current))
+    let (client, requests) = api_server(|request, _| {
+        if request.method == Method::PATCH {
+            return Reply::Fails(409);
         }
+        let mut current = crate::switching::decide::tests::placement(Some(("small", "SteppedDown", 0)));
+        current.metadata.uid = Some("uid".to_owned());
+        Reply::Ok(json(&current))
     });
     let decision = switch(&client, &seen("7", "large"), &load(110.0), Moment::default()).await.unwrap();
     assert_eq!(decision, None);
@@ -92,13 +92,13 @@ async fn two_conflicts_in_a_row_wait_for_the_next_round() {
 
 #[tokio::test]
 async fn a_placement_that_is_another_one_by_now_is_not_touched() {
-    let (client, requests) = api_server(|request, _| match request.method {
-        Method::PATCH => Reply::Fails(409),
-        _ => {
-            let mut current = seen("9", "large");
-            current.metadata.uid = Some("another".to_owned());
-            Reply::Ok(json(&current))
+    let (client, requests) = api_server(|request, _| {
+        if request.method == Method::PATCH {
+            return Reply::Fails(409);
         }
+        let mut current = seen("9", "large");
+        current.metadata.uid = Some("another".to_owned());
+        Reply::Ok(json(&current))
     });
     assert_eq!(switch(&client, &seen("7", "large"), &load(110.0), Moment::default()).await.unwrap(), None);
     assert_eq!(requests.all().len(), 2);
