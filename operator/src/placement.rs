@@ -79,7 +79,9 @@ pub(crate) async fn run(context: Arc<Context>, shutdown: CancellationToken) {
     )
     .with_config(Config::default().concurrency(CONCURRENCY))
     .owns_stream(infallible(touched_children::<Deployment>(&context.client, &context.metrics)))
-    .watches_stream(infallible(touched::<Pod>(&context.client, &context.metrics, PLACEMENT_LABEL)), of_pod)
+    .watches_stream(infallible(touched::<Pod>(&context.client, &context.metrics, PLACEMENT_LABEL)), |pod| {
+        of_pod(&pod)
+    })
     .watches_shared_stream(stores.classes.subscribe(spec_changes), of_class)
     .watches_shared_stream(stores.portfolios.subscribe(spec_changes), of_portfolio)
     .watches_shared_stream(stores.nodes.subscribe(readiness_changes), of_node)
@@ -146,8 +148,8 @@ fn placements_where<O: Send + Sync + 'static>(
     }
 }
 
-/// The pods of a placement belong to its Deployment's ReplicaSet: only their label leads here.
-fn of_pod(pod: PartialObjectMeta<Pod>) -> Option<ObjectRef<Guarded<VariantPlacement>>> {
+/// The pods of a placement belong to its Deployment's `ReplicaSet`: only their label leads here.
+fn of_pod(pod: &PartialObjectMeta<Pod>) -> Option<ObjectRef<Guarded<VariantPlacement>>> {
     let placement = pod.labels().get(PLACEMENT_LABEL)?;
     Some(ObjectRef::new(placement).within(&pod.namespace()?))
 }
