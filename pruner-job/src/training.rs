@@ -23,6 +23,8 @@ const MOMENTUM: f64 = 0.9;
 const STATISTICS_MOMENTUM: f64 = 0.1;
 /// For weights; scales, shifts and biases have none (He et al., "Bag of Tricks", 2019, section 3.1).
 const WEIGHT_DECAY: f64 = 5e-4;
+/// Batches over which running statistics are settled after training: their means change little after so many.
+const SETTLING_BATCHES: usize = 16;
 /// Images that are evaluated at a time.
 const EVALUATION_BATCH: i64 = 250;
 
@@ -84,7 +86,7 @@ fn count_right(answers: &Tensor, labels: &Tensor) -> Result<u64, TchError> {
     Ok(equal.f_sum(Kind::Int64)?.f_int64_value(&[])? as u64)
 }
 
-/// Trains `network`. Logs each epoch.
+/// Trains `network`. Logs each epoch. Running statistics are those of the trained weights.
 pub(crate) fn train(network: &TrainableNetwork, lesson: &Lesson<'_>) -> Result<(), TrainingError> {
     let Lesson { phase, samples, recipe } = *lesson;
     let mut optimizer = optimizer(network).map_err(doing("make the optimizer"))?;
@@ -107,7 +109,7 @@ pub(crate) fn train(network: &TrainableNetwork, lesson: &Lesson<'_>) -> Result<(
         }
         progress.epoch(epoch);
     }
-    Ok(())
+    if recipe.epochs > 0 { lesson.settle_statistics(network, &order) } else { Ok(()) }
 }
 
 fn optimizer(network: &TrainableNetwork) -> Result<COptimizer, TchError> {
@@ -140,6 +142,20 @@ impl Lesson<'_> {
             Ok(StepResult { images, right, loss: loss.f_double_value(&[])? * images as f64 })
         });
         computed.map_err(doing("train"))
+    }
+
+    /// Replaces running statistics, which trail behind the weights, by means over some batches with the weights as they are
+    /// now (Wu and Johnson, "Rethinking 'Batch' in `BatchNorm`", 2021, section 3).
+    fn settle_statistics(&self, network: &TrainableNetwork, order: &[i64]) -> Result<(), TrainingError> {
+        let batches = order.chunks_exact(self.recipe.batch_size.min(order.len())).take(SETTLING_BATCHES);
+        for (number, indices) in (1..).zip(batches) {
+            let indices = Tensor::f_from_slice(indices).map_err(doing("draw images"))?;
+            let (images, _) = self.samples.batch(&indices)?;
+            // The n-th batch counts 1/n: all count alike in the end.
+            let mode = Mode::Training { momentum: 1.0 / f64::from(number) };
+            let _answers = tch::no_grad(|| network.forward(&images, mode))?;
+        }
+        Ok(())
     }
 }
 
