@@ -2,49 +2,25 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, in its helpers too")]
 
-use dnnshifter_crds::{
-    EdgeDeviceClass, ModelPortfolio, ModelVariant, VariantPlacement, yaml::from_yaml_documents,
-};
+use dnnshifter_crds::{EdgeDeviceClass, ModelPortfolio, ModelVariant, VariantPlacement};
 use kube::{CustomResourceExt, Resource, core::cel::ValidationErrors};
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Table {
-    bases: std::collections::BTreeMap<String, Value>,
-    cases: Vec<Case>,
-}
+#[path = "objects/table.rs"]
+mod table;
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Case {
-    title: String,
-    base: String,
-    #[serde(default)]
-    patch: Value,
-    then: Option<Value>,
-    refused: Option<Refusal>,
-}
+use table::{Refusal, merge};
 
-/// Where the refusal points, or what it says.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Refusal {
-    at: Option<String>,
-    says: Option<String>,
-}
-
-impl Refusal {
-    fn matches(&self, error: &str) -> bool {
-        self.at.as_ref().is_none_or(|path| error.starts_with(&format!("{path}: ")))
-            && self.says.as_ref().is_none_or(|words| error.contains(words))
-    }
+fn matches(refusal: &Refusal, error: &str) -> bool {
+    refusal.at.as_ref().is_none_or(|path| error.starts_with(&format!("{path}: ")))
+        && refusal.says.as_ref().is_none_or(|words| error.contains(words))
 }
 
 #[test]
 fn the_schema_and_its_rules_accept_and_refuse_as_the_table_says() {
-    let table: Table = from_yaml_documents(include_str!("objects.yaml")).unwrap().remove(0);
+    let table = table::read().unwrap();
+    assert!(!table.cases.is_empty());
     let mut wrong = Vec::new();
     for case in &table.cases {
         let mut object = table.bases[&case.base].clone();
@@ -58,34 +34,13 @@ fn the_schema_and_its_rules_accept_and_refuse_as_the_table_says() {
         }
         let as_expected = match &case.refused {
             None => errors.is_empty(),
-            Some(refusal) => errors.iter().any(|error| refusal.matches(error)),
+            Some(refusal) => errors.iter().any(|error| matches(refusal, error)),
         };
         if !as_expected {
             wrong.push(format!("{}: {errors:?}", case.title));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-}
-
-/// JSON merge patch (RFC 7396).
-fn merge(target: &mut Value, patch: &Value) {
-    let Value::Object(patch) = patch else {
-        if !patch.is_null() {
-            *target = patch.clone();
-        }
-        return;
-    };
-    if !target.is_object() {
-        *target = Value::Object(serde_json::Map::new());
-    }
-    let fields = target.as_object_mut().unwrap();
-    for (key, value) in patch {
-        if value.is_null() {
-            fields.remove(key);
-        } else {
-            merge(fields.entry(key).or_insert(Value::Null), value);
-        }
-    }
 }
 
 fn validate(object: &Value, old: Option<&Value>) -> Vec<String> {

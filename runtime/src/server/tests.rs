@@ -1,3 +1,5 @@
+//! The protocol as clients meet it: good requests, and every kind of bad one.
+
 use std::time::Instant;
 
 use axum::{

@@ -1,3 +1,5 @@
+//! Variants that load, and variants that are refused.
+
 use std::{fs, path::Path, sync::LazyLock};
 
 use super::*;

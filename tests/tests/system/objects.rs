@@ -1,64 +1,36 @@
 //! The table of accepted and refused objects (`crds/tests/objects.yaml`), which also runs in process: here the real API server
 //! answers.
 
-use std::collections::BTreeMap;
-
 use anyhow::{Context, Result, bail, ensure};
-use dnnshifter_crds::{
-    EdgeDeviceClass, ModelPortfolio, ModelVariant, VariantPlacement, yaml::from_yaml_documents,
-};
+use dnnshifter_crds::{EdgeDeviceClass, ModelPortfolio, ModelVariant, VariantPlacement};
 use kube::{
     Api,
     api::{DeleteParams, DynamicObject, Patch, PatchParams, PostParams},
     core::{ApiResource, Status},
 };
-use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::scene::Scene;
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Table {
-    bases: BTreeMap<String, Value>,
-    cases: Vec<Case>,
-}
+#[path = "../../../crds/tests/objects/table.rs"]
+mod table;
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Case {
-    title: String,
-    base: String,
-    #[serde(default)]
-    patch: Value,
-    then: Option<Value>,
-    refused: Option<Refusal>,
-}
+use table::{Refusal, merge};
 
-/// Where the refusal points, or what it says.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Refusal {
-    at: Option<String>,
-    says: Option<String>,
-}
-
-impl Refusal {
-    fn matches(&self, status: &Status) -> bool {
-        let causes = status.details.as_ref().map(|details| details.causes.as_slice()).unwrap_or_default();
-        // A missing field is the schema's error at its parent in process, and at itself for the API server.
-        let points = |at: &String| {
-            causes.iter().any(|cause| cause.field == *at || cause.field.starts_with(&format!("{at}.")))
-        };
-        self.at.as_ref().is_none_or(points)
-            && self.says.as_ref().is_none_or(|words| status.message.contains(words))
-    }
+fn matches(refusal: &Refusal, status: &Status) -> bool {
+    let causes = status.details.as_ref().map(|details| details.causes.as_slice()).unwrap_or_default();
+    // A missing field is the schema's error at its parent in process, and at itself for the API server.
+    let points = |at: &String| {
+        causes.iter().any(|cause| cause.field == *at || cause.field.starts_with(&format!("{at}.")))
+    };
+    refusal.at.as_ref().is_none_or(points)
+        && refusal.says.as_ref().is_none_or(|words| status.message.contains(words))
 }
 
 /// Creates each object of the table, and changes it where the table says so.
 pub async fn table(scene: &Scene) -> Result<()> {
-    let text = include_str!("../../../crds/tests/objects.yaml");
-    let table: Table = from_yaml_documents(text)?.into_iter().next().context("the table is empty")?;
+    let table = table::read()?;
+    ensure!(!table.cases.is_empty(), "the table is empty");
     let mut wrong = Vec::new();
     for case in &table.cases {
         let base = table.bases.get(&case.base).with_context(|| format!("there is no base {}", case.base))?;
@@ -67,7 +39,7 @@ pub async fn table(scene: &Scene) -> Result<()> {
         let answer = ask(scene, object, case.then.as_ref()).await.with_context(|| case.title.clone())?;
         let as_expected = match (&case.refused, &answer) {
             (None, answer) => answer.is_none(),
-            (Some(refusal), Some(status)) => refusal.matches(status),
+            (Some(refusal), Some(status)) => matches(refusal, status),
             (Some(_), None) => false,
         };
         if !as_expected {
@@ -109,26 +81,5 @@ fn refused(error: kube::Error) -> Result<Status> {
     match error {
         kube::Error::Api(status) => Ok(*status),
         other => Err(other).context("the API server did not answer"),
-    }
-}
-
-/// JSON merge patch (RFC 7396).
-fn merge(target: &mut Value, patch: &Value) {
-    let Value::Object(patch) = patch else {
-        if !patch.is_null() {
-            *target = patch.clone();
-        }
-        return;
-    };
-    if !target.is_object() {
-        *target = Value::Object(Map::new());
-    }
-    let Value::Object(fields) = target else { return };
-    for (key, value) in patch {
-        if value.is_null() {
-            fields.remove(key);
-        } else {
-            merge(fields.entry(key).or_insert(Value::Null), value);
-        }
     }
 }

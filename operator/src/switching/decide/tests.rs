@@ -1,3 +1,5 @@
+//! Decisions about one placement, told as situations.
+
 use std::time::Duration;
 
 use dnnshifter_crds::yaml::from_yaml_documents;

@@ -1,3 +1,5 @@
+//! What the status of a placement says, from what stands on the node.
+
 use std::{collections::BTreeMap, time::SystemTime};
 
 use dnnshifter_portfolio::{VariantProfile, profile::Distribution};
