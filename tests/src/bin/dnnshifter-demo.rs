@@ -217,12 +217,13 @@ impl Run<'_> {
         );
         let forcing = step(title);
         self.portfolio.suspend(true).await?;
+        let before = swaps::measured(self.portfolio).await?;
         let watch = SwitchWatch::begin(self.portfolio.clone());
         let steady: Vec<_> = self.loads.iter().map(steady).collect();
         let sending = self.clients.drive(self.cluster, &steady, &watch);
         let switching = swaps::force(self.portfolio, FORCED_ROUNDS);
         let (records, forced) = tokio::try_join!(sending, switching)?;
-        let measured = swaps::measured(self.portfolio).await?;
+        let measured = swaps::newer(&before, swaps::measured(self.portfolio).await?);
         self.portfolio.suspend(false).await?;
         forcing.done(format_args!("{} switches", forced.len()));
         let records: BTreeMap<_, _> = by_node(records);

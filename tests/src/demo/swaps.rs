@@ -82,22 +82,32 @@ pub fn decision_to_answer(forced: &[Forced], records: &BTreeMap<String, Vec<Reco
     forced.iter().filter_map(first_answer).collect()
 }
 
-/// Durations that a runtime measured of its swaps, from the decision received to the pointer stored.
-pub async fn measured(portfolio: &Portfolio) -> Result<Vec<Duration>> {
+/// Durations that each node's runtime measured of its swaps so far, the oldest first: from the decision received to the
+/// pointer stored.
+pub async fn measured(portfolio: &Portfolio) -> Result<BTreeMap<String, Vec<Duration>>> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct Swaps {
         durations_microseconds: Vec<u64>,
     }
-    let mut durations = Vec::new();
+    let mut durations = BTreeMap::new();
     for (node, address) in portfolio.pods().await? {
         let url = format!("http://{address}:8080/swaps");
         let text = reqwest::get(&url).await?.error_for_status()?.text().await?;
         let swaps: Swaps = serde_json::from_str(&text)
             .with_context(|| format!("the runtime of {node} answered no swaps: {text}"))?;
-        durations.extend(swaps.durations_microseconds.into_iter().map(Duration::from_micros));
+        durations.insert(node, swaps.durations_microseconds.into_iter().map(Duration::from_micros).collect());
     }
     Ok(durations)
+}
+
+/// The swaps of `after` that were not there `before`.
+pub fn newer(
+    before: &BTreeMap<String, Vec<Duration>>,
+    after: BTreeMap<String, Vec<Duration>>,
+) -> Vec<Duration> {
+    let known = |node: &String| before.get(node).map_or(0, Vec::len);
+    after.into_iter().flat_map(|(node, durations)| durations.into_iter().skip(known(&node))).collect()
 }
 
 #[cfg(test)]
