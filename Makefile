@@ -38,7 +38,7 @@ test: build ## all tests, those on a real cluster included (root)
 lint: deps ## formatting, clippy and documentation, warnings denied
 	cargo fmt --all --check
 	cargo clippy --release --locked --workspace --all-targets -- -D warnings
-	RUSTDOCFLAGS='-D warnings' cargo doc --release --locked --workspace --no-deps
+	RUSTDOCFLAGS='-D warnings' cargo doc --release --locked --workspace --no-deps --document-private-items
 
 .PHONY: golden
 golden: deps ## write generated files anew: the API's YAML, golden files of tests
