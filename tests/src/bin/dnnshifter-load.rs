@@ -1,7 +1,7 @@
 //! `dnnshifter-load`: drives one Open Inference Protocol server with an open-loop schedule. It runs where the clients are: in a
 //! node's network namespace.
 //!
-//! Every second it prints a line of JSON (a [`Second`]) for whoever watches; at the end it writes all records to a file.
+//! Every second it prints a line of JSON, the sum of that second, for whoever watches; at the end it writes all records to a file.
 
 use std::{
     collections::BTreeMap,
