@@ -1,7 +1,7 @@
 //! The control plane of DNNShifter: watches, decides (by calling `portfolio`), applies.
 //!
-//! In reading order: [`run`] is the process; [`portfolio`], [`placement`] and [`device_class`] are the controllers, each a
-//! folder with one file a step; [`switching`] follows the load. What they share stands beside them. It trains nothing and serves
+//! In reading order: `run` is the process; `portfolio`, `placement` and `device_class` are the controllers, each a
+//! folder with one file a step; `switching` follows the load. What they share stands beside them. It trains nothing and serves
 //! nothing: those are the pruning Job's and the runtime's parts.
 
 pub mod settings;

@@ -9,7 +9,7 @@
 //! - [`description`]: what a variant's image says of itself to the runtime;
 //! - [`profile`]: what a node measured of each variant.
 //!
-//! The decisions: [`latency`] predicts a tail, [`select`] chooses a variant, [`rollout`] chooses the nodes that may change.
+//! The decisions: [`latency`] predicts a tail, [`select()`] chooses a variant, [`rollout`] chooses the nodes that may change.
 
 pub mod description;
 pub mod digest;
