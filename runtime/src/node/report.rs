@@ -15,7 +15,10 @@ use kube::{
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::status::{self, Difference, Facts};
+use super::{
+    status::{self, Difference, Facts},
+    wanted,
+};
 use crate::{
     keeper::{Host, chain},
     server::Service,
@@ -94,7 +97,7 @@ impl Reporter {
 
     /// Two pods may run for a moment: only the one whose template the placement asks for speaks.
     fn speaks_for(&self, placement: &VariantPlacement) -> bool {
-        self.template_hash.as_ref().is_none_or(|hash| *hash == placement.spec.template_hash)
+        wanted::is_meant_for(&placement.spec, self.template_hash.as_deref())
     }
 
     /// The status to write, if it is time to write one.

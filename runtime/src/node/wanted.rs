@@ -19,11 +19,31 @@ pub(super) struct Directive {
     pub(super) latency: Duration,
 }
 
-/// Reads a placement: a pin beats the ceiling; this runtime runs exactly the ceiling. Names that are none, or that are not
-/// among the placed variants, count as absent (the API server's rules do not let them in).
+/// Reads a placement. Names that are none, or that are not among the placed variants, count as absent (the API server's rules
+/// do not let them in).
 pub(super) fn directive(spec: &VariantPlacementSpec) -> Directive {
     let order: Vec<_> =
         spec.variants.iter().filter_map(|variant| VariantName::parse(&variant.name).ok()).collect();
+    Directive { wanted: wanted(spec, &order), order, latency: latency(spec) }
+}
+
+/// Reads a placement that is meant for pods of another template: the variants that are mounted here stay, and the present
+/// choice among them holds unless the placement names another of them.
+pub(super) fn directive_of_another_template(
+    spec: &VariantPlacementSpec,
+    mounted: Vec<VariantName>,
+    present: Option<Wanted>,
+) -> Directive {
+    Directive { wanted: wanted(spec, &mounted).or(present), order: mounted, latency: latency(spec) }
+}
+
+/// Whether a placement is meant for pods of the template `own`. A pod that does not know its template obeys every placement.
+pub(super) fn is_meant_for(spec: &VariantPlacementSpec, own: Option<&str>) -> bool {
+    own.is_none_or(|own| own.is_empty() || own == spec.template_hash)
+}
+
+/// Of the variants in `order`, the one that is to serve: a pin beats the ceiling; this runtime runs exactly the ceiling.
+fn wanted(spec: &VariantPlacementSpec, order: &[VariantName]) -> Option<Wanted> {
     let placed = |name: &str| order.iter().find(|variant| variant.as_str() == name).cloned();
     let pin = spec.policy.pin.as_ref().and_then(|pin| placed(&pin.variant_name));
     let pinned = pin.map(|variant| Wanted { variant, reason: Reason::Pinned.as_str().to_owned() });
@@ -31,8 +51,11 @@ pub(super) fn directive(spec: &VariantPlacementSpec) -> Directive {
         let variant = placed(&decision.ceiling_variant_name)?;
         Some(Wanted { variant, reason: decision.reason.clone() })
     });
-    let milliseconds = u64::try_from(spec.policy.latency_objective.milliseconds).unwrap_or(0);
-    Directive { wanted: pinned.or(decided), order, latency: Duration::from_millis(milliseconds) }
+    pinned.or(decided)
+}
+
+fn latency(spec: &VariantPlacementSpec) -> Duration {
+    Duration::from_millis(u64::try_from(spec.policy.latency_objective.milliseconds).unwrap_or(0))
 }
 
 /// Whether `placement` is an earlier state of the same object than `than`, as an API server that lags behind may tell it.

@@ -1,0 +1,75 @@
+//! What a pod does with placements: with those that are meant for it, and with those for the pod that will replace it.
+
+use std::time::Duration;
+
+use dnnshifter_portfolio::VariantName;
+
+use super::{watch::Listener, *};
+use crate::testing::{name, names, resident, service};
+
+/// A placement of `variants` for pods of the template `hash`, with this ceiling.
+fn placement(hash: &str, variants: &[&str], ceiling: &str) -> VariantPlacement {
+    let variants: Vec<_> = variants
+        .iter()
+        .map(|name| serde_json::json!({"name": name, "image": "i", "accuracy": "0.9"}))
+        .collect();
+    let spec = serde_json::json!({
+        "portfolioName": "p", "nodeName": "n", "deviceClassName": "c", "revision": "r", "templateHash": hash,
+        "variants": variants,
+        "policy": {"latencyObjective": {"milliseconds": 20, "quantile": "0.99"},
+            "behavior": {"stepDown": {"stabilizationWindowSeconds": 0}, "stepUp": {"stabilizationWindowSeconds": 60}}},
+        "decision": {"ceilingVariantName": ceiling, "reason": "SteppedDown", "decidedAt": "2026-01-01T00:00:00Z"},
+    });
+    VariantPlacement::new("p-n", serde_json::from_value(spec).unwrap())
+}
+
+fn follower(hash: Option<&str>, directory: &Path) -> Follower {
+    Follower {
+        service: service(Chooser::Placement, vec![resident("big", 1.0), resident("small", 2.0)]),
+        seen: channel::channel(None).0,
+        store: Store::new(Some(directory.to_owned()), "p-n".to_owned()),
+        template_hash: hash.map(str::to_owned),
+    }
+}
+
+fn serving(follower: &Follower) -> VariantName {
+    follower.service.switch.active().unwrap().name().clone()
+}
+
+#[tokio::test]
+async fn a_placement_for_another_template_leaves_the_variants_serving_and_switchable() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut follower = follower(Some("old"), directory.path());
+    follower.changed(placement("new", &["other", "next"], "other"), Instant::now()).await;
+    assert_eq!(follower.service.switch.standing().order, names(&["big", "small"]));
+    assert_eq!(serving(&follower), name("big"));
+    assert_eq!(follower.service.lane.objective(), Some(Duration::from_millis(20)));
+    follower.changed(placement("new", &["other", "small"], "small"), Instant::now()).await;
+    assert_eq!(serving(&follower), name("small"));
+    assert!(follower.service.switch.take_retired().is_empty());
+    assert_eq!(follower.store.load().await, None);
+}
+
+#[tokio::test]
+async fn a_placement_for_this_template_or_for_a_pod_that_knows_none_is_obeyed_and_remembered() {
+    for hash in [Some("new"), Some(""), None] {
+        let directory = tempfile::tempdir().unwrap();
+        let mut follower = follower(hash, directory.path());
+        let placement = placement("new", &["small", "next"], "small");
+        follower.changed(placement.clone(), Instant::now()).await;
+        assert_eq!(follower.service.switch.standing().order, names(&["small", "next"]));
+        assert_eq!(serving(&follower), name("small"));
+        assert_eq!(follower.store.load().await, Some(placement));
+    }
+}
+
+#[tokio::test]
+async fn a_remembered_placement_for_another_template_is_left_out() {
+    let directory = tempfile::tempdir().unwrap();
+    let Follower { service, store, .. } = follower(None, directory.path());
+    store.save(&placement("old", &["small"], "small")).await;
+    start_alone(&service, &store, Some("new"), directory.path()).await;
+    assert!(service.switch.standing().order.is_empty());
+    start_alone(&service, &store, Some("old"), directory.path()).await;
+    assert_eq!(service.switch.standing().order, names(&["small"]));
+}
