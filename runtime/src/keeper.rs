@@ -38,6 +38,9 @@ use crate::{
 const WARM_PATIENCE: Duration = Duration::from_millis(250);
 const WARM_PAUSE: Duration = Duration::from_millis(2);
 
+/// Why a variant is refused that was loaded, but whose time could not be measured.
+const NOT_MEASURED: &str = "failed to measure the variant: an inference of its check vector failed";
+
 /// Measures the CPU time that the protocol costs a request to a network with these tensors.
 pub(crate) type ProtocolCost = Box<dyn Fn(&Resident) -> Duration + Send>;
 
@@ -105,7 +108,11 @@ impl Keeper {
                     let stopped = || stop.is_cancelled();
                     let measured =
                         measure::measure(&self.probe(&variant), self.host.limits.quota, rest, stopped);
-                    self.switch.measured(profile(&variant, footprint, measured, cpu));
+                    match measured {
+                        Some(measured) => self.switch.measured(profile(&variant, footprint, measured, cpu)),
+                        None if stop.is_cancelled() => (),
+                        None => self.refuse(variant.name(), NOT_MEASURED.to_owned()),
+                    }
                 }
                 Task::Warm(variant) => self.warm(&variant, rest),
                 Task::Rest(at_most) => tokio.block_on(async {
@@ -127,12 +134,13 @@ impl Keeper {
                 tracing::info!(variant = %name, milliseconds = elapsed.as_millis() as u64, anonymous_bytes = footprint.anonymous_bytes, "loaded");
                 self.switch.loaded(resident, footprint);
             }
-            Err(error) => {
-                let why = chain(&error);
-                tracing::warn!(variant = %name, error = why, "refused a variant");
-                self.switch.refused(name, why);
-            }
+            Err(error) => self.refuse(name, chain(&error)),
         }
+    }
+
+    fn refuse(&self, name: &VariantName, why: String) {
+        tracing::warn!(variant = %name, error = why, "refused a variant");
+        self.switch.refused(name, why);
     }
 
     fn try_load(&self, name: &VariantName) -> Result<(Resident, Footprint), VariantError> {
@@ -203,7 +211,11 @@ impl measure::Subject for Probe<'_> {
     }
 
     fn run(&self) -> bool {
-        self.variant.warm().is_ok()
+        let outcome = self.variant.warm();
+        if let Err(error) = &outcome {
+            tracing::warn!(variant = %self.variant.name(), error = chain(error), "failed to compute the check vector");
+        }
+        outcome.is_ok()
     }
 }
 

@@ -129,13 +129,9 @@ impl Switch {
         });
     }
 
-    /// The keeper could not load a variant.
+    /// The keeper could not load a variant, or has found that it does not compute.
     pub(crate) fn refused(&self, variant: &VariantName, why: String) {
-        self.change(|state| {
-            if let Some(slot) = state.standing.slots.get_mut(variant) {
-                *slot = Slot::Refused(why);
-            }
-        });
+        self.change(|state| state.refuse(variant, why));
     }
 
     /// The keeper has measured a variant.
@@ -205,6 +201,15 @@ impl Switch {
 }
 
 impl State {
+    fn refuse(&mut self, variant: &VariantName, why: String) {
+        let Some(slot) = self.standing.slots.get_mut(variant) else { return };
+        if let Slot::Resident(resident, _) = std::mem::replace(slot, Slot::Refused(why)) {
+            self.retired.push(resident);
+            // A swap that follows is due to the refusal: its time since the decision says nothing of how fast swaps are.
+            self.decided = self.decided.map(|(received, _)| (received, false));
+        }
+    }
+
     fn place(&mut self, order: &[VariantName]) {
         let standing = &mut self.standing;
         for (_, slot) in standing.slots.extract_if(.., |name, _| !order.contains(name)) {

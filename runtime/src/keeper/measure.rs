@@ -49,12 +49,13 @@ struct Samples {
 }
 
 /// Measures `subject` under `quota`, resting between inferences, until there are enough samples, or too long, or `stopped`.
+/// `None` when an inference failed, or when it was stopped before the first: a time of zero would be taken for a fast variant.
 pub(super) fn measure(
     subject: &impl Subject,
     quota: Option<CpuQuota>,
     rest: impl Fn(Duration),
     stopped: impl Fn() -> bool,
-) -> Measured {
+) -> Option<Measured> {
     let (mut clean, mut disturbed) = (Samples::default(), Samples::default());
     let share = quota.map_or(1.0, cgroup::share).min(1.0);
     let started = Instant::now();
@@ -63,7 +64,7 @@ pub(super) fn measure(
         let before = (subject.disturbances(), subject.busy());
         let (began, cpu_before) = (Instant::now(), subject.cpu());
         if !subject.run() {
-            break;
+            return None;
         }
         let (wall, cpu) = (began.elapsed(), subject.cpu().saturating_sub(cpu_before));
         let undisturbed = before == (subject.disturbances(), false) && !preempted(wall, cpu);
@@ -78,7 +79,8 @@ pub(super) fn measure(
         clean.wall.append(&mut disturbed.wall);
         clean.cpu.append(&mut disturbed.cpu);
     }
-    Measured { wall: distribution(clean.wall), cpu: distribution(clean.cpu) }
+    (!clean.wall.is_empty())
+        .then(|| Measured { wall: distribution(clean.wall), cpu: distribution(clean.cpu) })
 }
 
 /// Whether the thread stood still for a good part of an inference.
@@ -123,6 +125,8 @@ mod tests {
     struct Throttled {
         runs: Cell<u64>,
         always: bool,
+        /// This run, and all after it, fails.
+        fails_at: Option<u64>,
     }
 
     impl Subject for Throttled {
@@ -141,14 +145,14 @@ mod tests {
 
         fn run(&self) -> bool {
             self.runs.set(self.runs.get() + 1);
-            true
+            self.fails_at.is_none_or(|run| self.runs.get() < run)
         }
     }
 
     #[test]
     fn disturbed_samples_do_not_count() {
         let subject = Throttled::default();
-        let measured = measure(&subject, None, |_| (), || false);
+        let measured = measure(&subject, None, |_| (), || false).unwrap();
         assert_eq!(measured.wall.samples, 100);
         assert_eq!(subject.runs.get(), 133);
     }
@@ -156,8 +160,18 @@ mod tests {
     #[test]
     fn where_everything_is_disturbed_the_disturbed_samples_count() {
         let subject = Throttled { always: true, ..Throttled::default() };
-        let measured = measure(&subject, None, |_| (), || subject.runs.get() >= 20);
+        let measured = measure(&subject, None, |_| (), || subject.runs.get() >= 20).unwrap();
         assert_eq!((measured.cpu.samples, measured.cpu.mean_us), (20, 1000));
+    }
+
+    #[test]
+    fn what_fails_or_was_not_run_has_no_measurement() {
+        for run in [1, 5] {
+            let subject = Throttled { fails_at: Some(run), ..Throttled::default() };
+            assert_eq!(measure(&subject, None, |_| (), || false), None);
+            assert_eq!(subject.runs.get(), run);
+        }
+        assert_eq!(measure(&Throttled::default(), None, |_| (), || true), None);
     }
 
     #[test]
