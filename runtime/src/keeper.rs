@@ -145,7 +145,7 @@ impl Keeper {
 
     fn try_load(&self, name: &VariantName) -> Result<(Resident, Footprint), VariantError> {
         let folder = variant::read(&self.models, name)?;
-        let file_bytes = folder.description.bytes;
+        let file_bytes = folder.file_bytes();
         let before = ProcessMemory::now();
         memory::admit(before, file_bytes, self.host.limits.memory_bytes)?;
         let standing = self.switch.standing();

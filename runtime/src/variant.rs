@@ -114,32 +114,43 @@ pub(crate) struct VariantFolder {
     /// What the variant says of itself.
     pub(crate) description: VariantDescription,
     network: PathBuf,
+    /// The size of the file, which counts: that in the description is only a word of whoever wrote it.
+    network_bytes: u64,
 }
 
 impl VariantFolder {
     /// For engines that open no file.
     pub(crate) fn without_file(description: VariantDescription) -> Self {
-        Self { description, network: PathBuf::new() }
+        Self { description, network: PathBuf::new(), network_bytes: 0 }
+    }
+
+    /// Bytes of the network: those of its file, or those that the description names, whichever are more.
+    pub(crate) fn file_bytes(&self) -> u64 {
+        self.network_bytes.max(self.description.bytes)
     }
 }
 
 /// Reads the folder of the variant `name`, and refuses one of another name or version.
 pub(crate) fn read(models: &Path, name: &VariantName) -> Result<VariantFolder, VariantError> {
     let folder = models.join(name.as_str());
-    let path = folder.join(DESCRIPTION_FILE);
+    let (path, network) = (folder.join(DESCRIPTION_FILE), folder.join(MODEL_FILE));
     let shown = path.display().to_string();
-    let failed = |source| VariantError::Read { path: path.display().to_string(), source };
-    let bytes = fs::metadata(&path).map_err(failed)?.len();
+    let bytes = size(&path)?;
     if bytes > LARGEST_DESCRIPTION_BYTES {
         return Err(VariantError::TooLarge { path: shown, bytes });
     }
-    let text = fs::read(&path).map_err(failed)?;
+    let text = fs::read(&path).map_err(|source| VariantError::Read { path: shown.clone(), source })?;
     let description: VariantDescription = serde_json::from_slice(&text)
         .map_err(|source| VariantError::Parse { path: shown.clone(), source })?;
     expect("version", &description.version, DESCRIPTION_VERSION, &shown)?;
     expect("name", description.name.as_str(), name.as_str(), &shown)?;
     let description = with_fitting_check(description, shown)?;
-    Ok(VariantFolder { description, network: folder.join(MODEL_FILE) })
+    Ok(VariantFolder { description, network_bytes: size(&network)?, network })
+}
+
+fn size(path: &Path) -> Result<u64, VariantError> {
+    let failed = |source| VariantError::Read { path: path.display().to_string(), source };
+    fs::metadata(path).map(|metadata| metadata.len()).map_err(failed)
 }
 
 fn expect(what: &'static str, found: &str, expected: &str, path: &str) -> Result<(), VariantError> {
@@ -197,7 +208,7 @@ pub(crate) struct Resident {
 impl Resident {
     /// Opens the network, computes the check vector twice (the second time warm), and refuses what does not hold.
     pub(crate) fn load(engine: &dyn Engine, folder: VariantFolder) -> Result<Self, VariantError> {
-        let VariantFolder { description, network } = folder;
+        let VariantFolder { description, network, .. } = folder;
         let interface = Interface::of(&description);
         let network = engine.prepare(&network, &interface)?;
         let resident = Self {

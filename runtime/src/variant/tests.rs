@@ -93,6 +93,20 @@ fn descriptions_that_do_not_fit_are_refused_with_the_reason() {
 }
 
 #[test]
+fn the_size_of_a_network_is_that_of_its_file_even_if_the_description_says_less() {
+    let models = tempfile::tempdir().unwrap();
+    for (said, expected) in [(1, TINY.len() as u64), (1 << 30, 1 << 30)] {
+        let mut description = tiny("a");
+        description.bytes = said;
+        write(models.path(), "a", &serde_json::to_string(&description).unwrap(), TINY);
+        assert_eq!(read(models.path(), &name("a")).unwrap().file_bytes(), expected);
+    }
+    fs::remove_file(models.path().join("a").join(MODEL_FILE)).unwrap();
+    let missing = chain(&read(models.path(), &name("a")).unwrap_err());
+    assert!(missing.contains("a/model.onnx: No such file"), "{missing}");
+}
+
+#[test]
 fn variants_are_found_by_their_folders_the_most_accurate_first() {
     let models = tempfile::tempdir().unwrap();
     for (variant, accuracy) in [("small", "0.8"), ("big", "0.95"), ("mid", "0.9")] {
