@@ -1,15 +1,20 @@
 //! Events: one for each transition that a person would want to hear of. A failed Event fails nothing.
 
+use std::time::Duration;
+
 use kube::{
     Resource,
     runtime::events::{Event, EventType, Recorder},
 };
+use tokio::time::timeout;
 use tracing::warn;
 
 use crate::telemetry::chain;
 
 /// The longest note that Kubernetes takes, in bytes.
 const LONGEST_NOTE: usize = 1024;
+/// An Event that takes longer is given up: nobody shall wait for one.
+const PUBLISH_DEADLINE: Duration = Duration::from_secs(5);
 
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,8 +36,11 @@ pub(crate) async fn publish<K: Resource<DynamicType = ()>>(
     let Happening { type_, reason, action, mut note } = happening;
     truncate(&mut note, LONGEST_NOTE);
     let event = Event { type_, reason, note: Some(note), action, secondary: None };
-    if let Err(error) = recorder.publish(&event, &object.object_ref(&())).await {
-        warn!(error = chain(&error), reason = event.reason, "failed to publish an event");
+    let object = object.object_ref(&());
+    match timeout(PUBLISH_DEADLINE, recorder.publish(&event, &object)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => warn!(error = chain(&error), reason = event.reason, "failed to publish an event"),
+        Err(_) => warn!(reason = event.reason, "failed to publish an event in time"),
     }
 }
 

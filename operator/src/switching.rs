@@ -12,7 +12,7 @@ mod tick;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use dnnshifter_crds::{ModelPortfolio, VariantPlacement};
+use dnnshifter_crds::{ModelPortfolio, VariantPlacement, model_portfolio::Prometheus};
 use kube::{Resource, ResourceExt, runtime::reflector::ObjectRef};
 use tokio::{
     task::{AbortHandle, JoinSet},
@@ -26,6 +26,9 @@ use crate::{reconcile::Context, watches::Guarded};
 
 /// New portfolios are noticed within so long.
 const CENSUS_PERIOD: Duration = Duration::from_secs(1);
+/// Each part of a round (Secrets, the query, decisions, the report) is given up after so long, or after the interval if that is
+/// shorter. The client by itself retries for minutes, and decisions that old are about a load that is past.
+const STEP_DEADLINE: Duration = Duration::from_secs(5);
 
 /// Runs until `shutdown`, and until the rounds in hand are done.
 pub(crate) async fn run(context: Arc<Context>, shutdown: CancellationToken) {
@@ -98,10 +101,17 @@ async fn follow(context: Arc<Context>, identity: Identity, shutdown: Cancellatio
         } else {
             tick(&context, &portfolio, &identity.placements(&context), &mut memory).await;
         }
-        let seconds = u64::try_from(portfolio.spec.switching.prometheus.interval_seconds).unwrap_or(1).max(1);
         tokio::select! {
             () = shutdown.cancelled() => break,
-            () = sleep_until(began + Duration::from_secs(seconds)) => {}
+            () = sleep_until(began + round_interval(&portfolio.spec.switching.prometheus)) => {}
         }
     }
+}
+
+fn round_interval(prometheus: &Prometheus) -> Duration {
+    Duration::from_secs(u64::try_from(prometheus.interval_seconds).unwrap_or(1).max(1))
+}
+
+fn step_deadline(prometheus: &Prometheus) -> Duration {
+    round_interval(prometheus).min(STEP_DEADLINE)
 }

@@ -21,6 +21,8 @@ pub struct Metrics {
     pub(crate) watch_errors: IntCounterVec,
     /// Changes of a decision, by `direction` (`up`, `down`, `first`, `same`).
     pub(crate) switches: IntCounterVec,
+    /// Decisions that could not be written, by `reason` (`deadline`, `error`).
+    pub(crate) dropped_decisions: IntCounterVec,
     /// Queries of Prometheus, by `outcome` (`ok`, `error`).
     pub(crate) load_queries: IntCounterVec,
     /// Duration of a whole round of decisions for one portfolio, without the query, by nothing.
@@ -65,6 +67,11 @@ impl Metrics {
             errors: counter("errors_total", "Errors of reconciles, by kind.", &["controller", "kind"])?,
             watch_errors: counter("watch_errors_total", "Errors of watches.", &["kind"])?,
             switches: counter("switches_total", "Decisions that were changed.", &["direction"])?,
+            dropped_decisions: counter(
+                "dropped_decisions_total",
+                "Decisions that could not be written, and are made anew in the next round.",
+                &["reason"],
+            )?,
             load_queries: counter("load_queries_total", "Queries of Prometheus for the load.", &["outcome"])?,
             decision_seconds: histogram(
                 "decision_duration_seconds",

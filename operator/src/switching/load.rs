@@ -6,12 +6,13 @@ use dnnshifter_crds::model_portfolio::Prometheus;
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client};
 use reqwest::{Certificate, Url, header::InvalidHeaderValue};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
-use super::samples::{self, Answer, AnswerError};
+use super::{
+    samples::{self, Answer, AnswerError},
+    step_deadline,
+};
 
-/// One query, from connecting to the last byte. Shorter than this only if the interval is.
-const QUERY_DEADLINE: Duration = Duration::from_secs(5);
 /// Changed Secrets are noticed within so long.
 const CREDENTIALS_PERIOD: Duration = Duration::from_mins(1);
 const TOKEN_KEY: &str = "token";
@@ -32,6 +33,8 @@ pub(crate) enum LoadError {
         #[source]
         source: kube::Error,
     },
+    #[error("failed to read the secrets for Prometheus within {} seconds", deadline.as_secs())]
+    SecretDeadline { deadline: Duration },
     #[error("secret {name} has no key {key}")]
     SecretKey { name: String, key: &'static str },
     #[error("key {TOKEN_KEY} of secret {name} is not a bearer token")]
@@ -74,8 +77,8 @@ impl LoadSource {
         let url = prometheus.url.as_deref().or(question.default_url).ok_or(LoadError::NoUrl)?;
         let url = query_url(url, &samples::query(question.namespace, question.portfolio))?;
         let http = self.connection(client, question).await?;
-        let interval = Duration::from_secs(u64::try_from(prometheus.interval_seconds).unwrap_or(1));
-        let request = http.get(url).timeout(QUERY_DEADLINE.min(interval)).send();
+        // From connecting to the last byte.
+        let request = http.get(url).timeout(step_deadline(prometheus)).send();
         // Prometheus answers refused queries with 4xx and a JSON body that says why; 5xx may be anyone's.
         let response = request.await.map_err(request_error)?;
         let response = if response.status().is_server_error() || response.status().as_u16() == 401 {
@@ -100,7 +103,10 @@ impl LoadSource {
         {
             return Ok(http.clone());
         }
-        let http = connect(client, question).await?;
+        let deadline = step_deadline(prometheus);
+        let http = timeout(deadline, connect(client, question))
+            .await
+            .map_err(|_| LoadError::SecretDeadline { deadline })??;
         self.connection = Some((prometheus.clone(), Instant::now(), http.clone()));
         Ok(http)
     }

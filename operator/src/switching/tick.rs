@@ -4,12 +4,12 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use dnnshifter_crds::{
     ModelPortfolio, VariantPlacement,
-    conditions::{READY, is_true},
+    conditions::{READY, WantedCondition, is_true},
 };
 use dnnshifter_portfolio::{LoadHistory, Moment, select::Direction};
 use futures::{StreamExt, stream};
 use kube::{ResourceExt, runtime::events::EventType};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{info, warn};
 
 use super::{
@@ -17,6 +17,7 @@ use super::{
     decide::{Change, NewDecision, policy},
     load::{LoadSource, Question},
     report::{ServingNode, load_known, report},
+    step_deadline,
 };
 use crate::{
     events::{Happening, publish},
@@ -70,7 +71,8 @@ pub(super) async fn tick(
     let now = Moment::after_start(began.duration_since(memory.started));
     let known = loads.as_ref().ok();
     observe(memory, &placements, now, |node| known.and_then(|loads| loads.get(node).copied()));
-    let switched = switch_all(context, &placements, memory, now).await;
+    let deadline = step_deadline(&portfolio.spec.switching.prometheus);
+    let switched = switch_all(context, &placements, memory, Round { now, until: began + deadline }).await;
     for (uid, direction, window) in switched {
         if let Some(history) = memory.histories.get_mut(&uid) {
             history.switched(now, direction, window);
@@ -80,9 +82,27 @@ pub(super) async fn tick(
     let maximum_age = portfolio.spec.switching.prometheus.maximum_sample_age_seconds;
     let grace = Duration::from_secs(u64::try_from(maximum_age).unwrap_or(0));
     let condition = load_known(&loads, &serving(memory, &placements, now, grace));
-    if let Err(error) = report(&context.client, &context.recorder, portfolio, condition).await {
-        warn!(error = chain(&error), "failed to report whether the load is known, will try again");
+    tell(context, portfolio, condition).await;
+}
+
+/// Reports `LoadKnown` within the deadline.
+async fn tell(context: &Context, portfolio: &ModelPortfolio, condition: WantedCondition) {
+    let deadline = step_deadline(&portfolio.spec.switching.prometheus);
+    let reported = report(&context.client, &context.recorder, portfolio, condition);
+    match timeout(deadline, reported).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => {
+            warn!(error = chain(&error), "failed to report whether the load is known, will try again");
+        }
+        Err(_) => warn!("failed to report in time whether the load is known, will try again"),
     }
+}
+
+/// When a round decides, and until when its decisions may be written.
+#[derive(Clone, Copy, Debug)]
+struct Round {
+    now: Moment,
+    until: Instant,
 }
 
 /// Notes each node's load, known or not, and forgets placements that are gone.
@@ -126,14 +146,14 @@ async fn switch_all(
     context: &Context,
     placements: &[&VariantPlacement],
     memory: &Memory,
-    now: Moment,
+    round: Round,
 ) -> Vec<(String, Direction, Duration)> {
     let mut attempts = Vec::new();
     for placement in placements {
         if let Some(uid) = placement.uid()
             && let Some(history) = memory.histories.get(&uid)
         {
-            attempts.push(attempt(context, placement, uid, history, now));
+            attempts.push(attempt(context, placement, uid, history, round));
         }
     }
     stream::iter(attempts).buffer_unordered(CONCURRENT_PATCHES).filter_map(std::future::ready).collect().await
@@ -144,13 +164,20 @@ async fn attempt(
     placement: &VariantPlacement,
     uid: String,
     history: &LoadHistory,
-    now: Moment,
+    round: Round,
 ) -> Option<(String, Direction, Duration)> {
-    match switch(&context.client, placement, history, now).await {
-        Ok(Some(decision)) => switched(context, placement, uid, &decision).await,
-        Ok(None) => None,
-        Err(error) => {
+    let dropped = |reason| context.metrics.dropped_decisions.with_label_values(&[reason]).inc();
+    match timeout_at(round.until, switch(&context.client, placement, history, round.now)).await {
+        Ok(Ok(Some(decision))) => switched(context, placement, uid, &decision, round).await,
+        Ok(Ok(None)) => None,
+        Ok(Err(error)) => {
+            dropped("error");
             warn!(error = chain(&error), "failed to switch, will decide again");
+            None
+        }
+        Err(_) => {
+            dropped("deadline");
+            warn!(node = placement.spec.node_name, "failed to switch in time, will decide again");
             None
         }
     }
@@ -161,6 +188,7 @@ async fn switched(
     placement: &VariantPlacement,
     uid: String,
     decision: &NewDecision,
+    round: Round,
 ) -> Option<(String, Direction, Duration)> {
     context.metrics.switches.with_label_values(&[decision.change.label()]).inc();
     let before =
@@ -183,6 +211,10 @@ async fn switched(
         action: format!("SwitchTo/{}", decision.ceiling),
         note,
     };
-    publish(&context.recorder, placement, happening).await;
+    // With the deadline passed the Event is dropped; the log has it.
+    let _told = timeout_at(round.until, publish(&context.recorder, placement, happening)).await;
     Some((uid, direction, policy(placement).ok()?.step_up_window))
 }
+
+#[cfg(test)]
+mod tests;
