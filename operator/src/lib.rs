@@ -22,6 +22,7 @@ mod backoff;
 mod events;
 mod hash;
 mod metadata;
+mod pods;
 mod template;
 
 mod admin;

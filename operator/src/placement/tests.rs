@@ -160,3 +160,13 @@ fn a_pod_that_does_not_start_is_quoted() {
         assert_eq!(validate(failing).complaint.as_deref(), Some(complaint));
     }
 }
+
+#[test]
+fn a_pod_that_cannot_be_created_is_told_by_the_deployment_and_one_that_goes_says_nothing() {
+    let refused = "{metadata: {}, spec: {selector: {}, template: {}}, status: {conditions: [{type: ReplicaFailure, status: 'True', reason: FailedCreate, message: 'exceeded quota'}]}}";
+    let going = "{metadata: {deletionTimestamp: '2026-01-01T00:00:00Z'}, status: {containerStatuses: [{name: runtime, image: i, imageID: '', ready: false, restartCount: 0, state: {terminated: {exitCode: 1, reason: Error}}}]}}";
+    let mut failing = observed("x", "1");
+    failing.deployment = Some(read::<Deployment>(refused));
+    failing.pods = vec![read::<Pod>(going)];
+    assert_eq!(validate(failing).complaint.as_deref(), Some("FailedCreate: exceeded quota"));
+}

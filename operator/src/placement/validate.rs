@@ -13,7 +13,10 @@ use k8s_openapi::api::{
 use kube::ResourceExt;
 
 use super::{observe::Observed, quantity};
-use crate::metadata::is_ready;
+use crate::{
+    metadata::is_ready,
+    pods::{complaint, replica_failure},
+};
 
 /// A placement with its surroundings, parsed.
 pub(crate) struct Valid {
@@ -26,7 +29,7 @@ pub(crate) struct Valid {
     /// The pod's containers are ready, but not the pod: its node is not heard of, or only just again. (The kubelet makes both
     /// ready together; only the control plane takes the latter alone away.)
     pub(crate) pod_unheard: bool,
-    /// Why the pods are not available, as far as they say.
+    /// Why the pods are not available, as far as they or their Deployment say.
     pub(crate) complaint: Option<String>,
 }
 
@@ -83,6 +86,7 @@ pub(crate) fn validate(observed: Observed) -> Valid {
             Surroundings::Whole(Whole { two_fit: two_fit(&class, node.as_deref()), class, pull_secrets })
         }
     };
+    let complaint = complaint(&pods).or_else(|| deployment.as_ref().and_then(replica_failure));
     Valid {
         namespace: object.namespace().unwrap_or_default(),
         name: object.name_any(),
@@ -90,7 +94,7 @@ pub(crate) fn validate(observed: Observed) -> Valid {
         deployment,
         node_reachable: node.as_deref().is_some_and(is_ready),
         pod_unheard: pods.iter().any(is_unheard),
-        complaint: pods.iter().find_map(complaint),
+        complaint,
         object,
     }
 }
@@ -115,20 +119,4 @@ fn two_fit(class: &EdgeDeviceClassSpec, node: Option<&Node>) -> bool {
             .zip(quantity::parse(&requested.0))
             .is_some_and(|(available, requested)| 2.0 * requested <= available)
     })
-}
-
-/// What a pod says that does not start.
-fn complaint(pod: &Pod) -> Option<String> {
-    let status = pod.status.as_ref()?;
-    let waiting = status.container_statuses.iter().flatten().find_map(|container| {
-        let state = container.state.as_ref()?;
-        let waiting = state.waiting.as_ref().and_then(|w| Some((w.reason.clone()?, w.message.clone())));
-        let ended = state.terminated.as_ref().and_then(|t| Some((t.reason.clone()?, t.message.clone())));
-        waiting.or(ended).filter(|(reason, _)| reason != "ContainerCreating" && reason != "PodInitializing")
-    });
-    let unscheduled =
-        status.conditions.iter().flatten().find(|c| c.type_ == "PodScheduled" && c.status == "False");
-    let unscheduled = unscheduled.and_then(|c| Some((c.reason.clone()?, c.message.clone())));
-    let (reason, message) = waiting.or(unscheduled)?;
-    Some(message.map_or(reason.clone(), |message| format!("{reason}: {message}")))
 }

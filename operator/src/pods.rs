@@ -1,0 +1,38 @@
+//! What pods and their Deployment say of pods that do not start. Pure.
+
+use k8s_openapi::api::{apps::v1::Deployment, core::v1::Pod};
+
+/// What the first of the pods that says something says; those that are on their way out do not count.
+pub(crate) fn complaint<'a>(pods: impl IntoIterator<Item = &'a Pod>) -> Option<String> {
+    pods.into_iter().filter(|pod| pod.metadata.deletion_timestamp.is_none()).find_map(complaint_of)
+}
+
+fn complaint_of(pod: &Pod) -> Option<String> {
+    let status = pod.status.as_ref()?;
+    let waiting = status.container_statuses.iter().flatten().find_map(|container| {
+        let state = container.state.as_ref()?;
+        let waiting = state.waiting.as_ref().and_then(|w| Some((w.reason.clone()?, w.message.clone())));
+        let ended = state.terminated.as_ref().and_then(|t| Some((t.reason.clone()?, t.message.clone())));
+        waiting.or(ended).filter(|(reason, _)| reason != "ContainerCreating" && reason != "PodInitializing")
+    });
+    let unscheduled =
+        status.conditions.iter().flatten().find(|c| c.type_ == "PodScheduled" && c.status == "False");
+    let unscheduled = unscheduled.and_then(|c| Some((c.reason.clone()?, c.message.clone())));
+    let (reason, message) = waiting.or(unscheduled)?;
+    Some(explained(reason, message))
+}
+
+/// Why the Deployment's pods cannot even be created: a quota, an admission policy, a missing `ServiceAccount`.
+pub(crate) fn replica_failure(deployment: &Deployment) -> Option<String> {
+    let conditions = deployment.status.as_ref()?.conditions.as_ref()?;
+    let is = |field: &Option<String>, wanted: &str| field.as_deref() == Some(wanted);
+    let failure = conditions.iter().find(|c| is(&c.type_, "ReplicaFailure") && is(&c.status, "True"))?;
+    Some(explained(failure.reason.clone()?, failure.message.clone()))
+}
+
+fn explained(reason: String, message: Option<String>) -> String {
+    match message {
+        Some(message) => format!("{reason}: {message}"),
+        None => reason,
+    }
+}
