@@ -47,6 +47,21 @@ pub(crate) enum ApplyError {
     },
 }
 
+impl ApplyError {
+    /// Whether the API server refused an object of ours, and will again until somebody changes something: a quota, an admission
+    /// policy, a right, a field. A conflict or too many requests pass by themselves.
+    pub(crate) fn is_refusal(&self) -> bool {
+        match self {
+            Self::Apply { source: kube::Error::Api(status), .. }
+            | Self::Delete { source: kube::Error::Api(status), .. } => {
+                (400..500).contains(&status.code) && status.code != 409 && status.code != 429
+            }
+            // Where a status cannot be written, this cannot be told either.
+            Self::Apply { .. } | Self::Delete { .. } | Self::Status { .. } | Self::Json { .. } => false,
+        }
+    }
+}
+
 /// An object as it is after [`ensure`].
 #[derive(Debug)]
 pub(crate) enum Ensured<K> {
@@ -159,9 +174,11 @@ fn is_empty(value: &Value) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::api::core::v1::ConfigMap;
     use serde_json::json;
 
     use super::*;
+    use crate::fake::{Reply, api_server};
 
     #[test]
     fn defaults_of_the_api_server_are_no_difference_but_changed_and_missing_fields_are() {
@@ -175,5 +192,20 @@ mod tests {
     #[test]
     fn an_item_more_is_a_difference() {
         assert!(!covers(&json!({"tolerations": [1, 2]}), &json!({"tolerations": [1]})));
+    }
+
+    #[tokio::test]
+    async fn a_refusal_is_what_trying_again_does_not_mend() {
+        for (code, refusal) in
+            [(400, true), (403, true), (422, true), (409, false), (429, false), (500, false)]
+        {
+            let (client, _requests) = api_server(move |_, _| Reply::Fails(code));
+            let api = Api::<ConfigMap>::namespaced(client, "ns");
+            let wanted = ConfigMap {
+                metadata: kube::core::ObjectMeta { name: Some("c".to_owned()), ..Default::default() },
+                ..ConfigMap::default()
+            };
+            assert_eq!(ensure(&api, &wanted, None).await.unwrap_err().is_refusal(), refusal, "{code}");
+        }
     }
 }

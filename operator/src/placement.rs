@@ -32,6 +32,7 @@ use crate::{
     apply::ApplyError,
     metadata::is_ready,
     reconcile::{Context, ErrorKind, ReconcileError, after_error, key, settled, supervised, to_the_end},
+    telemetry::chain,
     watches::{Guarded, fingerprint, infallible, touched, touched_children},
 };
 
@@ -127,7 +128,14 @@ async fn reconcile_placement(
         Decision::Keep(kept) => Outcome::Kept(kept),
         Decision::Apply(wanted) => {
             let deployment = build::deployment(&valid, &wanted);
-            Outcome::Applied(apply::apply_deployment(&context.client, &valid, deployment).await?)
+            match apply::apply_deployment(&context.client, &valid, deployment).await {
+                Ok(applied) => Outcome::Applied(applied),
+                Err(error) if error.is_refusal() => {
+                    report::report(&context, &valid, &Outcome::Refused(chain(&error))).await?;
+                    return Err(error.into());
+                }
+                Err(error) => return Err(error.into()),
+            }
         }
     };
     report::report(&context, &valid, &outcome).await?;

@@ -135,7 +135,14 @@ async fn reconcile_portfolio(
         AppliedPlacements(valid.placements.clone())
     } else {
         let prepared = build::build(&valid, &decision, &context.settings)?;
-        apply::apply_all(&context.client, &valid, &decision, prepared).await?
+        match apply::apply_all(&context.client, &valid, &decision, prepared).await {
+            Ok(applied) => applied,
+            Err(error) if error.is_refusal() => {
+                report::report_refused(&context, &valid, &decision, &error).await?;
+                return Err(error.into());
+            }
+            Err(error) => return Err(error.into()),
+        }
     };
     report::report(&context, &valid, &decision, &applied).await?;
     Ok(next(&decision))

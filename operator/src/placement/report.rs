@@ -24,6 +24,8 @@ use crate::{
 pub(crate) enum Outcome {
     Applied(Applied),
     Kept(Kept),
+    /// The API server refused the Deployment, for this reason.
+    Refused(String),
 }
 
 pub(crate) async fn report(context: &Context, valid: &Valid, outcome: &Outcome) -> Result<(), ApplyError> {
@@ -31,7 +33,7 @@ pub(crate) async fn report(context: &Context, valid: &Valid, outcome: &Outcome) 
     let stored = object.status.clone().unwrap_or_default();
     let deployed = match outcome {
         Outcome::Applied(Applied::Deployment(deployment)) => Some(Deployed::from(deployment.as_ref())),
-        Outcome::Applied(Applied::ImageVolumesUnsupported) | Outcome::Kept(_) => {
+        Outcome::Applied(Applied::ImageVolumesUnsupported) | Outcome::Kept(_) | Outcome::Refused(_) => {
             valid.deployment.as_ref().map(Deployed::from)
         }
     };
@@ -66,13 +68,18 @@ fn ready(valid: &Valid, outcome: &Outcome, deployed: Option<&Deployed>) -> Wante
         let message = "the API server takes image volumes away: use Kubernetes 1.35 or newer, or turn on the feature gate ImageVolume";
         return not_ready("ImageVolumesUnsupported", message.to_owned());
     }
+    if let Outcome::Refused(message) = outcome {
+        return not_ready("Refused", message.clone());
+    }
     let Some(deployed) = deployed else {
         return match outcome {
             Outcome::Kept(Kept::ClassMissing) => not_ready(
                 "DeviceClassMissing",
                 format!("waiting for the device class {}", valid.object.spec.device_class_name),
             ),
-            Outcome::Kept(Kept::RolloutPending | Kept::PortfolioMissing) | Outcome::Applied(_) => {
+            Outcome::Kept(Kept::RolloutPending | Kept::PortfolioMissing)
+            | Outcome::Applied(_)
+            | Outcome::Refused(_) => {
                 not_ready("RolloutPending", "waiting for its turn in the rollout".to_owned())
             }
         };

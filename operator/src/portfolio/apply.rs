@@ -1,5 +1,5 @@
 //! Applies what was built, in this order: rights before pods, variants before the placements that name them, then what is
-//! used no more is deleted. I/O; decides only what is an orphan.
+//! used no more is deleted; a Job comes last, so that one which is refused keeps nothing from those that serve. I/O; decides only what is an orphan.
 
 use std::collections::BTreeSet;
 
@@ -38,11 +38,6 @@ pub(crate) async fn apply_all(
     if let Some(serving) = &serving {
         apply_serving(namespace, valid, serving).await?;
     }
-    if let Some((plan, job)) = &pruning {
-        namespace.ensure::<ConfigMap>(plan, None).await?;
-        namespace.ensure::<Job>(job, None).await?;
-        info!(job = job.name_any(), "started a pruning job");
-    }
     for variant in &variants {
         let live = valid.children.variants.iter().find(|live| live.name_any() == variant.name_any());
         namespace.ensure::<ModelVariant>(variant, live).await?;
@@ -55,6 +50,11 @@ pub(crate) async fn apply_all(
         delete_placements(namespace, valid, &placements).await?;
     }
     delete_orphans(namespace, valid, decision, &applied).await?;
+    if let Some((plan, job)) = &pruning {
+        namespace.ensure::<ConfigMap>(plan, None).await?;
+        namespace.ensure::<Job>(job, None).await?;
+        info!(job = job.name_any(), "started a pruning job");
+    }
     Ok(AppliedPlacements(applied))
 }
 

@@ -5,7 +5,7 @@ pub(super) mod conditions;
 use dnnshifter_crds::{
     ModelPortfolio, ModelPortfolioStatus,
     conditions::{LOAD_KNOWN, READY, STALLED, Truth, WantedCondition, is_true},
-    model_portfolio::VariantSummary,
+    model_portfolio::{NodeCounts, VariantSummary},
     names::OPERATOR_FIELD_MANAGER,
 };
 use k8s_openapi::{
@@ -35,9 +35,27 @@ pub(crate) async fn report(
     decision: &Decision,
     applied: &AppliedPlacements,
 ) -> Result<(), ApplyError> {
+    write_conditions(context, valid, decision, conditions::of(valid, decision, applied)).await
+}
+
+/// Reports a portfolio of which the API server refused an object. What it took already is reported as usual.
+pub(crate) async fn report_refused(
+    context: &Context,
+    valid: &Valid,
+    decision: &Decision,
+    error: &ApplyError,
+) -> Result<(), ApplyError> {
+    write_conditions(context, valid, decision, conditions::refused(valid, decision, chain(error))).await
+}
+
+async fn write_conditions(
+    context: &Context,
+    valid: &Valid,
+    decision: &Decision,
+    (counts, wanted): (NodeCounts, Vec<WantedCondition>),
+) -> Result<(), ApplyError> {
     let object = valid.object.as_ref();
     let stored = object.status.clone().unwrap_or_default();
-    let (counts, wanted) = conditions::of(valid, decision, applied);
     let (revision, variants) = match &decision.availability {
         Availability::Available(variants) => {
             let summaries = variants.iter().map(|variant| VariantSummary {

@@ -41,6 +41,20 @@ pub(crate) fn of(
     (nodes.counts, conditions)
 }
 
+/// The same when the API server refused an object: nothing is known of placements but what was there before.
+pub(crate) fn refused(
+    valid: &Valid,
+    decision: &Decision,
+    message: String,
+) -> (NodeCounts, Vec<WantedCondition>) {
+    let (counts, mut conditions) = of(valid, decision, &AppliedPlacements(valid.placements.clone()));
+    let verdict = Verdict::Stalled { reason: "Refused", message };
+    conditions.retain(|condition| ![READY, RECONCILING, STALLED].contains(&condition.type_));
+    conditions.push(verdict.ready());
+    conditions.extend(verdict.progress());
+    (counts, conditions)
+}
+
 /// What the conditions `Ready`, `Reconciling` and `Stalled` say.
 enum Verdict {
     Ready(String),

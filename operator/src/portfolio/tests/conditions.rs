@@ -109,3 +109,15 @@ fn a_switch_changes_no_condition_and_no_count() {
     let after = conditions(&with_placements(&two_nodes(), placements, Source::Manifest));
     assert_eq!(before, after);
 }
+
+#[test]
+fn what_the_api_server_refuses_is_told_and_a_person_has_to_act() {
+    let all = served(&two_nodes(), &["edge-1", "edge-2"]);
+    let valid = with_placements(&two_nodes(), all, Source::Manifest);
+    let (counts, now) = report::conditions::refused(&valid, &decided(&valid), "exceeded quota".to_owned());
+    assert_eq!(found(&now, READY), Some(("False", "Refused", "exceeded quota")));
+    assert_eq!(found(&now, STALLED), Some(("True", "Refused", "exceeded quota")));
+    assert_eq!(now.iter().filter(|condition| condition.type_ == READY).count(), 1);
+    assert!(found(&now, RECONCILING).is_none());
+    assert_eq!(counts.serving, 2);
+}
