@@ -45,6 +45,8 @@ use crate::{
 const CONCURRENCY: u16 = 4;
 /// A registry that did not answer is asked again after so long.
 const REGISTRY_PERIOD: Duration = Duration::from_secs(15);
+/// A Job's pods are looked at again after so long: what they say changes nothing that wakes us.
+const PRUNING_PERIOD: Duration = Duration::from_secs(30);
 
 /// Why a reconcile failed.
 #[derive(Debug, thiserror::Error, IntoStaticStr)]
@@ -151,6 +153,7 @@ async fn reconcile_portfolio(
 fn next(decision: &Decision) -> Action {
     match &decision.availability {
         Availability::Pending { reason: "RegistryUnreachable", .. } => Action::requeue(REGISTRY_PERIOD),
+        Availability::Pending { reason: "Pruning", .. } => Action::requeue(PRUNING_PERIOD),
         Availability::Available(_) | Availability::Pending { .. } | Availability::Failed { .. } => settled(),
     }
 }

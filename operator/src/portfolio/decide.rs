@@ -113,8 +113,16 @@ fn availability(valid: &Valid) -> (Availability, JobAction) {
         Supply::Unusable(message) => (failed("PortfolioUnusable", message.clone()), JobAction::None),
         Supply::Job(state) => match state {
             JobState::Absent => (pending("Pruning", pruning(&valid.source)), JobAction::Create),
-            JobState::Running | JobState::Succeeded(_) => {
+            JobState::Running { complaint: Some(complaint) } => {
+                let message = format!("the Job of revision {} waits: {complaint}", valid.source.revision());
+                (pending("Pruning", message), JobAction::None)
+            }
+            JobState::Running { complaint: None } | JobState::Succeeded(_) => {
                 (pending("Pruning", pruning(&valid.source)), JobAction::None)
+            }
+            JobState::NeverStarted => {
+                let message = "the Job never started, and begins anew with the changed specification";
+                (pending("Pruning", message.to_owned()), JobAction::Delete)
             }
             JobState::AnswerLost(why) => (
                 pending("Pruning", format!("the Job runs again, since its answer is lost: {why}")),

@@ -12,14 +12,17 @@ use super::{
     build::{GENERATION_ANNOTATION, PRUNER_CONTAINER, job_name},
     source::Source,
 };
+use crate::pods::complaint;
 
 /// The state of the wanted revision's Job.
 #[derive(Debug, PartialEq)]
 pub(crate) enum JobState {
     /// There is none.
     Absent,
-    /// It trains and prunes.
-    Running,
+    /// It trains and prunes, or will: the complaint is why no pod of it starts.
+    Running { complaint: Option<String> },
+    /// None of its pods ever started, and the specification has changed since: it may have been the reason.
+    NeverStarted,
     /// It published this.
     Succeeded(PortfolioManifest),
     /// It succeeded, but its answer is gone with its pod, or is for another revision: it has to run again, which is short, as
@@ -36,20 +39,29 @@ pub(crate) fn job_state(object: &ModelPortfolio, source: &Source, jobs: &[Job], 
     let name = job_name(&object.name_any(), source.revision());
     let Some(job) = jobs.iter().find(|job| job.name_any() == name) else { return JobState::Absent };
     if job.metadata.deletion_timestamp.is_some() {
-        return JobState::Running;
+        return JobState::Running { complaint: None };
     }
     if has_condition(job, "Complete") {
         return succeeded(source, pods);
     }
-    if !has_condition(job, "Failed") {
-        return JobState::Running;
-    }
     let generation = job.annotations().get(GENERATION_ANNOTATION);
-    if generation == object.metadata.generation.map(|generation| generation.to_string()).as_ref() {
-        JobState::Failed(failure(job, pods))
-    } else {
-        JobState::FailedBefore
+    let current = generation == object.metadata.generation.map(|generation| generation.to_string()).as_ref();
+    if !has_condition(job, "Failed") {
+        return if current || pods.iter().any(has_started) {
+            JobState::Running { complaint: complaint(pods.iter().filter(|pod| !has_started(pod))) }
+        } else {
+            JobState::NeverStarted
+        };
     }
+    if current { JobState::Failed(failure(job, pods)) } else { JobState::FailedBefore }
+}
+
+/// Whether the pruner runs or ran in this pod.
+fn has_started(pod: &Pod) -> bool {
+    let containers = pod.status.as_ref().and_then(|status| status.container_statuses.as_ref());
+    containers.into_iter().flatten().filter(|container| container.name == PRUNER_CONTAINER).any(|container| {
+        container.state.as_ref().is_some_and(|state| state.running.is_some() || state.terminated.is_some())
+    })
 }
 
 fn has_condition(job: &Job, type_: &str) -> bool {
@@ -79,8 +91,15 @@ fn succeeded(source: &Source, pods: &[Pod]) -> JobState {
     }
 }
 
-/// What the last pod said before it failed; else what the Job says.
+/// What the last pod said before it failed; else what the Job says. A pod that the deadline ended has nothing to say of it.
 fn failure(job: &Job, pods: &[Pod]) -> String {
+    let conditions = job.status.as_ref().and_then(|status| status.conditions.as_ref());
+    let failed =
+        conditions.and_then(|conditions| conditions.iter().find(|condition| condition.type_ == "Failed"));
+    let verdict = failed.and_then(|condition| condition.message.clone()).unwrap_or_default();
+    if failed.is_some_and(|condition| condition.reason.as_deref() == Some("DeadlineExceeded")) {
+        return verdict;
+    }
     let mut ends: Vec<_> = pods.iter().filter_map(terminated).filter(|end| end.exit_code != 0).collect();
     ends.sort_by_key(|end| end.finished_at.as_ref().map(|time| time.0));
     let last = ends.last().map(|end| match end.message.as_deref().map(str::trim) {
@@ -91,10 +110,6 @@ fn failure(job: &Job, pods: &[Pod]) -> String {
             end.reason.as_deref().map(|r| format!(" ({r})")).unwrap_or_default()
         ),
     });
-    let conditions = job.status.as_ref().and_then(|status| status.conditions.as_ref());
-    let failed =
-        conditions.and_then(|conditions| conditions.iter().find(|condition| condition.type_ == "Failed"));
-    let verdict = failed.and_then(|condition| condition.message.clone()).unwrap_or_default();
     last.unwrap_or(verdict)
 }
 

@@ -65,6 +65,36 @@ fn a_failed_job_says_what_its_pod_said_and_stays_failed_until_the_specification_
     assert_eq!(job, JobAction::Delete);
 }
 
+/// The wanted Job at work, and its pod with this state.
+fn unfinished(generation: u32, state: &str) -> String {
+    finished("Suspended", generation, 0, "").replace("terminated: {exitCode: 0, message: \"\"}", state)
+}
+
+#[test]
+fn a_job_that_never_started_begins_anew_when_the_specification_changes_and_says_what_it_waits_for() {
+    let waiting = "waiting: {reason: ImagePullBackOff, message: no such image}";
+    let (availability, job) = outcome(&unfinished(3, waiting));
+    assert_eq!(job, JobAction::None);
+    assert!(
+        matches!(&availability, Availability::Pending { message, .. } if message.ends_with("waits: ImagePullBackOff: no such image")),
+        "{availability:?}"
+    );
+    assert_eq!(outcome(&unfinished(2, waiting)).1, JobAction::Delete);
+    let running = "running: {startedAt: '2026-01-01T00:00:00Z'}";
+    assert_eq!(outcome(&unfinished(2, running)).1, JobAction::None);
+}
+
+#[test]
+fn a_job_that_took_too_long_says_so_whatever_its_pod_said() {
+    let late = finished("Failed", 3, 143, "terminated")
+        .replace("message: 'the verdict'", "reason: DeadlineExceeded, message: 'the verdict'");
+    let (availability, _) = outcome(&late);
+    assert!(
+        matches!(&availability, Availability::Failed { message, .. } if message == "the verdict"),
+        "{availability:?}"
+    );
+}
+
 #[test]
 fn a_pod_that_said_nothing_is_told_by_its_exit_code() {
     let (availability, _) = outcome(&finished("Failed", 3, 137, ""));
