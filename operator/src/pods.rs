@@ -22,6 +22,20 @@ fn complaint_of(pod: &Pod) -> Option<String> {
     Some(explained(reason, message))
 }
 
+/// Whether a pod finds no room on its node at present.
+pub(crate) fn lacks_room(pod: &Pod) -> bool {
+    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
+    // The scheduler gives no reason of a finer kind. A pod that it refuses for another reason would not fit alone either.
+    let for_room = |message: &str| message.contains("Insufficient ") || message.contains("Too many pods");
+    pod.metadata.deletion_timestamp.is_none()
+        && conditions.into_iter().flatten().any(|c| {
+            c.type_ == "PodScheduled"
+                && c.status == "False"
+                && c.reason.as_deref() == Some("Unschedulable")
+                && c.message.as_deref().is_some_and(for_room)
+        })
+}
+
 /// Why the Deployment's pods cannot even be created: a quota, an admission policy, a missing `ServiceAccount`.
 pub(crate) fn replica_failure(deployment: &Deployment) -> Option<String> {
     let conditions = deployment.status.as_ref()?.conditions.as_ref()?;

@@ -1,9 +1,11 @@
 //! Decides whether a placement's Deployment is written. Pure.
 
+use dnnshifter_crds::names::TEMPLATE_HASH_LABEL;
+use k8s_openapi::{api::core::v1::PodTemplateSpec, apimachinery::pkg::util::intstr::IntOrString};
+use kube::ResourceExt;
+
 use super::validate::{Surroundings, Valid};
 use crate::template::{Site, Template};
-
-use k8s_openapi::api::core::v1::PodTemplateSpec;
 
 /// What to do with the Deployment.
 pub(crate) enum Decision {
@@ -61,7 +63,17 @@ pub(crate) fn decide(valid: &Valid, runtime_image: &str) -> Result<Decision, Dec
     let site = Site { placement: &valid.name, node: &spec.node_name };
     Ok(Decision::Apply(Box::new(Wanted {
         template: template.pod(site, &template_hash),
+        surge: whole.two_fit && !valid.crowded && !made_room(valid, &template_hash),
         template_hash,
-        surge: whole.two_fit,
     })))
+}
+
+/// Whether the old pod had to make room for this very template: to surge again afterwards would change nothing but the Deployment.
+fn made_room(valid: &Valid, template_hash: &str) -> bool {
+    valid.deployment.as_ref().is_some_and(|deployment| {
+        let strategy = deployment.spec.strategy.as_ref();
+        let rolling = strategy.and_then(|strategy| strategy.rolling_update.as_ref());
+        deployment.labels().get(TEMPLATE_HASH_LABEL).map(String::as_str) == Some(template_hash)
+            && rolling.is_some_and(|rolling| rolling.max_surge == Some(IntOrString::Int(0)))
+    })
 }

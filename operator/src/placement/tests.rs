@@ -9,7 +9,7 @@ use k8s_openapi::api::{
 };
 
 use super::{
-    build::deployment,
+    build::deployment as deployment_of,
     decide::{Decision, Kept, Wanted, decide},
     observe::Observed,
     validate::{Valid, is_available, validate},
@@ -103,7 +103,7 @@ fn kept(observed: Observed) -> Kept {
 #[test]
 fn the_deployment_is_as_reviewed() {
     let (valid, wanted) = applied("700m");
-    assert_golden("deployment", &deployment(&valid, &wanted));
+    assert_golden("deployment", &deployment_of(&valid, &wanted));
 }
 
 #[test]
@@ -116,6 +116,34 @@ fn the_new_pod_comes_first_only_where_two_fit() {
     assert!(
         matches!(validate(unknown).surroundings, super::validate::Surroundings::Whole(whole) if !whole.two_fit)
     );
+}
+
+/// Other pods may take the room that the node's size promises; then the old pod gives way, and it stays at that.
+#[test]
+fn a_pod_that_finds_no_room_ends_the_surge() {
+    let surge = |pods: Vec<Pod>, deployment: Option<Deployment>| {
+        let mut observed = observed(&hash(&validate(observed("unknown", "1"))), "1");
+        (observed.pods, observed.deployment) = (pods, deployment);
+        let valid = validate(observed);
+        match decide(&valid, RUNTIME).unwrap() {
+            Decision::Apply(wanted) => (wanted.surge, deployment_of(&valid, &wanted)),
+            Decision::Keep(kept) => panic!("{kept:?}"),
+        }
+    };
+    let pending = |message: &str| {
+        let yaml = format!(
+            "{{status: {{conditions: [{{type: PodScheduled, status: 'False', reason: Unschedulable, message: '{message}'}}]}}}}"
+        );
+        vec![read::<Pod>(&yaml)]
+    };
+    let (yes, surging) = surge(Vec::new(), None);
+    assert!(yes);
+    assert!(
+        surge(pending("0/1 nodes are available: 1 node(s) had untolerated taint"), Some(surging.clone())).0
+    );
+    let (yes, room_made) = surge(pending("0/1 nodes are available: 1 Insufficient cpu"), Some(surging));
+    assert!(!yes);
+    assert!(!surge(Vec::new(), Some(room_made)).0);
 }
 
 #[test]

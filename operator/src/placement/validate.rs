@@ -15,7 +15,7 @@ use kube::ResourceExt;
 use super::{observe::Observed, quantity};
 use crate::{
     metadata::is_ready,
-    pods::{complaint, replica_failure},
+    pods::{complaint, lacks_room, replica_failure},
 };
 
 /// A placement with its surroundings, parsed.
@@ -31,6 +31,8 @@ pub(crate) struct Valid {
     pub(crate) pod_unheard: bool,
     /// Why the pods are not available, as far as they or their Deployment say.
     pub(crate) complaint: Option<String>,
+    /// A pod finds no room, whatever the node's size tells: others are on the node, too.
+    pub(crate) crowded: bool,
 }
 
 /// Whether the pod's template can be built.
@@ -95,6 +97,7 @@ pub(crate) fn validate(observed: Observed) -> Valid {
         node_reachable: node.as_deref().is_some_and(is_ready),
         pod_unheard: pods.iter().any(is_unheard),
         complaint,
+        crowded: pods.iter().any(lacks_room),
         object,
     }
 }
