@@ -38,6 +38,8 @@ pub(crate) struct PruneSource {
 pub(crate) struct PublishedSource {
     pub(crate) repository: String,
     pub(crate) digest: Digest,
+    /// Of both: in another repository the same portfolio is another one, since nodes pull it from there.
+    revision: String,
 }
 
 /// Why a specification cannot be worked on. The API server's rules keep all of this out, unless the CRDs are older.
@@ -73,7 +75,7 @@ impl Source {
     pub(crate) fn revision(&self) -> &str {
         match self {
             Self::Prune(prune) => &prune.plan.revision,
-            Self::Published(published) => published.digest.short(),
+            Self::Published(published) => &published.revision,
         }
     }
 
@@ -91,7 +93,8 @@ impl PublishedSource {
         let invalid = |source| InvalidSource::Image { image: published.image.clone(), source };
         let (repository, digest) = published.image.split_once('@').ok_or_else(|| invalid(None))?;
         let digest = Digest::parse(digest).map_err(|source| invalid(Some(source)))?;
-        Ok(Self { repository: repository.to_owned(), digest })
+        let revision = short_hash(&(repository, digest.as_str()))?;
+        Ok(Self { repository: repository.to_owned(), digest, revision })
     }
 }
 
@@ -176,6 +179,17 @@ fn hundredths(text: &str) -> Option<u16> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn another_registry_or_another_digest_is_another_revision() {
+        let revision = |registry: &str, digit: &str| {
+            let image = format!("{registry}/fashion@sha256:{}", digit.repeat(64));
+            PublishedSource::parse(&Published { image }).unwrap().revision
+        };
+        assert_eq!(revision("registry.test", "1"), "648ec71f1e");
+        assert_ne!(revision("registry.test", "1"), revision("mirror.test", "1"));
+        assert_ne!(revision("registry.test", "1"), revision("registry.test", "2"));
+    }
 
     #[test]
     fn ratios_are_read_in_hundredths() {

@@ -31,7 +31,7 @@ use crate::{metadata::owner_reference, settings::Settings};
 const RUNTIME: &str =
     "registry.test/runtime@sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 
-/// A published portfolio, revision `1111111111`.
+/// A published portfolio, revision `648ec71f1e`.
 const PUBLISHED: &str = "
 apiVersion: dnnshifter.io/v1alpha1
 kind: ModelPortfolio

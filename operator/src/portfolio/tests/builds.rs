@@ -34,6 +34,6 @@ fn a_policy_reaches_every_node_at_once_and_leaves_the_decision_alone() {
         .replace("status: 'True'", "status: 'Unknown'");
     let placement = built(&with_placements(&pinned, placements, Source::Manifest)).placements.remove(0);
     assert_eq!(placement.spec.policy.pin.unwrap().variant_name, "small");
-    assert_eq!(placement.spec.revision, "1111111111");
+    assert_eq!(placement.spec.revision, "648ec71f1e");
     assert!(placement.spec.decision.is_none());
 }

@@ -25,10 +25,10 @@ fn found<'a>(conditions: &'a [WantedCondition], type_: &str) -> Option<(&'a str,
 fn ready_is_when_every_reachable_node_serves_and_nothing_else_is_left_then() {
     let all = served(&two_nodes(), &["edge-1", "edge-2"]);
     let (counts, now) = conditions(&with_placements(&two_nodes(), all, Source::Manifest));
-    assert_eq!(found(&now, READY), Some(("True", "Serving", "2 of 2 nodes serve revision 1111111111")));
+    assert_eq!(found(&now, READY), Some(("True", "Serving", "2 of 2 nodes serve revision 648ec71f1e")));
     assert_eq!(
         found(&now, VARIANTS_AVAILABLE),
-        Some(("True", "Available", "revision 1111111111 has 2 variants"))
+        Some(("True", "Available", "revision 648ec71f1e has 2 variants"))
     );
     assert!(found(&now, RECONCILING).is_none() && found(&now, STALLED).is_none());
     assert_eq!(counts, NodeCounts { matched: 2, updated: 2, serving: 2 });
@@ -38,7 +38,7 @@ fn ready_is_when_every_reachable_node_serves_and_nothing_else_is_left_then() {
 fn a_node_that_is_not_there_yet_is_named() {
     let one = served(&two_nodes(), &["edge-1"]);
     let (counts, now) = conditions(&with_placements(&two_nodes(), one, Source::Manifest));
-    let message = "1 of 2 nodes serve revision 1111111111; waiting for edge-2";
+    let message = "1 of 2 nodes serve revision 648ec71f1e; waiting for edge-2";
     assert_eq!(found(&now, READY), Some(("False", "RollingOut", message)));
     assert_eq!(found(&now, RECONCILING), Some(("True", "RollingOut", message)));
     assert_eq!(counts, NodeCounts { matched: 2, updated: 2, serving: 1 });
@@ -55,7 +55,7 @@ fn an_unreachable_node_never_makes_ready_false() {
     let (_, now) = conditions(&with_placements(&cut_off, one, Source::Manifest));
     assert_eq!(
         found(&now, READY),
-        Some(("True", "Serving", "1 of 2 nodes (1 unreachable) serve revision 1111111111"))
+        Some(("True", "Serving", "1 of 2 nodes (1 unreachable) serve revision 648ec71f1e"))
     );
     assert_eq!(
         found(&now, NODES_SERVING).map(|(truth, reason, _)| (truth, reason)),
