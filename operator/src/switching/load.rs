@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use dnnshifter_crds::model_portfolio::Prometheus;
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client};
-use reqwest::{Certificate, Url, header::InvalidHeaderValue};
+use reqwest::{Certificate, Response, Url, header::InvalidHeaderValue};
 use tokio::time::{Instant, timeout};
 
 use super::{
@@ -15,6 +15,8 @@ use super::{
 
 /// Changed Secrets are noticed within so long.
 const CREDENTIALS_PERIOD: Duration = Duration::from_mins(1);
+/// The longest answer that is read: some ten thousand nodes.
+const LONGEST_ANSWER: usize = 4 << 20;
 const TOKEN_KEY: &str = "token";
 const CA_KEY: &str = "ca.crt";
 
@@ -47,6 +49,10 @@ pub(crate) enum LoadError {
     Tls(#[source] reqwest::Error),
     #[error("failed to ask Prometheus")]
     Request(#[source] reqwest::Error),
+    #[error("the answer of Prometheus is longer than {} MiB: is this URL a Prometheus?", LONGEST_ANSWER >> 20)]
+    TooLong,
+    #[error("failed to read the answer of Prometheus as JSON: is this URL a Prometheus?")]
+    Json(#[from] serde_json::Error),
     #[error(transparent)]
     Answer(#[from] AnswerError),
 }
@@ -86,7 +92,7 @@ impl LoadSource {
         } else {
             response
         };
-        let answer: Answer = response.json().await.map_err(request_error)?;
+        let answer: Answer = serde_json::from_slice(&body(response).await?)?;
         let maximum_age = f64::from(prometheus.maximum_sample_age_seconds);
         Ok(samples::loads(answer, &prometheus.node_label, maximum_age)?)
     }
@@ -110,6 +116,18 @@ impl LoadSource {
         self.connection = Some((prometheus.clone(), Instant::now(), http.clone()));
         Ok(http)
     }
+}
+
+/// The whole body, unless it is too long.
+async fn body(mut response: Response) -> Result<Vec<u8>, LoadError> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(request_error)? {
+        if body.len() + chunk.len() > LONGEST_ANSWER {
+            return Err(LoadError::TooLong);
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
 }
 
 fn query_url(base: &str, query: &str) -> Result<Url, LoadError> {
@@ -150,4 +168,17 @@ async fn read(secrets: &Api<Secret>, name: &str, key: &'static str) -> Result<Ve
         secrets.get(name).await.map_err(|source| LoadError::Secret { name: name.to_owned(), source })?;
     let value = secret.data.and_then(|mut data| data.remove(key));
     value.map(|value| value.0).ok_or_else(|| LoadError::SecretKey { name: name.to_owned(), key })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_answer_without_end_is_refused() {
+        let answered = async |bytes: usize| body(http::Response::new(vec![b' '; bytes]).into()).await;
+        assert_eq!(answered(LONGEST_ANSWER).await.unwrap().len(), LONGEST_ANSWER);
+        let error = answered(LONGEST_ANSWER + 1).await.unwrap_err();
+        assert!(error.to_string().contains("longer than 4 MiB"), "{error}");
+    }
 }
