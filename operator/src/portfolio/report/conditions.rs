@@ -129,7 +129,7 @@ fn serving_verdict(decision: &Decision, nodes: &Nodes) -> Verdict {
     }
     if let Some(pin) = &decision.unknown_pin {
         let message = format!(
-            "spec.switching.pin names \"{pin}\", which is no variant of this portfolio; variants hold"
+            "spec.switching.pin names \"{pin}\", which is no variant of this portfolio; the pin is ignored: variants follow the load"
         );
         return Verdict::Stalled { reason: "PinUnknown", message };
     }
