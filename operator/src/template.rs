@@ -93,16 +93,19 @@ impl Template<'_> {
         labels
     }
 
-    /// Those of the class, and, as `DaemonSets` do, whatever befalls a node that is cut off: its pod goes on serving there.
+    /// Those of the class, and those of a `DaemonSet`'s pods: whatever befalls a node that is cut off, its pod goes on serving
+    /// there; and no other node can stand in for one that is cordoned or short of something.
     fn tolerations(&self) -> Vec<Toleration> {
-        let for_ever =
-            ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"].map(|key| Toleration {
-                key: Some(key.to_owned()),
-                operator: Some("Exists".to_owned()),
-                effect: Some("NoExecute".to_owned()),
-                ..Toleration::default()
-            });
-        for_ever.into_iter().chain(self.class.tolerations.iter().cloned()).collect()
+        let tolerated = |condition: &str, effect: &str| Toleration {
+            key: Some(format!("node.kubernetes.io/{condition}")),
+            operator: Some("Exists".to_owned()),
+            effect: Some(effect.to_owned()),
+            ..Toleration::default()
+        };
+        let to_stay = ["not-ready", "unreachable"].map(|condition| tolerated(condition, "NoExecute"));
+        let to_start = ["unschedulable", "disk-pressure", "memory-pressure", "pid-pressure"]
+            .map(|condition| tolerated(condition, "NoSchedule"));
+        to_stay.into_iter().chain(to_start).chain(self.class.tolerations.iter().cloned()).collect()
     }
 
     fn image_pull_secrets(&self) -> Option<Vec<LocalObjectReference>> {
