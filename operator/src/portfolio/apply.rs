@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use dnnshifter_crds::{ModelVariant, VariantPlacement};
+use futures::{StreamExt, stream};
 use k8s_openapi::api::{
     batch::v1::Job,
     core::v1::{ConfigMap, Service, ServiceAccount},
@@ -24,6 +25,9 @@ use crate::{
 };
 use dnnshifter_crds::names::OPERATOR_FIELD_MANAGER;
 
+/// Placements that are written at the same time.
+const CONCURRENT_WRITES: usize = 16;
+
 /// The placements as they are now. Everything that status says of nodes is said of these.
 pub(crate) struct AppliedPlacements(pub(crate) Vec<VariantPlacement>);
 
@@ -42,10 +46,7 @@ pub(crate) async fn apply_all(
         let live = valid.children.variants.iter().find(|live| live.name_any() == variant.name_any());
         namespace.ensure::<ModelVariant>(variant, live).await?;
     }
-    let mut applied = Vec::new();
-    for placement in &placements {
-        applied.push(apply_placement(namespace, valid, placement).await?);
-    }
+    let applied = apply_placements(namespace, valid, &placements).await?;
     if serving.is_some() {
         delete_placements(namespace, valid, &placements).await?;
     }
@@ -99,6 +100,18 @@ async fn apply_serving(
         namespace.ensure::<Service>(service, valid.children.service.as_ref()).await?;
     }
     Ok(())
+}
+
+/// All of them, even if one is refused.
+async fn apply_placements(
+    namespace: Namespace<'_>,
+    valid: &Valid,
+    wanted: &[VariantPlacement],
+) -> Result<Vec<VariantPlacement>, ApplyError> {
+    let writes: Vec<_> =
+        wanted.iter().map(|placement| apply_placement(namespace, valid, placement)).collect();
+    let results: Vec<_> = stream::iter(writes).buffer_unordered(CONCURRENT_WRITES).collect().await;
+    results.into_iter().collect()
 }
 
 /// The decision belongs to another field manager and does not count as a difference; all else must be equal, not only covered,
