@@ -21,7 +21,10 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, info_span, warn};
 
-use self::tick::{Memory, tick};
+use self::{
+    report::suspended,
+    tick::{Memory, tell, tick},
+};
 use crate::{reconcile::Context, watches::Guarded};
 
 /// New portfolios are noticed within so long.
@@ -98,6 +101,7 @@ async fn follow(context: Arc<Context>, identity: Identity, shutdown: Cancellatio
         let began = Instant::now();
         if portfolio.spec.suspend {
             memory = Memory::default();
+            tell(&context, &portfolio, suspended()).await;
         } else {
             tick(&context, &portfolio, &identity.placements(&context), &mut memory).await;
         }

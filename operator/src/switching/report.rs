@@ -68,6 +68,16 @@ pub(crate) fn load_known(
     }
 }
 
+/// What `LoadKnown` says while nobody asks.
+pub(crate) fn suspended() -> WantedCondition {
+    WantedCondition {
+        type_: LOAD_KNOWN,
+        truth: Truth::Unknown,
+        reason: "Suspended",
+        message: "spec.suspend is true: nobody asks for the load, and variants hold".to_owned(),
+    }
+}
+
 fn listed(names: &[&str]) -> String {
     let first = names.iter().take(NAMED_NODES).copied().collect::<Vec<_>>().join(", ");
     match names.len().saturating_sub(NAMED_NODES) {

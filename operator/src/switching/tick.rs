@@ -85,8 +85,8 @@ pub(super) async fn tick(
     tell(context, portfolio, condition).await;
 }
 
-/// Reports `LoadKnown` within the deadline.
-async fn tell(context: &Context, portfolio: &ModelPortfolio, condition: WantedCondition) {
+/// Reports `LoadKnown` within the deadline, if it changed.
+pub(super) async fn tell(context: &Context, portfolio: &ModelPortfolio, condition: WantedCondition) {
     let deadline = step_deadline(&portfolio.spec.switching.prometheus);
     let reported = report(&context.client, &context.recorder, portfolio, condition);
     match timeout(deadline, reported).await {

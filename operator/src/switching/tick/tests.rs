@@ -9,7 +9,7 @@ use crate::{
     fake::{Reply, Requests, api_server},
     settings::Settings,
     stores::Stores,
-    switching::decide::tests::placement,
+    switching::{decide::tests::placement, report::suspended},
     telemetry::Metrics,
     watches::Guarded,
 };
@@ -86,4 +86,18 @@ async fn decisions_that_are_not_written_in_time_are_dropped_and_counted() {
     assert!(began.elapsed() <= Duration::from_secs(3), "{:?}", began.elapsed());
     assert!(!requests.all().is_empty());
     assert_eq!(context.metrics.dropped_decisions.with_label_values(&["deadline"]).get(), 40);
+}
+
+#[tokio::test]
+async fn a_suspended_portfolio_is_told_of_once() {
+    let (context, requests) = context(|| Reply::Ok(serde_json::json!({"metadata": {}})));
+    let mut portfolio = portfolio("{url: 'http://prometheus.test'}");
+    tell(&context, &portfolio, suspended()).await;
+    let patched = requests.of(&http::Method::PATCH);
+    let condition = patched[0].body.pointer("/status/conditions/0").unwrap();
+    assert_eq!((&condition["status"], &condition["reason"]), (&"Unknown".into(), &"Suspended".into()));
+    portfolio.status = Some(serde_json::from_value(patched[0].body["status"].clone()).unwrap());
+    let before = requests.all().len();
+    tell(&context, &portfolio, suspended()).await;
+    assert_eq!(requests.all().len(), before);
 }
