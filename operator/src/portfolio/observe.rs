@@ -129,7 +129,7 @@ async fn children(context: &Context, object: &ModelPortfolio) -> Result<Children
     let accounts = Api::<ServiceAccount>::namespaced(client(), &namespace);
     let bindings = Api::<RoleBinding>::namespaced(client(), &namespace);
     let failed = |what| move |source| ObserveError::Read { what, source };
-    let binding = role_binding_name();
+    let binding = role_binding_name(&context.settings.runtime_cluster_role);
     let (variants, jobs, plans, service, service_account, role_binding) = tokio::try_join!(
         async { variants.list(&ours).await.map_err(failed("variants")) },
         async { jobs.list(&ours).await.map_err(failed("jobs")) },

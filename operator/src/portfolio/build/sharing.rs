@@ -14,9 +14,9 @@ use kube::core::ObjectMeta;
 use super::Valid;
 use crate::{metadata::labels, template::RUNTIME_SERVICE_ACCOUNT};
 
-/// The name of the `RoleBinding` in each namespace.
-pub(crate) fn role_binding_name() -> &'static str {
-    RUNTIME_SERVICE_ACCOUNT
+/// The name of the `RoleBinding` in each namespace: that of its role, since a binding to another role has to be another object.
+pub(crate) fn role_binding_name(cluster_role: &str) -> &str {
+    cluster_role
 }
 
 pub(super) fn service_account(valid: &Valid) -> ServiceAccount {
@@ -25,7 +25,7 @@ pub(super) fn service_account(valid: &Valid) -> ServiceAccount {
 
 pub(super) fn role_binding(valid: &Valid, cluster_role: &str) -> RoleBinding {
     RoleBinding {
-        metadata: metadata(valid, role_binding_name()),
+        metadata: metadata(valid, role_binding_name(cluster_role)),
         role_ref: RoleRef {
             api_group: Some("rbac.authorization.k8s.io".to_owned()),
             kind: "ClusterRole".to_owned(),
