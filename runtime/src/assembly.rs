@@ -1,6 +1,6 @@
 //! How the parts are put together: the same for a laptop and for a node.
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, thread::JoinHandle, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use tokio::{net::TcpListener, runtime::Handle};
 use tokio_util::sync::CancellationToken;
@@ -42,7 +42,6 @@ pub(crate) struct Assembly {
     /// Cancelled when everything is to end.
     pub(crate) stop: CancellationToken,
     listener: TcpListener,
-    keeper: JoinHandle<()>,
     drain: Duration,
 }
 
@@ -70,17 +69,17 @@ impl Assembly {
         let engine = Arc::new(engine);
         let keeper = Keeper { engine, threads, models, switch, lane, cgroup, host, protocol_cost, metrics };
         let keeper = keeper.start(tokio, stop.clone()).map_err(Error::Thread)?;
-        Ok(Self { service, host, stop, listener, keeper, drain })
+        // Nobody waits for it: it may be loading a network, and ends with the process.
+        service.keeper.get_or_init(|| keeper);
+        Ok(Self { service, host, stop, listener, drain })
     }
 
     /// Answers until a signal comes, drains, and ends everything.
     pub(crate) async fn run(self) -> Result<(), Error> {
-        let Self { service, stop, listener, keeper, drain, .. } = self;
+        let Self { service, stop, listener, drain, .. } = self;
         let serving = server::serve(listener, server::router(Arc::clone(&service)), stop.clone());
         let (served, drained) =
             tokio::join!(serving, shutdown::drain_on_signal(&service, drain, stop.clone()));
-        // The keeper may be loading a network; it is not worth waiting for, and ends with the process.
-        drop(keeper);
         served.and(drained).map_err(Error::Serve)
     }
 }

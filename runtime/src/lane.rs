@@ -57,7 +57,7 @@ pub(crate) enum LaneError {
     /// The engine failed.
     #[error("the inference failed; this request or this variant is at fault, others are served")]
     Engine(#[source] EngineError),
-    /// The process ends.
+    /// The process ends, or the thread that computes has died, after which the process is ended from outside.
     #[error("the server is shutting down: send the request again, to another one")]
     Closed,
 }
@@ -100,6 +100,11 @@ impl Lane {
         self.shared.queue.objective()
     }
 
+    /// Whether the thread that computes is there.
+    pub(crate) fn is_alive(&self) -> bool {
+        self.thread.as_ref().is_some_and(|thread| !thread.is_finished())
+    }
+
     /// Requests that wait or are being computed.
     pub(crate) fn length(&self) -> usize {
         self.shared.queue.length()
@@ -130,8 +135,18 @@ impl Drop for Lane {
     }
 }
 
+/// Ends the queue with the thread, also with one that panics: otherwise requests would wait for ever.
+struct AbandonAtEnd<'a>(&'a Queue<Ticket>);
+
+impl Drop for AbandonAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.abandon();
+    }
+}
+
 impl Shared {
     fn work(&self) {
+        let _at_end = AbandonAtEnd(&self.queue);
         while let Some(ticket) = self.queue.next() {
             // Nobody waits any more: the client went away.
             if !ticket.reply.is_closed() {

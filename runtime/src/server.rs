@@ -12,9 +12,10 @@ use std::{
     future::IntoFuture,
     io,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
+    thread::JoinHandle,
     time::Duration,
 };
 
@@ -66,6 +67,8 @@ pub(crate) struct Service {
     pub(crate) clock: Clock,
     /// Whether the process is about to end.
     pub(crate) draining: AtomicBool,
+    /// The thread that loads variants, where there is one.
+    pub(crate) keeper: OnceLock<JoinHandle<()>>,
 }
 
 impl Service {
@@ -86,12 +89,18 @@ impl Service {
             objective: ObjectiveMeter::default(),
             clock: Clock::start(),
             draining: AtomicBool::new(false),
+            keeper: OnceLock::new(),
         })
+    }
+
+    /// Whether the threads beside the server are there; without one of them only a new process helps.
+    pub(crate) fn alive(&self) -> bool {
+        self.lane.is_alive() && self.keeper.get().is_none_or(|keeper| !keeper.is_finished())
     }
 
     /// Whether requests should be sent here: a variant answers, and the process is not about to end.
     pub(crate) fn ready(&self) -> bool {
-        !self.draining.load(Ordering::Acquire) && self.switch.active().is_some()
+        self.alive() && !self.draining.load(Ordering::Acquire) && self.switch.active().is_some()
     }
 }
 

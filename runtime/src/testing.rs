@@ -4,7 +4,7 @@ use std::{
     path::Path,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -27,6 +27,7 @@ use crate::{
 pub(crate) struct Constant {
     value: f32,
     gate: Arc<(Mutex<bool>, Condvar)>,
+    broken: Arc<AtomicBool>,
     runs: Arc<AtomicUsize>,
 }
 
@@ -46,6 +47,11 @@ impl Constant {
         self.gate.1.notify_all();
     }
 
+    /// From now on inferences panic.
+    pub(crate) fn break_down(&self) {
+        self.broken.store(true, Ordering::SeqCst);
+    }
+
     /// Inferences so far.
     pub(crate) fn runs(&self) -> usize {
         self.runs.load(Ordering::SeqCst)
@@ -61,6 +67,7 @@ impl Engine for Constant {
 impl Network for Constant {
     fn run(&mut self, items: usize, _input: &[f32], output: &mut Vec<f32>) -> Result<(), EngineError> {
         self.gate.1.wait_while(&mut self.gate.0.lock(), |shut| *shut);
+        assert!(!self.broken.load(Ordering::SeqCst), "the engine breaks down, as it was told");
         self.runs.fetch_add(1, Ordering::SeqCst);
         output.extend(std::iter::repeat_n(self.value, items * 3));
         Ok(())

@@ -7,7 +7,10 @@ use std::{
 
 use parking_lot::{Condvar, Mutex};
 
-use super::admission::{Ahead, Shed, admit};
+use super::{
+    LaneError,
+    admission::{Ahead, Shed, admit},
+};
 
 /// A queue of `T`, each of so many items.
 pub(super) struct Queue<T> {
@@ -51,24 +54,25 @@ impl<T> Queue<T> {
         state.waiting.len() + usize::from(state.running.is_some())
     }
 
-    /// Lets `ticket` of `items` in, or says why not. A closed queue drops it.
+    /// Lets `ticket` of `items` in, or says why not.
     pub(super) fn offer(
         &self,
         ticket: T,
         items: usize,
         per_item: Duration,
         now: Instant,
-    ) -> Result<(), Shed> {
+    ) -> Result<(), LaneError> {
         let mut state = self.state.lock();
+        if state.closed {
+            return Err(LaneError::Closed);
+        }
         let running = state.running.map(|(items, since)| (items, now.saturating_duration_since(since)));
         let ahead = Ahead { requests: state.waiting.len(), items: state.waiting_items, running };
         admit(ahead, items, per_item, state.objective)?;
-        if !state.closed {
-            state.waiting.push_back((ticket, items));
-            state.waiting_items = state.waiting_items.saturating_add(items);
-            drop(state);
-            self.changed.notify_one();
-        }
+        state.waiting.push_back((ticket, items));
+        state.waiting_items = state.waiting_items.saturating_add(items);
+        drop(state);
+        self.changed.notify_one();
         Ok(())
     }
 
@@ -107,6 +111,15 @@ impl<T> Queue<T> {
         self.state.lock().closed = true;
         self.changed.notify_all();
     }
+
+    /// Takes no more tickets, and drops those that wait: nobody is there to compute them.
+    pub(super) fn abandon(&self) {
+        let mut state = self.state.lock();
+        (state.closed, state.waiting_items, state.running) = (true, 0, None);
+        let dropped = std::mem::take(&mut state.waiting);
+        drop(state);
+        drop(dropped);
+    }
 }
 
 #[cfg(test)]
@@ -135,7 +148,7 @@ mod tests {
         queue.next();
         assert!(queue.offer('b', 1, MS, now).is_ok());
         assert!(queue.offer('c', 1, MS, now).is_ok());
-        assert!(matches!(queue.offer('d', 1, MS, now), Err(Shed::TooLate { .. })));
+        assert!(matches!(queue.offer('d', 1, MS, now), Err(LaneError::Shed(Shed::TooLate { .. }))));
         assert_eq!(queue.length(), 3);
         queue.done();
         assert!(queue.offer('d', 1, MS, now).is_ok());
@@ -156,7 +169,20 @@ mod tests {
     fn a_closed_queue_takes_nothing_more() {
         let queue = Queue::default();
         queue.close();
-        queue.offer((), 1, MS, Instant::now()).unwrap();
+        assert!(matches!(queue.offer((), 1, MS, Instant::now()), Err(LaneError::Closed)));
+        assert_eq!(queue.next(), None);
+    }
+
+    #[test]
+    fn an_abandoned_queue_drops_what_waits_and_takes_nothing_more() {
+        let queue = Queue::default();
+        for ticket in 0..3 {
+            queue.offer(ticket, 1, MS, Instant::now()).unwrap();
+        }
+        queue.next();
+        queue.abandon();
+        assert_eq!(queue.length(), 0);
+        assert!(matches!(queue.offer(3, 1, MS, Instant::now()), Err(LaneError::Closed)));
         assert_eq!(queue.next(), None);
     }
 }

@@ -32,8 +32,8 @@ pub(super) async fn server() -> Json<Value> {
     }))
 }
 
-pub(super) async fn live() -> Json<Value> {
-    Json(json!({"live": true}))
+pub(super) async fn live(State(service): State<Arc<Service>>) -> (StatusCode, Json<Value>) {
+    readiness("live", service.alive())
 }
 
 pub(super) async fn ready(State(service): State<Arc<Service>>) -> (StatusCode, Json<Value>) {

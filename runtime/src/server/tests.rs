@@ -1,5 +1,7 @@
 //! The protocol as clients meet it: good requests, and every kind of bad one.
 
+mod failing;
+
 use std::time::Instant;
 
 use axum::{

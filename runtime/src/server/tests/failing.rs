@@ -1,0 +1,42 @@
+//! What clients and probes are told when a thread beside the server has died.
+
+use super::*;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn when_the_thread_that_computes_dies_requests_are_refused_and_the_server_is_not_alive() {
+    let engine = Constant::of(1.0);
+    let service = service(Chooser::Clients, vec![resident_on(&engine, "big")]);
+    assert_eq!(ask(&service, Method::GET, "/livez", "").await.status, StatusCode::OK);
+    engine.shut();
+    engine.break_down();
+    let waiting: Vec<_> = (0..3)
+        .map(|_| {
+            let service = Arc::clone(&service);
+            tokio::spawn(async move { ask(&service, Method::POST, INFER, one_item()).await.status })
+        })
+        .collect();
+    while service.lane.length() < 3 {
+        tokio::task::yield_now().await;
+    }
+    engine.open();
+    for waiting in waiting {
+        assert_eq!(waiting.await.unwrap(), StatusCode::SERVICE_UNAVAILABLE);
+    }
+    assert_eq!(ask(&service, Method::POST, INFER, one_item()).await.status, StatusCode::SERVICE_UNAVAILABLE);
+    while service.lane.is_alive() {
+        tokio::task::yield_now().await;
+    }
+    for path in ["/livez", "/v2/health/live", "/readyz"] {
+        assert_eq!(ask(&service, Method::GET, path, "").await.status, StatusCode::SERVICE_UNAVAILABLE);
+    }
+}
+
+#[tokio::test]
+async fn without_its_keeper_the_server_is_not_alive() {
+    let service = two_variants(Chooser::Clients);
+    let keeper = service.keeper.get_or_init(|| std::thread::spawn(|| ()));
+    while !keeper.is_finished() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(ask(&service, Method::GET, "/livez", "").await.status, StatusCode::SERVICE_UNAVAILABLE);
+}
