@@ -133,7 +133,7 @@ pub struct PlacementPolicy {
 #[serde(rename_all = "camelCase")]
 pub struct Pin {
     /// The variant's name within the portfolio.
-    #[schemars(length(min = 1, max = 20))]
+    #[schemars(length(min = 1, max = 20), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
     pub variant_name: String,
 }
 

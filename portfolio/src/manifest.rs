@@ -19,7 +19,9 @@ pub const PORTFOLIO_MEDIA_TYPE: &str = "application/vnd.dnnshifter.portfolio.v1+
 /// The longest termination message that Kubernetes keeps, in bytes.
 pub const LONGEST_TERMINATION_MESSAGE: usize = 4096;
 
-/// A portfolio: the variants that were made of one model, the most accurate first. None is dominated by another.
+/// A portfolio: the variants that were made of one model, the largest first. On the images that they were chosen on none was
+/// dominated by another: a larger one was more accurate. (On the test set neighbours may change places by chance, which is
+/// why accuracy does not order them.)
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct PortfolioManifest {
@@ -27,7 +29,7 @@ pub struct PortfolioManifest {
     pub version: String,
     /// The revision of the plan that made it.
     pub revision: String,
-    /// The variants, the most accurate first.
+    /// The variants, the largest first.
     pub variants: Vec<VariantRecord>,
 }
 
@@ -94,7 +96,8 @@ pub enum InvalidPortfolio {
 pub const MOST_VARIANTS: usize = 12;
 
 impl PortfolioManifest {
-    /// Checks what serde cannot, and brings the variants in order: the most accurate first, the larger first among equals.
+    /// Checks what serde cannot, and brings the variants in order: the largest by operations first, the more accurate first among
+    /// equals.
     pub fn validated(mut self) -> Result<Self, InvalidPortfolio> {
         if self.version != MANIFEST_VERSION {
             return Err(InvalidPortfolio::Version { found: self.version });
@@ -109,7 +112,7 @@ impl PortfolioManifest {
         if let Some(twice) = names.array_windows().find(|[a, b]| a == b).map(|[name, _]| (*name).clone()) {
             return Err(InvalidPortfolio::Duplicate { name: twice });
         }
-        self.variants.sort_by(|a, b| (b.accuracy, b.macs, &a.name).cmp(&(a.accuracy, a.macs, &b.name)));
+        self.variants.sort_by(|a, b| (b.macs, b.accuracy, &a.name).cmp(&(a.macs, a.accuracy, &b.name)));
         Ok(self)
     }
 }
@@ -119,13 +122,17 @@ mod tests {
     use super::*;
 
     fn record(name: &str, accuracy: &str) -> VariantRecord {
+        sized(name, accuracy, 313_200_000)
+    }
+
+    fn sized(name: &str, accuracy: &str, macs: u64) -> VariantRecord {
         VariantRecord {
             name: VariantName::parse(name).unwrap(),
             digest: Digest::parse(&format!("sha256:{}", "ab".repeat(32))).unwrap(),
             accuracy: Fraction::parse(accuracy).unwrap(),
             parameters: 14_728_266,
             bytes: 58_913_064,
-            macs: 313_200_000,
+            macs,
             latency_us: 9_130,
             maximum_difference: 0.000_006_7,
         }
@@ -153,10 +160,12 @@ mod tests {
     }
 
     #[test]
-    fn variants_are_ordered_by_accuracy() {
-        let ordered = portfolio(vec![record("small", "0.8"), record("large", "0.9")]).validated().unwrap();
+    fn variants_are_ordered_by_size_though_the_test_set_ranks_neighbours_otherwise() {
+        let variants =
+            vec![sized("small", "0.886", 100), sized("large", "0.904", 900), sized("medium", "0.885", 300)];
+        let ordered = portfolio(variants).validated().unwrap();
         let names: Vec<_> = ordered.variants.iter().map(|variant| variant.name.as_str()).collect();
-        assert_eq!(names, ["large", "small"]);
+        assert_eq!(names, ["large", "medium", "small"]);
     }
 
     #[test]

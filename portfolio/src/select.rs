@@ -139,7 +139,9 @@ impl<'a> Chooser<'a> {
         if ceiling.is_some_and(|ceiling| self.situation.rank(variant) < self.situation.rank(ceiling)) {
             return Err(Refusal::AboveCeiling);
         }
-        let profile = node.variant(variant).ok_or(Refusal::NotMeasured)?;
+        // A measurement without samples says nothing, least of all that the variant takes no time.
+        let measured = node.variant(variant).filter(|profile| profile.wall.samples > 0);
+        let profile = measured.ok_or(Refusal::NotMeasured)?;
         let needed_bytes = node.base_memory_bytes.saturating_add(profile.memory_bytes());
         match node.memory_limit_bytes {
             Some(limit_bytes) if needed_bytes > limit_bytes => {

@@ -230,6 +230,16 @@ fn without_measurements_what_is_active_stays_and_the_smallest_is_the_start() {
 }
 
 #[test]
+fn a_measurement_without_samples_is_none() {
+    let mut node = Node::settled_at(100.0);
+    node.profile.variants[0].wall = Distribution::default();
+    node.profile.variants[0].cpu = Distribution::default();
+    let selection = node.select("small");
+    assert_ne!(selection.variant.as_str(), "large");
+    assert_eq!(selection.refused.first().unwrap().refusal, Refusal::NotMeasured);
+}
+
+#[test]
 fn no_variants_no_choice() {
     let node = Node { variants: Vec::new(), ..Node::settled_at(5.0) };
     let nothing = Situation {

@@ -20,7 +20,7 @@ use crate::progress::Step;
 
 use context::Context;
 pub(crate) use pause::push_pause;
-pub use project::ProjectImage;
+pub use project::{ProjectImage, publish_project_image};
 
 /// An image to be built.
 #[derive(Clone, Debug)]

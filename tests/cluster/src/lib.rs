@@ -30,7 +30,7 @@ pub use cluster::status::{ComponentStatus, LinkStatus, Status};
 pub use cluster::{Cluster, ClusterError, build, logs, remove};
 pub use command::CommandError;
 pub use config::{Config, ConfigError, HUB, KIND_LABEL, Node, ROLE_LABEL};
-pub use image::{ImageBuild, ImageError, ImageFile, ProjectImage};
+pub use image::{ImageBuild, ImageError, ImageFile, ProjectImage, publish_project_image};
 pub use layout::{HUB_ADDRESS, Layout, PROMETHEUS, PROMETHEUS_ADDRESS, Place, REGISTRY, REGISTRY_ADDRESS};
 pub use machine::MachineError;
 pub use module::ModuleError;

@@ -77,6 +77,10 @@ enum Action {
     },
     /// Build the project's images from a checkout's release binaries, push them, and print their references by digest.
     Images {
+        /// Push below this, such as `registry.example.com/dnnshifter`, with the credentials of `buildah login`, rather than to
+        /// the cluster's registry. No cluster is needed then.
+        #[arg(long)]
+        registry: Option<String>,
         /// The checkout.
         #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))]
         checkout: PathBuf,
@@ -141,7 +145,9 @@ fn run(action: Action) -> Result<ExitCode> {
         Action::Start { component } => Cluster::attach()?.start(&component)?,
         Action::Stop { component } => Cluster::attach()?.stop(&component)?,
         Action::Kill { component } => Cluster::attach()?.kill(&component)?,
-        Action::Images { checkout, images } => project_images(&checkout, &images)?,
+        Action::Images { registry, checkout, images } => {
+            project_images(registry.as_deref(), &checkout, &images)?;
+        }
         Action::Image { repository, tag, containerfile, files } => {
             image(repository, tag, containerfile, files)?;
         }
@@ -169,10 +175,12 @@ fn logs(component: Option<&str>) -> Result<()> {
     Ok(std::io::stdout().write_all(text.as_bytes())?)
 }
 
-fn project_images(checkout: &Path, images: &[ProjectImage]) -> Result<()> {
-    let cluster = Cluster::attach()?;
+fn project_images(registry: Option<&str>, checkout: &Path, images: &[ProjectImage]) -> Result<()> {
     for image in if images.is_empty() { &ProjectImage::ALL } else { images } {
-        let reference = cluster.push_project_image(*image, checkout)?;
+        let reference = match registry {
+            Some(prefix) => dnnshifter_cluster::publish_project_image(*image, checkout, prefix)?,
+            None => Cluster::attach()?.push_project_image(*image, checkout)?,
+        };
         writeln!(std::io::stdout(), "{} {reference}", image.folder())?;
     }
     Ok(())

@@ -32,8 +32,8 @@ const NAMESPACE: &str = "fashion";
 const PORTFOLIO: &str = "fashion";
 /// As in the tutorial's portfolio.
 const NORMALIZATION: (&str, &str) = ("0.286", "0.353");
-/// 34 times up and down on each of three nodes are 204 switches.
-const FORCED_ROUNDS: usize = 34;
+/// 68 switches on each of three nodes are 204.
+const FORCED_ROUNDS: usize = 68;
 
 /// From a `ModelPortfolio` to switched variants, on a real Kubernetes on this machine.
 #[derive(Parser)]
@@ -211,10 +211,8 @@ impl Run<'_> {
     }
 
     async fn forced_switches(&self) -> Result<(Quantiles, Quantiles)> {
-        let title = format!(
-            "{} switches forced by pinning, under a steady load",
-            FORCED_ROUNDS * 2 * self.loads.len()
-        );
+        let title =
+            format!("{} switches forced by pinning, under a steady load", FORCED_ROUNDS * self.loads.len());
         let forcing = step(title);
         self.portfolio.suspend(true).await?;
         let before = swaps::measured(self.portfolio).await?;
@@ -227,14 +225,14 @@ impl Run<'_> {
         self.portfolio.suspend(false).await?;
         forcing.done(format_args!("{} switches", forced.len()));
         let records: BTreeMap<_, _> = by_node(records);
-        Ok((Quantiles::of_ms(measured), Quantiles::of_ms(swaps::decision_to_answer(&forced, &records))))
+        Ok((Quantiles::of_ms(measured), Quantiles::of_ms(swaps::decision_to_answer(&forced, &records)?)))
     }
 }
 
-/// A third of what the largest variant can bear, for longer than the forced switches take.
+/// The calm load, for longer than the forced switches take.
 fn steady(load: &NodeLoad) -> NodeLoad {
     let calm = load.schedule.rate(Duration::ZERO);
-    let piece = Piece { seconds: 60.0, from: calm, to: calm };
+    let piece = Piece { seconds: 90.0, from: calm, to: calm };
     NodeLoad { schedule: Schedule { pieces: vec![piece] }, ..load.clone() }
 }
 

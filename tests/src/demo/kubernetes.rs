@@ -42,11 +42,11 @@ impl Portfolio {
         Ok(placements)
     }
 
-    /// The variants, the most accurate first.
+    /// The variants, the largest first, as the portfolio orders them.
     pub async fn variants(&self) -> Result<Vec<ModelVariant>> {
         let api = Api::<ModelVariant>::namespaced(self.client.clone(), &self.namespace);
         let mut variants = api.list(&self.mine()).await.context("failed to list variants")?.items;
-        variants.sort_by(|a, b| (&b.spec.accuracy, b.spec.macs).cmp(&(&a.spec.accuracy, a.spec.macs)));
+        variants.sort_by_key(|variant| std::cmp::Reverse(variant.spec.macs));
         Ok(variants)
     }
 

@@ -104,6 +104,8 @@ pub struct Reaction {
     p50: f64,
     max: f64,
     n: usize,
+    /// Steps that no switch followed before the next one.
+    missed: usize,
 }
 
 /// The same load, three times.
@@ -181,17 +183,28 @@ pub fn node_lines(
                 smallest: accuracy(&passes.smallest, &load.node),
             },
         });
-        let start = start_unix_us(&switched.records);
-        for step in load.schedule.steps() {
-            let at = start + step.as_micros() as u64;
-            let rises =
-                load.schedule.rate(step) > load.schedule.rate(step.saturating_sub(Duration::from_millis(1)));
-            let next = of_node(!rises).find(|switch| switch.at_unix_us >= at);
-            let reaction = next.map(|switch| Duration::from_micros(switch.at_unix_us - at));
-            if rises { down.extend(reaction) } else { up.extend(reaction) }
+        let steps = reactions(load, start_unix_us(&switched.records), switches);
+        for (rises, time) in steps {
+            if rises { down.push(time) } else { up.push(time) }
         }
     }
-    (lines, Reactions { down: reaction(down), up: reaction(up) })
+    (lines, Reactions { down: reaction(&down), up: reaction(&up) })
+}
+
+/// Each step of a node's load: whether it rises, and how long after it, and before the next one, the variant followed.
+fn reactions(load: &NodeLoad, start_unix_us: u64, switches: &[Switch]) -> Vec<(bool, Option<Duration>)> {
+    let schedule = &load.schedule;
+    let steps = schedule.steps();
+    let ends = steps.iter().copied().skip(1).chain([schedule.duration()]);
+    let unix_us = |at: Duration| start_unix_us + at.as_micros() as u64;
+    let react = |(step, end): (Duration, Duration)| {
+        let rises = schedule.rate(step) > schedule.rate(step.saturating_sub(Duration::from_millis(1)));
+        let within = unix_us(step)..unix_us(end);
+        let mut following = switches.iter().filter(|switch| switch.node == load.node && switch.up != rises);
+        let next = following.find(|switch| within.contains(&switch.at_unix_us));
+        (rises, next.map(|switch| Duration::from_micros(switch.at_unix_us - within.start)))
+    };
+    steps.iter().copied().zip(ends).map(react).collect()
 }
 
 fn outside_steps(load: &NodeLoad, records: &[Record], objective: Duration) -> f64 {
@@ -208,12 +221,14 @@ fn start_unix_us(records: &[Record]) -> u64 {
     })
 }
 
-fn reaction(mut times: Vec<Duration>) -> Reaction {
-    times.sort();
+fn reaction(times: &[Option<Duration>]) -> Reaction {
+    let mut made: Vec<_> = times.iter().copied().flatten().collect();
+    made.sort();
     Reaction {
-        p50: quantile(&times, 0.5).as_secs_f64(),
-        max: quantile(&times, 1.0).as_secs_f64(),
-        n: times.len(),
+        p50: quantile(&made, 0.5).as_secs_f64(),
+        max: quantile(&made, 1.0).as_secs_f64(),
+        n: made.len(),
+        missed: times.len() - made.len(),
     }
 }
 
@@ -255,7 +270,8 @@ impl Summary {
             "    * within the objective, the 10 s after a step of the load left out. The last three: right answers within the objective,\n      of all offered, with switching and pinned to the largest and the smallest variant.",
         );
         let quantiles = |q: Quantiles| format!("p50 {:.3} ms, p99 {:.3} ms, n = {}", q.p50, q.p99, q.n);
-        let reaction = |r: Reaction| format!("p50 {:.1} s, max {:.1} s, n = {}", r.p50, r.max, r.n);
+        let reaction =
+            |r: Reaction| format!("p50 {:.1} s, max {:.1} s, n = {}, missed {}", r.p50, r.max, r.n, r.missed);
         say(format_args!("\n    swap (decision received to pointer stored): {}", quantiles(self.swap_ms)));
         say(format_args!(
             "    patch of a placement to the first answer:    {}",

@@ -29,14 +29,16 @@ pub struct Forced {
     pub patched_unix_us: u64,
 }
 
-/// Pins every placement to the most and the least accurate variant in turn, `rounds` times each.
+/// Pins every placement `rounds` times: to the largest variant, or to the smallest one where the largest is active.
 pub async fn force(portfolio: &Portfolio, rounds: usize) -> Result<Vec<Forced>> {
     let mut forced = Vec::new();
-    for round in 0..rounds * 2 {
+    for _ in 0..rounds {
         for placement in portfolio.placements().await? {
             let variants = &placement.spec.variants;
-            let target = if round % 2 == 0 { variants.first() } else { variants.last() };
-            let target = target.context("a placement has no variants")?.name.clone();
+            let (largest, smallest) =
+                variants.first().zip(variants.last()).context("a placement has no variants")?;
+            let active = placement.status.as_ref().and_then(|status| status.active_variant_name.as_ref());
+            let target = if active == Some(&largest.name) { &smallest.name } else { &largest.name }.clone();
             let name = placement.metadata.name.clone().unwrap_or_default();
             let patched_unix_us = unix_us();
             let patch = json!({"spec": {"policy": {"pin": {"variantName": target}}}});
@@ -68,8 +70,12 @@ async fn wait_active(portfolio: &Portfolio, placement: &str, variant: &str) -> R
     }
 }
 
-/// From each patch to the end of the first answer by the new variant on that node.
-pub fn decision_to_answer(forced: &[Forced], records: &BTreeMap<String, Vec<Record>>) -> Vec<Duration> {
+/// From each patch to the end of the first answer by the new variant on that node. Fails if one was never answered by it: then
+/// the load had ended too early, and the rest would flatter.
+pub fn decision_to_answer(
+    forced: &[Forced],
+    records: &BTreeMap<String, Vec<Record>>,
+) -> Result<Vec<Duration>> {
     let first_answer = |forced: &Forced| {
         let answers = records.get(&forced.node)?.iter().filter(|record| record.outcome == Outcome::Answered);
         let by_new = answers.filter(|record| record.variant.as_deref() == Some(&forced.variant));
@@ -79,7 +85,10 @@ pub fn decision_to_answer(forced: &[Forced], records: &BTreeMap<String, Vec<Reco
             .min()?;
         Some(Duration::from_micros(after - forced.patched_unix_us))
     };
-    forced.iter().filter_map(first_answer).collect()
+    let durations = forced.iter().map(|forced| {
+        first_answer(forced).with_context(|| format!("{} never answered by {}", forced.node, forced.variant))
+    });
+    durations.collect()
 }
 
 /// Durations that each node's runtime measured of its swaps so far, the oldest first: from the decision received to the
@@ -131,6 +140,8 @@ mod tests {
         )]);
         let forced =
             [Forced { node: "edge-1".to_owned(), variant: "small".to_owned(), patched_unix_us: 100 }];
-        assert_eq!(decision_to_answer(&forced, &records), [Duration::from_micros(50)]);
+        assert_eq!(decision_to_answer(&forced, &records).unwrap(), [Duration::from_micros(50)]);
+        let late = [Forced { patched_unix_us: 500, ..forced[0].clone() }];
+        assert!(decision_to_answer(&late, &records).is_err());
     }
 }

@@ -22,7 +22,9 @@ const BUNDLE: &str = "etc/ssl/certs/ca-certificates.crt";
 
 /// The folder of files, from the cache; made at the first time.
 pub(super) fn root(layout: &Layout) -> Result<PathBuf, ImageError> {
-    let name = name_of(Sha256::new_with_prefix(PACKAGES.join(" ")));
+    // By release, since our programs are linked with the libraries of the machine that builds them.
+    let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
+    let name = name_of(Sha256::new_with_prefix(PACKAGES.join(" ")).chain_update(release));
     let parent = layout.cache.join("debian");
     let root = parent.join(&name);
     if root.is_dir() {
@@ -45,11 +47,19 @@ pub(super) fn root(layout: &Layout) -> Result<PathBuf, ImageError> {
     Ok(root)
 }
 
-fn unpack(packages: &Path, whole: &Path) -> Result<(), crate::command::CommandError> {
+fn download(packages: &Path) -> Result<(), crate::command::CommandError> {
     // Not as user `_apt`, which may not write here.
     let mut download = Command::new("apt-get");
     download.current_dir(packages).args(["-q", "-o", "APT::Sandbox::User=root", "download"]).args(PACKAGES);
-    run(&mut download)?;
+    run(&mut download).map(drop)
+}
+
+fn unpack(packages: &Path, whole: &Path) -> Result<(), crate::command::CommandError> {
+    if download(packages).is_err() {
+        // Lists that are missing or old name files that are not there any more.
+        run(Command::new("apt-get").args(["-q", "update"]))?;
+        download(packages)?;
+    }
     let mut files: Vec<_> =
         fs::read_dir(packages).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
     files.sort();

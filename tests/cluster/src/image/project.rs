@@ -1,9 +1,12 @@
 //! The project's own images: what each takes from a checkout, beside its `Containerfile`.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
-use super::{ImageBuild, ImageError, ImageFile, debian};
+use super::{ImageBuild, ImageError, ImageFile, build_local, context::Context, debian, storage};
 use crate::cluster::Cluster;
+use crate::command::run;
+use crate::layout::Layout;
 
 /// One of the project's images, named by its folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +32,19 @@ impl ProjectImage {
         }
     }
 
+    fn build(self, layout: &Layout, checkout: &Path) -> Result<ImageBuild, ImageError> {
+        let path = checkout.join(self.folder()).join("Containerfile");
+        let containerfile =
+            std::fs::read_to_string(&path).map_err(|source| ImageError::File { path, source })?;
+        let mut files = self.files(checkout);
+        if let Some(missing) = files.iter().find(|file| !file.source.exists()) {
+            return Err(ImageError::Missing { path: missing.source.clone() });
+        }
+        files.push(ImageFile { source: debian::root(layout)?, target: "debian".to_owned() });
+        let repository = format!("dnnshifter/{}", self.folder());
+        Ok(ImageBuild { repository, tag: "latest".to_owned(), containerfile, files })
+    }
+
     fn files(self, checkout: &Path) -> Vec<ImageFile> {
         let file = |source: PathBuf, target: String| ImageFile { source, target };
         let name = format!("dnnshifter-{}", self.folder());
@@ -51,15 +67,30 @@ impl Cluster {
     /// Builds an image of the project from a checkout's release binaries, unless nothing has changed, and pushes it as
     /// `dnnshifter/FOLDER:latest`. Returns its reference by digest. Binaries are not built: `cargo build --release` does that.
     pub fn push_project_image(&self, image: ProjectImage, checkout: &Path) -> Result<String, ImageError> {
-        let path = checkout.join(image.folder()).join("Containerfile");
-        let containerfile =
-            std::fs::read_to_string(&path).map_err(|source| ImageError::File { path, source })?;
-        let mut files = image.files(checkout);
-        if let Some(missing) = files.iter().find(|file| !file.source.exists()) {
-            return Err(ImageError::Missing { path: missing.source.clone() });
-        }
-        files.push(ImageFile { source: debian::root(&self.layout)?, target: "debian".to_owned() });
-        let repository = format!("dnnshifter/{}", image.folder());
-        self.push_image(&ImageBuild { repository, tag: "latest".to_owned(), containerfile, files })
+        self.push_image(&image.build(&self.layout, checkout)?)
     }
+}
+
+/// Builds an image of the project as [`Cluster::push_project_image`] does, and pushes it as `PREFIX/FOLDER:latest` to a
+/// registry that this machine reaches, with the credentials of `buildah login`. No cluster is needed. Returns its reference
+/// by digest.
+pub fn publish_project_image(
+    image: ProjectImage,
+    checkout: &Path,
+    prefix: &str,
+) -> Result<String, ImageError> {
+    let layout = Layout::from_environment();
+    let build = image.build(&layout, checkout)?;
+    let context = Context::stage(&layout, &build)?;
+    let local = format!("localhost/{}:{}", build.repository, context.hash);
+    build_local(&layout, &build, &context, &local)?;
+    let repository = format!("{}/{}", prefix.trim_end_matches('/'), image.folder());
+    let failed = |path: &Path, source| ImageError::File { path: path.to_owned(), source };
+    let digest = tempfile::NamedTempFile::new().map_err(|source| failed(&std::env::temp_dir(), source))?;
+    let mut push = Command::new("buildah");
+    storage(&mut push, &layout).args(["push", "--quiet", "--digestfile"]).arg(digest.path());
+    push.arg(&local).arg(format!("docker://{repository}:{}", build.tag));
+    run(&mut push).map_err(|source| ImageError::Push { image: repository.clone(), source })?;
+    let text = std::fs::read_to_string(digest.path()).map_err(|source| failed(digest.path(), source))?;
+    Ok(format!("{repository}@{}", text.trim()))
 }
