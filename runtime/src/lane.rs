@@ -17,6 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use dnnshifter_portfolio::VariantName;
 use tokio::sync::oneshot;
 
 use self::{admission::Shed, queue::Queue};
@@ -30,6 +31,8 @@ pub(crate) struct Batch {
     pub(crate) input: Vec<f32>,
     /// When the request arrived.
     pub(crate) arrived: Instant,
+    /// The only variant that may answer, if the request names one.
+    pub(crate) variant: Option<VariantName>,
 }
 
 /// What became of a batch.
@@ -51,7 +54,7 @@ pub(crate) enum LaneError {
     /// No variant is loaded yet.
     #[error("no variant is loaded yet: ask /v2/health/ready before sending requests")]
     NotReady,
-    /// The active variant takes other tensors than those that the request was read for.
+    /// The active variant is not the one that the request names, or takes other tensors than those that it was read for.
     #[error("the variant changed while the request waited: send it again")]
     Changed,
     /// The engine failed.
@@ -160,6 +163,9 @@ impl Shared {
     fn compute(&self, batch: &Batch) -> Result<Answer, LaneError> {
         self.queue.still_in_time(batch.arrived, Instant::now())?;
         let variant = self.switch.active().ok_or(LaneError::NotReady)?;
+        if batch.variant.as_ref().is_some_and(|wanted| wanted != variant.name()) {
+            return Err(LaneError::Changed);
+        }
         if batch.input.len() != batch.items.saturating_mul(variant.interface.input_length()) {
             return Err(LaneError::Changed);
         }

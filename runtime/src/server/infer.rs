@@ -84,7 +84,9 @@ impl Service {
         let InferenceRequest { id, input, binary_output, .. } = request;
         *items = request.items;
         self.load.offered(request.items, self.clock.now());
-        let answer = self.lane.compute(Batch { items: request.items, input, arrived }).await?;
+        let variant = target.version.map(|_| active.name().clone());
+        let batch = Batch { items: request.items, input, arrived, variant };
+        let answer = self.lane.compute(batch).await?;
         let variant = answer.variant.name().as_str();
         self.metrics.answered(variant, arrived.elapsed().as_secs_f64(), answer.inference.as_secs_f64());
         self.render(&answer, request.items, id.as_deref(), binary_output)

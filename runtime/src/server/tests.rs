@@ -1,6 +1,7 @@
 //! The protocol as clients meet it: good requests, and every kind of bad one.
 
 mod failing;
+mod versions;
 
 use std::time::Instant;
 
