@@ -218,7 +218,11 @@ impl State {
             }
         }
         for name in order {
-            standing.slots.entry(name.clone()).or_insert(Slot::Pending);
+            let slot = standing.slots.entry(name.clone()).or_insert(Slot::Pending);
+            // What was refused for want of memory, or beside variants with other tensors, may do now.
+            if matches!(slot, Slot::Refused(_)) {
+                *slot = Slot::Pending;
+            }
         }
         standing.profiles.retain(|name, _| order.contains(name));
         order.clone_into(&mut standing.order);
@@ -243,3 +247,6 @@ impl Standing {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;
