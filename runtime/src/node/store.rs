@@ -1,8 +1,12 @@
 //! The last placement on disk, so that a process that starts while the API server is away goes on where the last one ended.
 
-use std::{io, path::PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 use dnnshifter_crds::VariantPlacement;
+use tokio::{fs::File, io::AsyncWriteExt};
 
 use crate::keeper::chain;
 
@@ -43,16 +47,21 @@ impl Store {
     /// Remembers a placement: whole or not at all.
     pub(super) async fn save(&self, placement: &VariantPlacement) {
         let Some(directory) = &self.directory else { return };
-        let written = async {
-            let text = serde_json::to_vec(placement)?;
-            let partial = directory.join(PARTIAL);
-            tokio::fs::write(&partial, text).await?;
-            tokio::fs::rename(&partial, directory.join(FILE)).await
-        };
-        if let Err(error) = written.await {
+        if let Err(error) = write(directory, placement).await {
             tracing::warn!(directory = %directory.display(), %error, "failed to remember the placement");
         }
     }
+}
+
+/// Writes beside the file and renames. Both are brought to the disk, or a power cut could leave an empty file of that name.
+async fn write(directory: &Path, placement: &VariantPlacement) -> io::Result<()> {
+    let text = serde_json::to_vec(placement)?;
+    let partial = directory.join(PARTIAL);
+    let mut file = File::create(&partial).await?;
+    file.write_all(&text).await?;
+    file.sync_all().await?;
+    tokio::fs::rename(&partial, directory.join(FILE)).await?;
+    File::open(directory).await?.sync_all().await
 }
 
 const FILE: &str = "placement.json";
