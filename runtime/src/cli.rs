@@ -46,7 +46,7 @@ pub struct ServeArguments {
     /// Name of the model; by default that of the directory.
     #[arg(long)]
     pub name: Option<String>,
-    /// The variant that serves at first; by default the most accurate.
+    /// The variant that serves at first; by default the largest.
     #[arg(long, value_parser = VariantName::parse)]
     pub variant: Option<VariantName>,
     /// Refuse requests (429) that would be answered later than this, in milliseconds; by default none is.

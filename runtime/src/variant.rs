@@ -174,7 +174,8 @@ fn with_fitting_check(
     Err(VariantError::CheckSize { path, found: lengths.0 + lengths.1, expected })
 }
 
-/// Names of the variants that have a folder in `models`, the most accurate first. Folders that are none are left out.
+/// Names of the variants that have a folder in `models`, the largest first: by their work, as the accuracy of neighbours may be
+/// the other way round by chance. Folders that are none are left out.
 pub(crate) fn found_in(models: &Path) -> Result<Vec<VariantName>, VariantError> {
     let failed = |source| VariantError::Read { path: models.display().to_string(), source };
     let mut found = Vec::new();
@@ -187,7 +188,7 @@ pub(crate) fn found_in(models: &Path) -> Result<Vec<VariantName>, VariantError> 
             None => {}
         }
     }
-    found.sort_by(|a, b| b.accuracy.cmp(&a.accuracy).then_with(|| b.macs.cmp(&a.macs)));
+    found.sort_by(|a, b| b.macs.cmp(&a.macs).then_with(|| b.accuracy.cmp(&a.accuracy)));
     Ok(found.into_iter().map(|description| description.name).collect())
 }
 

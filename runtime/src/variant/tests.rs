@@ -107,10 +107,11 @@ fn the_size_of_a_network_is_that_of_its_file_even_if_the_description_says_less()
 }
 
 #[test]
-fn variants_are_found_by_their_folders_the_most_accurate_first() {
+fn variants_are_found_by_their_folders_the_largest_first() {
     let models = tempfile::tempdir().unwrap();
-    for (variant, accuracy) in [("small", "0.8"), ("big", "0.95"), ("mid", "0.9")] {
+    for (variant, macs, accuracy) in [("small", 1, "0.8"), ("big", 3, "0.93"), ("mid", 2, "0.95")] {
         let mut description = tiny(variant);
+        description.macs = macs;
         description.accuracy = dnnshifter_portfolio::Fraction::parse(accuracy).unwrap();
         write(models.path(), variant, &serde_json::to_string(&description).unwrap(), TINY);
     }
