@@ -8,6 +8,9 @@ use std::time::Duration;
 /// More requests than this never wait, whatever the objective: it bounds the memory that they hold.
 pub(crate) const LONGEST_QUEUE: usize = 512;
 
+/// Nor do more items than this: requests of full batches would otherwise hold 128 times as much.
+pub(crate) const MOST_ITEMS: usize = 2048;
+
 /// Why a batch was not let in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Shed {
@@ -61,7 +64,7 @@ pub(crate) fn admit(
     per_item: Duration,
     objective: Option<Duration>,
 ) -> Result<(), Shed> {
-    if ahead.requests >= LONGEST_QUEUE {
+    if ahead.requests >= LONGEST_QUEUE || ahead.items.saturating_add(items) > MOST_ITEMS {
         return Err(Shed::Full { waiting: ahead.requests });
     }
     let idle = ahead.requests == 0 && ahead.running.is_none();
@@ -127,6 +130,13 @@ mod tests {
         assert_eq!(admit(ahead(LONGEST_QUEUE - 1, Some(0)), 1, MS * 1000, None), Ok(()));
         let full = Err(Shed::Full { waiting: LONGEST_QUEUE });
         assert_eq!(admit(ahead(LONGEST_QUEUE, Some(0)), 1, MS, None), full);
+    }
+
+    #[test]
+    fn a_queue_of_large_batches_is_full_before_it_is_long() {
+        let batches = |requests| Ahead { requests, items: requests * 128, running: None };
+        assert_eq!(admit(batches(15), 128, MS, None), Ok(()));
+        assert_eq!(admit(batches(16), 1, MS, None), Err(Shed::Full { waiting: 16 }));
     }
 
     #[test]
