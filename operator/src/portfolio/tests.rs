@@ -1,5 +1,6 @@
 //! Tests of the pure steps, through the real `validate`, from the shortest YAML that shows the case.
 
+mod applies;
 mod builds;
 mod conditions;
 mod decides;
