@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     apply::{ApplyError, apply_status},
-    reconcile::{Context, ErrorKind, ReconcileError, after_error, key, settled, supervised, to_the_end},
+    reconcile::{Context, ErrorKind, after_error, settled, supervised_object, to_the_end},
     watches::{Guarded, fingerprint},
 };
 
@@ -47,29 +47,20 @@ pub(crate) async fn run(context: Arc<Context>, shutdown: CancellationToken) {
         .watches_shared_stream(context.stores.nodes.subscribe(label_changes), every_class)
         .graceful_shutdown_on(shutdown.cancelled_owned())
         .run(
-            reconcile,
-            |object, error, context| after_error(&key(object.as_ref()), error, &context),
+            |object, context| supervised_object(object, context, reconcile_class),
+            after_error,
             Arc::clone(&context),
         );
     to_the_end(stream).await;
 }
 
-async fn reconcile(
-    object: Arc<Guarded<EdgeDeviceClass>>,
+async fn reconcile_class(
+    class: Arc<EdgeDeviceClass>,
     context: Arc<Context>,
-) -> Result<Action, ReconcileError<DeviceClassError>> {
-    let name = key(object.as_ref());
-    let Ok(class) = &object.0 else { return Ok(Action::await_change()) };
-    if class.metadata.deletion_timestamp.is_some() {
-        return Ok(Action::await_change());
-    }
-    supervised(Arc::clone(&context), name, reconcile_class(class, &context)).await
-}
-
-async fn reconcile_class(class: &EdgeDeviceClass, context: &Context) -> Result<Action, DeviceClassError> {
+) -> Result<Action, DeviceClassError> {
     let nodes = context.stores.nodes.store.state();
-    let matched = nodes.iter().filter(|node| matches(class, node)).count();
-    let status = status(class, matched, &Time(Timestamp::now()));
+    let matched = nodes.iter().filter(|node| matches(&class, node)).count();
+    let status = status(&class, matched, &Time(Timestamp::now()));
     if class.status.as_ref() != Some(&status) {
         let name = class.name_any();
         let body = serde_json::to_value(&status).map_err(|source| ApplyError::Json {

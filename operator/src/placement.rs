@@ -25,13 +25,12 @@ use kube::{
 };
 use strum::IntoStaticStr;
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
 
 use self::{decide::Decision, report::Outcome};
 use crate::{
     apply::ApplyError,
     metadata::is_ready,
-    reconcile::{Context, ErrorKind, ReconcileError, after_error, key, settled, supervised, to_the_end},
+    reconcile::{Context, ErrorKind, after_error, settled, supervised_object, to_the_end},
     telemetry::chain,
     watches::{Guarded, fingerprint, infallible, touched, touched_children},
 };
@@ -88,34 +87,11 @@ pub(crate) async fn run(context: Arc<Context>, shutdown: CancellationToken) {
     .watches_shared_stream(stores.nodes.subscribe(readiness_changes), of_node)
     .graceful_shutdown_on(shutdown.cancelled_owned())
     .run(
-        reconcile,
-        |object, error, context| after_error(&key(object.as_ref()), error, &context),
+        |object, context| supervised_object(object, context, reconcile_placement),
+        after_error,
         Arc::clone(&context),
     );
     to_the_end(stream).await;
-}
-
-async fn reconcile(
-    object: Arc<Guarded<VariantPlacement>>,
-    context: Arc<Context>,
-) -> Result<Action, ReconcileError<PlacementError>> {
-    let name = key(object.as_ref());
-    match &object.0 {
-        Ok(placement) if placement.metadata.deletion_timestamp.is_none() => {
-            let work = Box::pin(reconcile_placement(Arc::new(placement.clone()), Arc::clone(&context)));
-            supervised(context, name, work).await
-        }
-        // Its Deployment goes by owner reference.
-        Ok(_) => Ok(Action::await_change()),
-        Err(invalid) => {
-            warn!(
-                object = name,
-                error = invalid.error,
-                "a VariantPlacement cannot be read: are the CRDs of this release installed?"
-            );
-            Ok(Action::await_change())
-        }
-    }
 }
 
 async fn reconcile_placement(

@@ -28,7 +28,6 @@ use kube::{
 };
 use strum::IntoStaticStr;
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
 
 use self::{
     apply::AppliedPlacements,
@@ -37,7 +36,7 @@ use self::{
 };
 use crate::{
     apply::ApplyError,
-    reconcile::{Context, ErrorKind, ReconcileError, after_error, key, settled, supervised, to_the_end},
+    reconcile::{Context, ErrorKind, after_error, settled, supervised_object, to_the_end},
     watches::{Guarded, fingerprint, infallible, touched_children},
 };
 
@@ -90,34 +89,11 @@ pub(crate) async fn run(context: Arc<Context>, shutdown: CancellationToken) {
     .watches_shared_stream(stores.nodes.subscribe(node_changes), move |_| all_of_node())
     .graceful_shutdown_on(shutdown.cancelled_owned())
     .run(
-        reconcile,
-        |object, error, context| after_error(&key(object.as_ref()), error, &context),
+        |object, context| supervised_object(object, context, reconcile_portfolio),
+        after_error,
         Arc::clone(&context),
     );
     to_the_end(stream).await;
-}
-
-async fn reconcile(
-    object: Arc<Guarded<ModelPortfolio>>,
-    context: Arc<Context>,
-) -> Result<Action, ReconcileError<PortfolioError>> {
-    let name = key(object.as_ref());
-    match &object.0 {
-        Ok(portfolio) if portfolio.metadata.deletion_timestamp.is_none() => {
-            let work = Box::pin(reconcile_portfolio(Arc::new(portfolio.clone()), Arc::clone(&context)));
-            supervised(context, name, work).await
-        }
-        // Its children go by owner reference.
-        Ok(_) => Ok(Action::await_change()),
-        Err(invalid) => {
-            warn!(
-                object = name,
-                error = invalid.error,
-                "a ModelPortfolio cannot be read: are the CRDs of this release installed?"
-            );
-            Ok(Action::await_change())
-        }
-    }
 }
 
 async fn reconcile_portfolio(

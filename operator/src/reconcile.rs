@@ -19,6 +19,7 @@ use crate::{
     settings::Settings,
     stores::Stores,
     telemetry::{Metrics, chain, timed},
+    watches::Guarded,
 };
 
 /// The client retries by itself for minutes; a reconcile that takes longer than this is given up and tried again later.
@@ -74,7 +75,7 @@ pub(crate) enum ReconcileError<E: std::error::Error + 'static> {
 }
 
 /// The name of an object for logs and the backoff: `namespace/name`.
-pub(crate) fn key(object: &impl ResourceExt) -> String {
+fn key(object: &impl ResourceExt) -> String {
     match object.namespace() {
         Some(namespace) => format!("{namespace}/{}", object.name_any()),
         None => object.name_any(),
@@ -82,7 +83,7 @@ pub(crate) fn key(object: &impl ResourceExt) -> String {
 }
 
 /// Runs one reconcile within its deadline, and notes what became of it.
-pub(crate) async fn supervised<E>(
+async fn supervised<E>(
     context: Arc<Context>,
     key: String,
     work: impl Future<Output = Result<Action, E>>,
@@ -118,13 +119,41 @@ where
     result
 }
 
+/// Runs `work` on an object that is there and can be read. The children of one that is being deleted go by owner reference.
+pub(crate) async fn supervised_object<K, E, W>(
+    object: Arc<Guarded<K>>,
+    context: Arc<Context>,
+    work: impl FnOnce(Arc<K>, Arc<Context>) -> W,
+) -> Result<Action, ReconcileError<E>>
+where
+    K: Resource<DynamicType = ()> + Clone,
+    Guarded<K>: ResourceExt,
+    E: ErrorKind + 'static,
+    W: Future<Output = Result<Action, E>>,
+{
+    let name = key(object.as_ref());
+    match &object.0 {
+        Ok(object) if object.meta().deletion_timestamp.is_none() => {
+            let work = Box::pin(work(Arc::new(object.clone()), Arc::clone(&context)));
+            supervised(context, name, work).await
+        }
+        Ok(_) => Ok(Action::await_change()),
+        Err(invalid) => {
+            let kind = K::kind(&());
+            warn!(object = name, error = invalid.error, %kind, "an object cannot be read: are the CRDs of this release installed?");
+            Ok(Action::await_change())
+        }
+    }
+}
+
 /// When to try again after an error.
-pub(crate) fn after_error<E: std::error::Error>(
-    key: &str,
+#[expect(clippy::needless_pass_by_value, reason = "the signature that `Controller::run` asks for")]
+pub(crate) fn after_error<K: ResourceExt, E: std::error::Error>(
+    object: Arc<K>,
     _error: &ReconcileError<E>,
-    context: &Context,
+    context: Arc<Context>,
 ) -> Action {
-    Action::requeue(context.backoff.failed(key))
+    Action::requeue(context.backoff.failed(&key(object.as_ref())))
 }
 
 /// Nothing more to do until something changes.

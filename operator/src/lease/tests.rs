@@ -1,3 +1,5 @@
+//! The lease against a fake API server and paused time: who may lead, and when.
+
 use http::Method;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Decisions against a fake API server: conflicts, deadlines, and what is written.
+
 use std::time::Duration;
 
 use http::Method;
