@@ -84,7 +84,7 @@ fn ready(valid: &Valid, outcome: &Outcome, deployed: Option<&Deployed>) -> Wante
             }
         };
     };
-    if deployed.available {
+    if valid.serves(deployed) {
         let revision = deployed.revision.as_deref().unwrap_or_default();
         return condition(Truth::True, "Serving", format!("serves revision {revision}"));
     }

@@ -176,6 +176,30 @@ fn a_deployment_is_available_when_its_one_new_pod_is_and_no_old_one_is_left() {
     assert!(!with("{}"));
 }
 
+/// When a node's link is back its pod is ready a moment before its Deployment counts it: nothing starts there.
+#[test]
+fn a_ready_pod_serves_before_its_deployment_counts_it() {
+    let serves = |pods: &[&str]| {
+        let mut observed = observed("x", "1");
+        observed.pods = pods.iter().copied().map(read::<Pod>).collect();
+        let uncounted =
+            "{metadata: {labels: {dnnshifter.io/template-hash: x}}, spec: {selector: {}, template: {}}}";
+        let deployment = read::<Deployment>(uncounted);
+        validate(observed).serves(&(&deployment).into())
+    };
+    let pod = |hash: &str, ready: &str| {
+        format!(
+            "{{metadata: {{labels: {{dnnshifter.io/template-hash: {hash}}}}}, status: {{conditions: [{{type: Ready, status: '{ready}'}}]}}}}"
+        )
+    };
+    let (ready, old, unready) = (pod("x", "True"), pod("old", "True"), pod("x", "False"));
+    assert!(serves(&[&ready]));
+    assert!(!serves(&[&old]));
+    assert!(!serves(&[&unready]));
+    assert!(!serves(&[&ready, &old]), "an old pod is left");
+    assert!(!serves(&[]));
+}
+
 #[test]
 fn a_pod_that_does_not_start_is_quoted() {
     let pulling = "{status: {containerStatuses: [{name: runtime, image: i, imageID: '', ready: false, restartCount: 0, state: {waiting: {reason: ImagePullBackOff, message: 'back-off pulling'}}}]}}";

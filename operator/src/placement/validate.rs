@@ -29,6 +29,8 @@ pub(crate) struct Valid {
     /// The pod's containers are ready, but not the pod: its node is not heard of, or only just again. (The kubelet makes both
     /// ready together; only the control plane takes the latter alone away.)
     pub(crate) pod_unheard: bool,
+    /// The template hash of the only pod, if that is ready. Its Deployment counts it a moment later.
+    pub(crate) ready_template: Option<String>,
     /// Why the pods are not available, as far as they or their Deployment say.
     pub(crate) complaint: Option<String>,
     /// A pod finds no room, whatever the node's size tells: others are on the node, too.
@@ -57,7 +59,15 @@ pub(crate) struct Whole {
 pub(crate) struct Deployed {
     pub(crate) template_hash: Option<String>,
     pub(crate) revision: Option<String>,
+    /// As the Deployment counts.
     pub(crate) available: bool,
+}
+
+impl Valid {
+    /// Whether what is deployed serves: by the Deployment's count, or by the pod's own word before it is counted again.
+    pub(crate) fn serves(&self, deployed: &Deployed) -> bool {
+        deployed.available || (self.ready_template.is_some() && self.ready_template == deployed.template_hash)
+    }
 }
 
 impl From<&Deployment> for Deployed {
@@ -96,6 +106,7 @@ pub(crate) fn validate(observed: Observed) -> Valid {
         deployment,
         node_reachable: node.as_deref().is_some_and(is_ready),
         pod_unheard: pods.iter().any(is_unheard),
+        ready_template: ready_template(&pods),
         complaint,
         crowded: pods.iter().any(lacks_room),
         object,
@@ -103,11 +114,18 @@ pub(crate) fn validate(observed: Observed) -> Valid {
 }
 
 fn is_unheard(pod: &Pod) -> bool {
+    says(pod, "ContainersReady", "True") && says(pod, "Ready", "False")
+}
+
+fn ready_template(pods: &[Pod]) -> Option<String> {
+    let [pod] = pods else { return None };
+    let ready = pod.metadata.deletion_timestamp.is_none() && says(pod, "Ready", "True");
+    pod.labels().get(TEMPLATE_HASH_LABEL).filter(|_| ready).cloned()
+}
+
+fn says(pod: &Pod, type_: &str, status: &str) -> bool {
     let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
-    let is = |type_: &str, status: &str| {
-        conditions.is_some_and(|conditions| conditions.iter().any(|c| c.type_ == type_ && c.status == status))
-    };
-    is("ContainersReady", "True") && is("Ready", "False")
+    conditions.into_iter().flatten().any(|c| c.type_ == type_ && c.status == status)
 }
 
 /// Without requests the scheduler asks for nothing. A quantity that cannot be read counts as too large.
