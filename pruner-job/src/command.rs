@@ -58,6 +58,9 @@ pub(crate) struct RunArguments {
     /// A docker config.json with credentials of the registries.
     #[arg(long)]
     pub(crate) registry_config: Option<PathBuf>,
+    /// A registry (HOST:PORT) that speaks plain HTTP, as the plan's own may be said to; may be given several times.
+    #[arg(long = "plain-http-registry", value_name = "REGISTRY")]
+    pub(crate) plain_http_registries: Vec<String>,
     /// The file for the outcome or the reason of failure [default: /dev/termination-log, if it exists].
     #[arg(long)]
     pub(crate) termination_message: Option<PathBuf>,
@@ -124,6 +127,9 @@ pub(crate) struct PublishArguments {
     /// Speak plain HTTP to the repository's registry.
     #[arg(long)]
     pub(crate) plain_http: bool,
+    /// Another registry (HOST:PORT) that speaks plain HTTP, such as the runtime image's; may be given several times.
+    #[arg(long = "plain-http-registry", value_name = "REGISTRY")]
+    pub(crate) plain_http_registries: Vec<String>,
     /// A docker config.json with credentials.
     #[arg(long)]
     pub(crate) registry_config: Option<PathBuf>,

@@ -45,6 +45,8 @@ pub(crate) struct Target<'a> {
     pub(crate) runtime_image: &'a str,
     /// The repository's registry speaks plain HTTP.
     pub(crate) plain_http: bool,
+    /// More registries (`HOST:PORT`) that do: the runtime image's may be another one.
+    pub(crate) plain_http_registries: &'a [String],
     /// A docker `config.json` with credentials.
     pub(crate) credentials: Option<PathBuf>,
 }
@@ -78,9 +80,10 @@ pub(crate) enum PublishError {
 impl Publisher {
     /// A publisher; nothing is asked of the registry yet.
     pub(crate) fn new(target: Target<'_>) -> Result<Self, RegistryError> {
-        let Target { repository, runtime_image, plain_http, credentials } = target;
+        let Target { repository, runtime_image, plain_http, plain_http_registries, credentials } = target;
         let repository = reference(repository)?;
-        let plain_http = plain_http.then(|| repository.registry().to_owned()).into_iter().collect();
+        let own = plain_http.then(|| repository.registry().to_owned());
+        let plain_http = own.into_iter().chain(plain_http_registries.iter().cloned()).collect();
         let registry = Registry::new(&Access { credentials, plain_http });
         Ok(Self { registry, repository, runtime: reference(runtime_image)? })
     }

@@ -51,6 +51,14 @@ pub(crate) enum RegistryError {
         #[source]
         source: credentials::CredentialsError,
     },
+    #[error(
+        "failed to read {image}: its registry wants a user and password; name a Secret of type kubernetes.io/dockerconfigjson that knows it in spec.serving.imagePullSecrets"
+    )]
+    Unauthorized {
+        image: String,
+        #[source]
+        source: Box<OciDistributionError>,
+    },
     #[error("failed to read {image}")]
     Registry {
         image: String,
@@ -91,6 +99,7 @@ impl RegistryError {
         match self {
             Self::Secret { .. }
             | Self::Credentials { .. }
+            | Self::Unauthorized { .. }
             | Self::Registry { .. }
             | Self::Stream { .. }
             | Self::DigestMismatch { .. } => true,
@@ -116,7 +125,7 @@ pub(crate) async fn read(client: &Client, request: Request<'_>) -> Result<Portfo
         read_timeout: Some(READ_DEADLINE),
         ..ClientConfig::default()
     });
-    let failed = |source| RegistryError::Registry { image: image.clone(), source: Box::new(source) };
+    let failed = |source| refused(&image, source);
     let (manifest, _) =
         registry.pull_manifest_raw(&reference, &auth, &[OCI_IMAGE_MEDIA_TYPE]).await.map_err(failed)?;
     check(&image, &manifest, request.source.digest.as_str())?;
@@ -135,6 +144,16 @@ pub(crate) async fn read(client: &Client, request: Request<'_>) -> Result<Portfo
     let portfolio: PortfolioManifest = serde_json::from_slice(&document)
         .map_err(|source| RegistryError::Json { image: image.clone(), source })?;
     portfolio.validated().map_err(|source| RegistryError::Invalid { image, source })
+}
+
+fn refused(image: &str, source: OciDistributionError) -> RegistryError {
+    let (image, source) = (image.to_owned(), Box::new(source));
+    match *source {
+        OciDistributionError::UnauthorizedError { .. } | OciDistributionError::AuthenticationFailure(_) => {
+            RegistryError::Unauthorized { image, source }
+        }
+        _ => RegistryError::Registry { image, source },
+    }
 }
 
 fn portfolio_layer(image: &str, manifest: &[u8]) -> Result<OciDescriptor, RegistryError> {

@@ -15,6 +15,7 @@ pub(crate) async fn execute(arguments: &PublishArguments) -> Result<(), Failure>
         repository: &arguments.repository,
         runtime_image: &arguments.runtime_image,
         plain_http: arguments.plain_http,
+        plain_http_registries: &arguments.plain_http_registries,
         credentials: arguments.registry_config.clone(),
     })?;
     let outcome = publisher.publish(&manifest.revision, &variants).await?;

@@ -37,6 +37,7 @@ pub(crate) async fn execute(arguments: &RunArguments) -> Result<Option<PruningOu
         repository: &plan.publish.repository,
         runtime_image: &plan.publish.runtime_image,
         plain_http: plan.publish.plain_http,
+        plain_http_registries: &arguments.plain_http_registries,
         credentials: arguments.registry_config.clone(),
     })?;
     if let Some(outcome) = publisher.published(&plan.revision).await? {

@@ -70,7 +70,14 @@ impl TestRegistry {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let repository = &format!("{}/{repository}", self.address);
         let runtime_image = &format!("{}/dnnshifter/runtime:1", self.address);
-        Publisher::new(Target { repository, runtime_image, plain_http: true, credentials }).unwrap()
+        Publisher::new(Target {
+            repository,
+            runtime_image,
+            plain_http: true,
+            plain_http_registries: &[],
+            credentials,
+        })
+        .unwrap()
     }
 
     /// A docker `config.json` with a password for this registry, as a pull secret of Kubernetes has it.

@@ -33,7 +33,8 @@ pub(crate) struct Component {
 
 /// Every process of a cluster, in the order of starting.
 pub(crate) fn all(config: &Config, layout: &Layout) -> Vec<Component> {
-    let hub = [registry, etcd, api_server, controller_manager, scheduler, coredns, prometheus];
+    let hub =
+        [registry, private_registry, etcd, api_server, controller_manager, scheduler, coredns, prometheus];
     let of_nodes = config.all().flat_map(|(index, node)| of_node(layout, index, node));
     hub.into_iter().map(|component| component(layout)).chain(of_nodes).collect()
 }
@@ -61,8 +62,17 @@ fn file(name: &str, path: &Path) -> String {
 }
 
 pub(crate) fn registry(layout: &Layout) -> Component {
-    let settings = layout.run.join("registry.yml").display().to_string();
-    on_hub("registry", "docker-registry", vec!["serve".to_owned(), settings])
+    registry_of("registry", layout)
+}
+
+/// Serves what the registry holds, to who has the password.
+pub(crate) fn private_registry(layout: &Layout) -> Component {
+    registry_of("private-registry", layout)
+}
+
+fn registry_of(name: &str, layout: &Layout) -> Component {
+    let settings = layout.run.join(format!("{name}.yml")).display().to_string();
+    on_hub(name, "docker-registry", vec!["serve".to_owned(), settings])
 }
 
 pub(crate) fn etcd(layout: &Layout) -> Component {

@@ -13,6 +13,12 @@ pub const HUB_ADDRESS: &str = "172.30.0.1";
 pub const REGISTRY: &str = "registry.edge.test:5000";
 /// The registry, as the hub's own processes reach it.
 pub const REGISTRY_ADDRESS: &str = "172.30.0.1:5000";
+/// A second registry, of the same content, that asks everybody for user and password; as pods and nodes call it.
+pub const PRIVATE_REGISTRY: &str = "private.edge.test:5001";
+/// The one user of [`PRIVATE_REGISTRY`].
+pub const PRIVATE_REGISTRY_USER: &str = "edge";
+/// The password of [`PRIVATE_REGISTRY_USER`].
+pub const PRIVATE_REGISTRY_PASSWORD: &str = "not-a-secret";
 /// Prometheus, as pods call it.
 pub const PROMETHEUS: &str = "http://prometheus.edge.test:9090";
 /// Prometheus, as the hub's own processes reach it.

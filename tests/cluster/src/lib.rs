@@ -31,7 +31,10 @@ pub use cluster::{Cluster, ClusterError, build, logs, remove};
 pub use command::CommandError;
 pub use config::{Config, ConfigError, HUB, KIND_LABEL, Node, ROLE_LABEL};
 pub use image::{ImageBuild, ImageError, ImageFile, ProjectImage, publish_project_image};
-pub use layout::{HUB_ADDRESS, Layout, PROMETHEUS, PROMETHEUS_ADDRESS, Place, REGISTRY, REGISTRY_ADDRESS};
+pub use layout::{
+    HUB_ADDRESS, Layout, PRIVATE_REGISTRY, PRIVATE_REGISTRY_PASSWORD, PRIVATE_REGISTRY_USER, PROMETHEUS,
+    PROMETHEUS_ADDRESS, Place, REGISTRY, REGISTRY_ADDRESS,
+};
 pub use machine::MachineError;
 pub use module::ModuleError;
 pub use network::NetworkError;

@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use dnnshifter_cluster::{Cluster, ImageFile, PROMETHEUS, Place, ProjectImage, REGISTRY};
+use dnnshifter_cluster::{Cluster, ImageFile, PRIVATE_REGISTRY, PROMETHEUS, Place, ProjectImage, REGISTRY};
 
 use super::console::step;
 
@@ -104,7 +104,7 @@ impl Workspace {
             format!("runtime.image={}", images.runtime),
             format!("prunerJob.image={}", images.pruner_job),
             format!("prometheus.url={PROMETHEUS}"),
-            format!("plainHttpRegistries={{{REGISTRY}}}"),
+            format!("plainHttpRegistries={{{REGISTRY},{PRIVATE_REGISTRY}}}"),
             "nodeSelector.dnnshifter\\.io/role=hub".to_owned(),
         ];
         let mut helm = cluster.command_in(&Place::Hub, "helm");

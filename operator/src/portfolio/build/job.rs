@@ -156,6 +156,8 @@ fn container(prune: &PruneSource, settings: &Settings) -> Container {
         arguments.extend(["--registry-config", "/registry/.dockerconfigjson"]);
         mounts.push(mount("registry", "/registry", true));
     }
+    let plain_http = settings.plain_http_registries.iter();
+    arguments.extend(plain_http.flat_map(|registry| ["--plain-http-registry", registry]));
     let variable = |name: &str, value: &str| EnvVar {
         name: name.to_owned(),
         value: Some(value.to_owned()),

@@ -78,7 +78,12 @@ impl Cluster {
     /// What needs no API server: networks, cgroups, the registry, and every node's containerd.
     fn start_hub_and_containerds(&self) -> Result<(), ClusterError> {
         network::create_hub()?;
-        self.launch(&[component::registry, component::etcd, component::api_server])?;
+        self.launch(&[
+            component::registry,
+            component::private_registry,
+            component::etcd,
+            component::api_server,
+        ])?;
         let cgroups = Cgroups::detect(Path::new(CGROUPS))?;
         for (index, node) in self.config.all() {
             if let Place::Node(name) = node.place() {

@@ -4,11 +4,13 @@ use std::path::PathBuf;
 
 use super::cgroup_root;
 use crate::config::{Config, Node};
-use crate::layout::{HUB_ADDRESS, Layout, REGISTRY, REGISTRY_ADDRESS};
+use crate::layout::{HUB_ADDRESS, Layout, PRIVATE_REGISTRY, PRIVATE_REGISTRY_USER, REGISTRY};
 use crate::network::pod_range;
 
 /// The group of clients that may read services and pods: DNS and Prometheus.
 pub(crate) const OBSERVERS: &str = "dnnshifter-cluster:observers";
+/// bcrypt of [`crate::layout::PRIVATE_REGISTRY_PASSWORD`], which docker-registry takes in no other form.
+const PASSWORD_HASH: &str = "$2y$05$abcdefghijklmnopqrstuuVPNOToLP9MHdthRCXkVoiIF0qNKnk2G";
 /// Free memory of the machine, in MiB, below which kubelet evicts pods; it is taken from what a node advertises.
 const EVICTION_MEBIBYTES: u64 = 50;
 
@@ -31,8 +33,11 @@ pub(crate) fn all(config: &Config, layout: &Layout, machine: Machine) -> Vec<Set
     let file = |path: PathBuf, text: String| SettingsFile { path, text };
     let run = &layout.run;
     let mut files = vec![
-        file(layout.certs_d().join(REGISTRY).join("hosts.toml"), registry_hosts()),
-        file(run.join("registry.yml"), registry(layout)),
+        file(layout.certs_d().join(REGISTRY).join("hosts.toml"), registry_hosts(REGISTRY)),
+        file(layout.certs_d().join(PRIVATE_REGISTRY).join("hosts.toml"), registry_hosts(PRIVATE_REGISTRY)),
+        file(run.join("registry.yml"), registry(layout, REGISTRY)),
+        file(run.join("private-registry.yml"), private_registry(layout)),
+        file(run.join("htpasswd"), format!("{PRIVATE_REGISTRY_USER}:{PASSWORD_HASH}\n")),
         file(run.join("Corefile"), corefile(layout)),
         file(run.join("prometheus.yml"), prometheus(layout)),
         file(run.join("bootstrap.yaml"), bootstrap()),
@@ -46,33 +51,47 @@ pub(crate) fn all(config: &Config, layout: &Layout, machine: Machine) -> Vec<Set
     files
 }
 
-fn registry_hosts() -> String {
-    let server = format!("http://{REGISTRY_ADDRESS}");
+fn registry_hosts(registry: &str) -> String {
+    let server = format!("http://{}", on_hub(registry));
     format!("server = \"{server}\"\n[host.\"{server}\"]\n  capabilities = [\"pull\", \"resolve\"]\n")
 }
 
-fn registry(layout: &Layout) -> String {
+/// Where a registry of that name listens.
+fn on_hub(registry: &str) -> String {
+    let port = registry.rsplit(':').next().unwrap_or_default();
+    format!("{HUB_ADDRESS}:{port}")
+}
+
+fn private_registry(layout: &Layout) -> String {
+    let passwords = layout.run.join("htpasswd").display().to_string();
+    let settings = registry(layout, PRIVATE_REGISTRY);
+    format!("{settings}auth: {{htpasswd: {{realm: cluster, path: {passwords}}}}}\n")
+}
+
+fn registry(layout: &Layout, name: &str) -> String {
     format!(
         "version: 0.1
 log: {{level: warn, accesslog: {{disabled: true}}}}
 storage:
   filesystem: {{rootdirectory: {}}}
   delete: {{enabled: true}}
-http: {{addr: '{REGISTRY_ADDRESS}'}}
+http: {{addr: '{}'}}
 ",
-        layout.run.join("registry").display()
+        layout.run.join("registry").display(),
+        on_hub(name)
     )
 }
 
 /// Names for pods: services, and the hub's own. Nodes know the registry by `certs.d`.
 fn corefile(layout: &Layout) -> String {
-    let registry = REGISTRY.split(':').next().unwrap_or(REGISTRY);
+    let name = |registry: &'static str| registry.split(':').next().unwrap_or(registry);
+    let (registry, private) = (name(REGISTRY), name(PRIVATE_REGISTRY));
     format!(
         ".:53 {{
   bind {HUB_ADDRESS}
   errors
   hosts {{
-    {HUB_ADDRESS} {registry} prometheus.edge.test
+    {HUB_ADDRESS} {registry} {private} prometheus.edge.test
     fallthrough
   }}
   kubernetes cluster.local {{
