@@ -2,7 +2,9 @@
 //!
 //! Only pods are held: kubelet and containerd of a node stay outside, as their share of a real machine is reserved.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use crate::config::Node;
 
@@ -32,6 +34,10 @@ pub enum CgroupError {
     #[error("failed to remove {path}: a process is still in it")]
     Remove { path: PathBuf, source: std::io::Error },
 }
+
+/// The kernel takes a dead process out of its group a moment after it is gone from `/proc`.
+const EMPTY_DEADLINE: Duration = Duration::from_secs(5);
+const POLL: Duration = Duration::from_millis(20);
 
 /// The machine's cgroups.
 #[derive(Clone, Debug)]
@@ -127,12 +133,7 @@ impl Cgroups {
     /// Removes all groups of ours, which must be empty.
     pub(crate) fn remove(&self) -> Result<(), CgroupError> {
         for path in self.groups() {
-            match std::fs::remove_dir(&path) {
-                Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(CgroupError::Remove { path, source });
-                }
-                _ => {}
-            }
+            remove_group(&path).map_err(|source| CgroupError::Remove { path, source })?;
         }
         Ok(())
     }
@@ -207,6 +208,19 @@ impl Setting {
 
 fn read(path: &Path) -> Result<String, CgroupError> {
     std::fs::read_to_string(path).map_err(|source| CgroupError::Read { path: path.to_owned(), source })
+}
+
+fn remove_group(path: &Path) -> std::io::Result<()> {
+    let deadline = Instant::now() + EMPTY_DEADLINE;
+    loop {
+        match std::fs::remove_dir(path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            Err(error) if error.kind() == ErrorKind::ResourceBusy && Instant::now() < deadline => {
+                std::thread::sleep(POLL);
+            }
+            done => return done,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 //! A binary's folder is named by version and by a hash of all that it is made from, is filled under another name and then
 //! renamed: it is there and whole, or not there.
 
+use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -131,8 +132,14 @@ pub enum ModuleError {
     Missing { name: &'static str, version: String, binary: &'static str },
 }
 
-/// Builds what the cache does not have, and returns the folders for `PATH`.
+/// Builds what the cache does not have, and returns the folders for `PATH`. Two at once would build the same: one waits.
 pub(crate) fn build_all(layout: &Layout) -> Result<Vec<PathBuf>, ModuleError> {
+    let path = layout.cache.join("bin.lock");
+    let locked = std::fs::create_dir_all(&layout.cache).and_then(|()| File::create(&path)).and_then(|file| {
+        file.lock()?;
+        Ok(file)
+    });
+    let _until_built = locked.map_err(|source| ModuleError::Write { path, source })?;
     MODULES.iter().map(|module| module.build(layout)).collect()
 }
 
