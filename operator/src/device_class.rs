@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     apply::{ApplyError, apply_status},
-    reconcile::{Context, ErrorKind, after_error, settled, supervised_object, to_the_end},
+    reconcile::{Context, ErrorKind, Reported, after_error, settled, supervised_object, to_the_end},
     watches::{Guarded, fingerprint},
 };
 
@@ -61,17 +61,18 @@ async fn reconcile_class(
     let nodes = context.stores.nodes.store.state();
     let matched = nodes.iter().filter(|node| matches(&class, node)).count();
     let status = status(&class, matched, &Time(Timestamp::now()));
-    if class.status.as_ref() != Some(&status) {
-        let name = class.name_any();
-        let body = serde_json::to_value(&status).map_err(|source| ApplyError::Json {
-            kind: EdgeDeviceClass::kind(&()).into_owned(),
-            name: name.clone(),
-            source,
-        })?;
-        let classes = Api::<EdgeDeviceClass>::all(context.client.clone());
-        apply_status(&classes, &name, OPERATOR_FIELD_MANAGER, &body).await?;
+    if class.status.as_ref() == Some(&status) {
+        return Ok(settled(Reported::Unchanged));
     }
-    Ok(settled())
+    let name = class.name_any();
+    let body = serde_json::to_value(&status).map_err(|source| ApplyError::Json {
+        kind: EdgeDeviceClass::kind(&()).into_owned(),
+        name: name.clone(),
+        source,
+    })?;
+    let classes = Api::<EdgeDeviceClass>::all(context.client.clone());
+    apply_status(&classes, &name, OPERATOR_FIELD_MANAGER, &body).await?;
+    Ok(settled(Reported::Written))
 }
 
 fn matches(class: &EdgeDeviceClass, node: &Node) -> bool {

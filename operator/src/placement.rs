@@ -114,10 +114,10 @@ async fn reconcile_placement(
             }
         }
     };
-    report::report(&context, &valid, &outcome).await?;
+    let reported = report::report(&context, &valid, &outcome).await?;
     let serves = valid.deployment.as_ref().is_some_and(|deployment| valid.serves(&deployment.into()));
     // A node that is cut off wakes us by its return.
-    Ok(if serves || !valid.node_reachable { settled() } else { Action::requeue(UNAVAILABLE_PERIOD) })
+    Ok(if serves || !valid.node_reachable { settled(reported) } else { Action::requeue(UNAVAILABLE_PERIOD) })
 }
 
 fn placements_where<O: Send + Sync + 'static>(

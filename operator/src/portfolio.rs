@@ -36,7 +36,7 @@ use self::{
 };
 use crate::{
     apply::ApplyError,
-    reconcile::{Context, ErrorKind, after_error, settled, supervised_object, to_the_end},
+    reconcile::{Context, ErrorKind, Reported, after_error, settled, supervised_object, to_the_end},
     watches::{Guarded, fingerprint, infallible, touched_children},
 };
 
@@ -104,8 +104,7 @@ async fn reconcile_portfolio(
     let valid = match validate::validate(observed, &context.settings) {
         Ok(valid) => valid,
         Err(error) => {
-            report::report_invalid(&context, &object, &error).await?;
-            return Ok(Action::await_change());
+            return Ok(settled(report::report_invalid(&context, &object, &error).await?));
         }
     };
     let decision = decide::decide(&valid, &context.settings.runtime_image)?;
@@ -122,15 +121,17 @@ async fn reconcile_portfolio(
             Err(error) => return Err(error.into()),
         }
     };
-    report::report(&context, &valid, &decision, &applied).await?;
-    Ok(next(&decision))
+    let reported = report::report(&context, &valid, &decision, &applied).await?;
+    Ok(next(&decision, reported))
 }
 
-fn next(decision: &Decision) -> Action {
+fn next(decision: &Decision, reported: Reported) -> Action {
     match &decision.availability {
         Availability::Pending { reason: "RegistryUnreachable", .. } => Action::requeue(REGISTRY_PERIOD),
         Availability::Pending { reason: "Pruning", .. } => Action::requeue(PRUNING_PERIOD),
-        Availability::Available(_) | Availability::Pending { .. } | Availability::Failed { .. } => settled(),
+        Availability::Available(_) | Availability::Pending { .. } | Availability::Failed { .. } => {
+            settled(reported)
+        }
     }
 }
 

@@ -24,6 +24,8 @@ use crate::{
 
 /// The client retries by itself for minutes; a reconcile that takes longer than this is given up and tried again later.
 const RECONCILE_DEADLINE: Duration = Duration::from_secs(30);
+/// A watch brings what we wrote ourselves well within this.
+const SECOND_LOOK_DELAY: Duration = Duration::from_secs(5);
 /// Whatever was missed is mended after so long.
 const RESYNC_PERIOD: Duration = Duration::from_mins(10);
 
@@ -156,9 +158,22 @@ pub(crate) fn after_error<K: ResourceExt, E: std::error::Error>(
     Action::requeue(context.backoff.failed(&key(object.as_ref())))
 }
 
+/// What a report did to the object's status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reported {
+    Written,
+    Unchanged,
+}
+
 /// Nothing more to do until something changes.
-pub(crate) fn settled() -> Action {
-    Action::requeue(RESYNC_PERIOD)
+///
+/// Until a status that was just written is in the cache, the one before it is taken for the present one: an object that goes back
+/// to it meanwhile would seem to be told already. So it is looked at once more.
+pub(crate) fn settled(reported: Reported) -> Action {
+    Action::requeue(match reported {
+        Reported::Written => SECOND_LOOK_DELAY,
+        Reported::Unchanged => RESYNC_PERIOD,
+    })
 }
 
 /// Follows a controller to its end. Errors of reconciles were noted by [`supervised`].

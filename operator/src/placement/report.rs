@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     apply::{ApplyError, apply_status},
-    reconcile::Context,
+    reconcile::{Context, Reported},
 };
 
 /// What became of the placement.
@@ -28,7 +28,11 @@ pub(crate) enum Outcome {
     Refused(String),
 }
 
-pub(crate) async fn report(context: &Context, valid: &Valid, outcome: &Outcome) -> Result<(), ApplyError> {
+pub(crate) async fn report(
+    context: &Context,
+    valid: &Valid,
+    outcome: &Outcome,
+) -> Result<Reported, ApplyError> {
     let object = valid.object.as_ref();
     let stored = object.status.clone().unwrap_or_default();
     let deployed = match outcome {
@@ -49,7 +53,7 @@ pub(crate) async fn report(context: &Context, valid: &Valid, outcome: &Outcome) 
         && stored.revision == revision
         && stored.conditions.contains(&ready);
     if unchanged {
-        return Ok(());
+        return Ok(Reported::Unchanged);
     }
     let mut status = json!({"observedGeneration": generation, "conditions": [ready]});
     if let Some(fields) = status.as_object_mut() {
@@ -57,7 +61,8 @@ pub(crate) async fn report(context: &Context, valid: &Valid, outcome: &Outcome) 
         fields.extend(revision.map(|revision| ("revision".to_owned(), json!(revision))));
     }
     let placements = Api::<VariantPlacement>::namespaced(context.client.clone(), &valid.namespace);
-    apply_status(&placements, &valid.name, OPERATOR_FIELD_MANAGER, &status).await
+    apply_status(&placements, &valid.name, OPERATOR_FIELD_MANAGER, &status).await?;
+    Ok(Reported::Written)
 }
 
 fn ready(valid: &Valid, outcome: &Outcome, deployed: Option<&Deployed>) -> WantedCondition {

@@ -24,7 +24,7 @@ use super::{
 use crate::{
     apply::{ApplyError, apply_status},
     events::{Happening, publish},
-    reconcile::Context,
+    reconcile::{Context, Reported},
     telemetry::chain,
 };
 
@@ -34,7 +34,7 @@ pub(crate) async fn report(
     valid: &Valid,
     decision: &Decision,
     applied: &AppliedPlacements,
-) -> Result<(), ApplyError> {
+) -> Result<Reported, ApplyError> {
     write_conditions(context, valid, decision, conditions::of(valid, decision, applied)).await
 }
 
@@ -44,7 +44,7 @@ pub(crate) async fn report_refused(
     valid: &Valid,
     decision: &Decision,
     error: &ApplyError,
-) -> Result<(), ApplyError> {
+) -> Result<Reported, ApplyError> {
     write_conditions(context, valid, decision, conditions::refused(valid, decision, chain(error))).await
 }
 
@@ -53,7 +53,7 @@ async fn write_conditions(
     valid: &Valid,
     decision: &Decision,
     (counts, wanted): (NodeCounts, Vec<WantedCondition>),
-) -> Result<(), ApplyError> {
+) -> Result<Reported, ApplyError> {
     let object = valid.object.as_ref();
     let stored = object.status.clone().unwrap_or_default();
     let (revision, variants) = match &decision.availability {
@@ -86,7 +86,7 @@ pub(crate) async fn report_invalid(
     context: &Context,
     object: &ModelPortfolio,
     error: &InvalidSource,
-) -> Result<(), ApplyError> {
+) -> Result<Reported, ApplyError> {
     let mut status = object.status.clone().unwrap_or_default();
     status.observed_generation = object.metadata.generation;
     let condition =
@@ -106,12 +106,12 @@ async fn write(
     context: &Context,
     object: &ModelPortfolio,
     status: ModelPortfolioStatus,
-) -> Result<(), ApplyError> {
+) -> Result<Reported, ApplyError> {
     let mut stored = object.status.clone().unwrap_or_default();
     // The switching loop's, under its own field manager.
     stored.conditions.retain(|condition| condition.type_ != LOAD_KNOWN);
     if stored == status {
-        return Ok(());
+        return Ok(Reported::Unchanged);
     }
     let name = object.name_any();
     let portfolios =
@@ -123,7 +123,7 @@ async fn write(
     })?;
     apply_status(&portfolios, &name, OPERATOR_FIELD_MANAGER, &body).await?;
     announce(context, object, &stored.conditions, &status.conditions).await;
-    Ok(())
+    Ok(Reported::Written)
 }
 
 async fn announce(context: &Context, object: &ModelPortfolio, before: &[Condition], after: &[Condition]) {
