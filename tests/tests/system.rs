@@ -11,6 +11,7 @@ use libtest_mimic::{Arguments, Trial};
 mod system {
     pub mod artifacts;
     pub mod broken_model;
+    pub mod confined;
     pub mod deletion;
     pub mod fake_prometheus;
     pub mod invalid;
@@ -20,8 +21,10 @@ mod system {
     pub mod objects;
     pub mod operator_away;
     pub mod partition;
+    pub mod private;
     pub mod prune;
     pub mod published;
+    pub mod replicas;
     pub mod rollout;
     pub mod scene;
     pub mod switching;
@@ -30,8 +33,8 @@ mod system {
 }
 
 use system::{
-    broken_model, deletion, invalid, load_unknown, objects, operator_away, partition, prune, published,
-    rollout, switching, world, world::scenario,
+    broken_model, confined, deletion, invalid, load_unknown, objects, operator_away, partition, private,
+    prune, published, replicas, rollout, switching, world, world::scenario,
 };
 
 fn main() -> ExitCode {
@@ -69,12 +72,19 @@ fn scenarios() -> Vec<Trial> {
             "nodes_serve_without_the_operator_and_nothing_is_rebuilt",
             operator_away::serves,
         ),
+        scenario("replicas", "a_second_operator_takes_over_when_the_first_dies", replicas::take_over),
+        scenario("confined", "a_runtime_writes_the_status_of_its_own_node_only", confined::to_its_node),
         scenario(
             "partition",
             "a_node_that_is_cut_off_serves_its_clients_and_keeps_its_pod",
             partition::serves,
         ),
         scenario("prune", "a_pruned_portfolio_becomes_ready_though_its_job_is_killed_midway", prune::resumes),
+        scenario(
+            "private",
+            "a_portfolio_is_pushed_to_and_served_from_a_registry_with_a_password",
+            private::pushed_and_served,
+        ),
         scenario(
             "broken-model",
             "a_broken_model_stalls_with_a_reason_until_it_is_mended",

@@ -4,8 +4,8 @@ use crate::load::{Piece, Schedule};
 
 /// Calm: what the largest variant bears with room to spare.
 const CALM: f64 = 0.4;
-/// Peak: more than it can do at all, by a fifth, since a node that was busy when it measured thinks too little of itself.
-const PEAK: f64 = 1.2;
+/// Peak: more than it can do at all, by two fifths, since a node that was busy when it measured thinks too little of itself.
+const PEAK: f64 = 1.4;
 /// Busy: between the two.
 const BUSY: f64 = 0.7;
 

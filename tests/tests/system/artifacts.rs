@@ -139,8 +139,8 @@ impl Tools<'_> {
     }
 }
 
-/// The first images of Fashion-MNIST, with their labels.
-fn cut_dataset(folder: &Path) -> Result<()> {
+/// Writes the first images of Fashion-MNIST, with their labels.
+pub fn cut_dataset(folder: &Path) -> Result<()> {
     fs::create_dir_all(folder)?;
     let files = [
         ("train-images-idx3-ubyte.gz", TRAINING_IMAGES, 16, 28 * 28),

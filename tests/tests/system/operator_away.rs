@@ -13,6 +13,7 @@ use super::{
     scene::{PATIENCE, Scene},
     switching::{CALM, until_stepped_down},
     until::{Look, until},
+    world::OPERATOR,
 };
 
 /// What must be neither changed nor made anew.
@@ -55,10 +56,15 @@ async fn kill(cluster: &Cluster) -> Result<()> {
 
 /// The operator as it was installed; nothing if it is there.
 pub fn bring_back(cluster: &Cluster) -> Result<()> {
+    scale(cluster, 1)
+}
+
+/// So many operators, and all of them ready.
+pub fn scale(cluster: &Cluster, replicas: u8) -> Result<()> {
     let patience = format!("--timeout={}s", PATIENCE.as_secs());
     let system =
         |arguments: &[&str]| cluster.kubectl(&[&["--namespace", SYSTEM_NAMESPACE], arguments].concat());
-    system(&["scale", "deployment", "--all", "--replicas=1"])?;
-    system(&["wait", "--for=condition=Available", "deployment", "--all", &patience])?;
+    system(&["scale", "deployment", "--all", &format!("--replicas={replicas}")])?;
+    system(&["rollout", "status", "deployment", OPERATOR, &patience])?;
     Ok(())
 }

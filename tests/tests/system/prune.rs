@@ -1,8 +1,10 @@
-//! A portfolio that is trained and pruned here, by a Job that is killed midway: it goes on from its last finished step, and what
-//! is served is what a whole run published.
+//! A portfolio that is trained and pruned here, with its data on a volume, by a Job that is killed midway: it goes on from its
+//! last finished step, and what is served is what a whole run published.
 
 use std::{
     collections::BTreeSet,
+    fs::{Permissions, set_permissions},
+    os::unix::fs::PermissionsExt,
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -11,9 +13,11 @@ use dnnshifter_cluster::{REGISTRY, REGISTRY_ADDRESS};
 use dnnshifter_crds::names::{COMPONENT_LABEL, PRUNER_COMPONENT};
 use dnnshifter_portfolio::PortfolioManifest;
 use dnnshifter_tests::demo::stage::SYSTEM_NAMESPACE;
-use serde_json::Value;
+use serde_json::{Value, json};
+use tempfile::TempDir;
 
 use super::{
+    artifacts::cut_dataset,
     load::burst,
     manifests::{self, NODES},
     scene::{PATIENCE, Scene},
@@ -21,13 +25,20 @@ use super::{
 };
 
 const REPOSITORY: &str = "system/pruned";
+/// Of the claim, and with the namespace before it of the volume.
+const CLAIM: &str = "images";
 
 /// From `kubectl apply` to a served portfolio, through the death of the Job's pod and of the operator.
 pub async fn resumes(scene: &Scene) -> Result<()> {
     let repository = format!("{REGISTRY}/{REPOSITORY}");
     let inputs = &scene.world.artifacts.inputs;
     let known = tags().await?;
-    scene.apply(&manifests::pruned(&scene.namespace, "fashion", inputs, &repository, fresh_seed()))?;
+    let mut manifest = manifests::pruned(&scene.namespace, "fashion", inputs, &repository, fresh_seed());
+    let source = json!({"persistentVolumeClaim": {"claimName": CLAIM}});
+    manifests::set(&mut manifest, "/spec/variants/prune/dataset/source", source);
+    manifests::set(&mut manifest, "/spec/variants/prune/dataset/path", json!("."));
+    let _data = volume_of_data(scene)?;
+    scene.apply(&manifest)?;
 
     until("the first finished step of the training", PATIENCE, async || {
         let new: Vec<_> = tags().await?.difference(&known).cloned().collect();
@@ -57,6 +68,26 @@ pub async fn resumes(scene: &Scene) -> Result<()> {
         burst(scene, node, &url, "fashion", 20.0, 1.0)?;
     }
     Ok(())
+}
+
+/// A claim on a volume that holds the data set. It lies in a folder of this machine, which is every node's, until that is dropped.
+fn volume_of_data(scene: &Scene) -> Result<TempDir> {
+    let folder = tempfile::tempdir().context("failed to make a folder for data")?;
+    // The Job is not root.
+    set_permissions(folder.path(), Permissions::from_mode(0o755))?;
+    cut_dataset(folder.path())?;
+    let name = format!("{}-{CLAIM}", scene.namespace);
+    scene.kubectl(&["delete", "persistentvolume", &name, "--ignore-not-found"])?;
+    let (size, modes) = (json!({"storage": "1Gi"}), json!(["ReadOnlyMany"]));
+    scene.apply(&json!({
+        "apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": name},
+        "spec": {"capacity": size, "accessModes": modes, "storageClassName": "", "hostPath": {"path": folder.path(), "type": "Directory"}},
+    }))?;
+    scene.apply(&json!({
+        "apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": CLAIM, "namespace": scene.namespace},
+        "spec": {"resources": {"requests": size}, "accessModes": modes, "storageClassName": "", "volumeName": name},
+    }))?;
+    Ok(folder)
 }
 
 /// What is served is what stands under the revision's tag, which is pushed last.
