@@ -11,6 +11,7 @@ pub(crate) mod describe;
 pub(crate) mod model;
 pub(crate) mod publish;
 pub(crate) mod run;
+pub(crate) mod verify;
 
 /// Trains, prunes, verifies and publishes the variants of a neural network.
 #[derive(Debug, Parser)]
@@ -24,7 +25,7 @@ pub(crate) struct CommandLine {
 }
 
 /// Exit codes by class of failure, after `sysexits.h`.
-const EXIT_CODES: &str = "Exit codes: 0 success; 2 wrong arguments; 65 the model or the data cannot be used; 66 an input file is missing; \
+const EXIT_CODES: &str = "Exit codes: 0 success; 1 the networks that verify compares differ; 2 wrong arguments; 65 the model or the data cannot be used; 66 an input file is missing; \
 69 the registry cannot be reached or failed; 70 libtorch or ONNX Runtime failed; 73 an output cannot be written; 77 the registry \
 refuses access; 78 the plan cannot be used; 143 stopped by SIGTERM.";
 
@@ -48,6 +49,8 @@ pub(crate) enum Command {
     Describe(DescribeArguments),
     /// Publish a folder of variants as images and a portfolio, and print the portfolio's name with digest.
     Publish(PublishArguments),
+    /// Compare two networks by what they compute: the largest difference of their outputs on the same inputs.
+    Verify(VerifyArguments),
 }
 
 /// Arguments of `run`.
@@ -133,4 +136,23 @@ pub(crate) struct PublishArguments {
     /// A docker config.json with credentials.
     #[arg(long)]
     pub(crate) registry_config: Option<PathBuf>,
+}
+
+/// Arguments of `verify`.
+#[derive(Debug, Args)]
+pub(crate) struct VerifyArguments {
+    /// The network as it should be, ONNX.
+    pub(crate) expected: PathBuf,
+    /// The network that should compute the same, ONNX.
+    pub(crate) found: PathBuf,
+    /// Inputs to compare on: a .npz file with a float32 array for each input, by name [default: random ones, zeros, ones
+    /// and impulses in the corners].
+    #[arg(long)]
+    pub(crate) inputs: Option<PathBuf>,
+    /// Seed of the random inputs.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Write what was found as JSON into this file.
+    #[arg(long)]
+    pub(crate) report: Option<PathBuf>,
 }

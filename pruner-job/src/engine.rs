@@ -1,6 +1,6 @@
 //! ONNX Runtime, the engine that the nodes use: the judge of every variant's output and latency. Trains nothing.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use dnnshifter_network::TensorInfo;
 use ort::{
@@ -53,6 +53,21 @@ impl Engine {
     pub(crate) fn open(&self, model: &[u8], input: &TensorInfo) -> Result<Inference, EngineError> {
         let session = self.session(model).map_err(EngineError::Open)?;
         Ok(Inference { session, input_shape: input.shape.clone() })
+    }
+
+    /// Opens an ONNX file, with the data beside it that it names, optimised as asked and with one thread.
+    pub(crate) fn open_file(
+        &self,
+        path: &Path,
+        level: GraphOptimizationLevel,
+    ) -> Result<Session, EngineError> {
+        let builder = || {
+            Session::builder(&self.0)?
+                .with_optimization_level(level)?
+                .with_intra_threads(1)?
+                .commit_from_file(path)
+        };
+        builder().map_err(EngineError::Open)
     }
 
     fn session(&self, model: &[u8]) -> Result<Session, ort::Error> {

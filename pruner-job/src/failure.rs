@@ -19,6 +19,7 @@ use crate::{
     study::StudyError,
     training::TrainingError,
     variant::FolderError,
+    verify::VerifyError,
 };
 
 /// Why a command failed.
@@ -54,11 +55,15 @@ pub(crate) enum Failure {
     Registry(#[from] RegistryError),
     #[error(transparent)]
     Publish(#[from] PublishError),
+    #[error(transparent)]
+    Verify(#[from] VerifyError),
 }
 
 /// Classes of failures and their exit codes, after `sysexits.h`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Class {
+    /// Two networks that are compared differ; the code that `cmp` and `diff` have for it.
+    Different = 1,
     /// The model or the data cannot be used: mend them.
     Data = 65,
     /// An input file is missing: mend the plan or its mounts.
@@ -94,6 +99,7 @@ impl Failure {
             Self::Folder(error) => folder_class(error),
             Self::Registry(error) => registry_class(error),
             Self::Publish(error) => publish_class(error),
+            Self::Verify(error) => verify_class(error),
         }
     }
 }
@@ -193,6 +199,17 @@ fn publish_class(error: &PublishError) -> Class {
         PublishError::Portfolio(_) => Class::Data,
         PublishError::NoRuntime { .. } | PublishError::RuntimeConfig { .. } => Class::Unavailable,
         PublishError::Serialize(_) | PublishError::Digest(_) => Class::Output,
+    }
+}
+
+fn verify_class(error: &VerifyError) -> Class {
+    match error {
+        VerifyError::Different { .. } | VerifyError::NotFinite { .. } | VerifyError::Shape { .. } => {
+            Class::Different
+        }
+        VerifyError::Missing { .. } => Class::NoInput,
+        VerifyError::Ends { .. } | VerifyError::Type { .. } | VerifyError::Cases(_) => Class::Data,
+        VerifyError::Open { source, .. } | VerifyError::Run { source, .. } => engine_class(source),
     }
 }
 

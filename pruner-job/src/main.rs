@@ -4,6 +4,7 @@
 //! [`command`] is the command line. What the commands are made of, in the order of the data: [`plan`], [`architecture`] and
 //! [`data`]; [`interpreter`] and [`training`]; [`engine`] and [`latency`]; [`structured`], [`selection`] and [`describe`],
 //! which [`study`] puts together, while [`checkpoint`] keeps what is finished; [`variant`], [`publish`], [`outcome`], [`failure`].
+//! [`verify`] compares two networks by what they compute.
 
 use std::{
     io::{IsTerminal, Write},
@@ -34,6 +35,7 @@ mod structured;
 mod study;
 mod training;
 mod variant;
+mod verify;
 
 /// 128 and the number of SIGTERM, as shells write it.
 const STOPPED: i32 = 143;
@@ -63,6 +65,7 @@ async fn execute(command: Command) -> Result<(), Failure> {
         Command::Run(arguments) => run(&arguments).await,
         Command::Model(arguments) => blocking(move || command::model::execute(&arguments)).await,
         Command::Describe(arguments) => blocking(move || command::describe::execute(&arguments)).await,
+        Command::Verify(arguments) => blocking(move || command::verify::execute(&arguments)).await,
         Command::Publish(arguments) => command::publish::execute(&arguments).await,
     }
 }

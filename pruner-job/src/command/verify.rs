@@ -1,0 +1,30 @@
+//! `verify`: two networks are compared on the same inputs, and what was found goes to standard output and into a report.
+
+use std::io::Write;
+
+use crate::{
+    command::VerifyArguments,
+    engine::Engine,
+    failure::{Failure, write_file},
+    verify::{Source, VerifyError, compare},
+};
+
+pub(crate) fn execute(arguments: &VerifyArguments) -> Result<(), Failure> {
+    let source = match &arguments.inputs {
+        Some(path) => Source::Npz(path),
+        None => Source::Random { seed: arguments.seed },
+    };
+    for path in [&arguments.expected, &arguments.found] {
+        if !path.exists() {
+            return Err(VerifyError::Missing { path: path.clone() }.into());
+        }
+    }
+    let comparison = compare(&Engine::load()?, [&arguments.expected, &arguments.found], &source)?;
+    if let Some(path) = &arguments.report {
+        let mut text = serde_json::to_vec_pretty(&comparison).map_err(Failure::Serialize)?;
+        text.push(b'\n');
+        write_file(path, &text)?;
+    }
+    writeln!(std::io::stdout(), "{comparison}").map_err(Failure::Print)?;
+    if comparison.equal { Ok(()) } else { Err(VerifyError::Different(comparison).into()) }
+}

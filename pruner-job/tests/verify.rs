@@ -1,0 +1,67 @@
+//! `verify` as a person runs it: its exit codes, its one line, its report.
+
+#![expect(clippy::unwrap_used, reason = "in a test a panic is a failed test")]
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+fn program() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_dnnshifter-pruner-job"))
+}
+
+/// A small network with weights of `seed`.
+fn network(folder: &TempDir, seed: &str, input: &str) -> PathBuf {
+    let path = folder.path().join(format!("{seed}-{input}.onnx"));
+    let model = ["model", "resnet20", "--width", "1/4", "--seed", seed, "--input", input, "--output"];
+    assert!(program().args(model).arg(&path).status().unwrap().success());
+    path
+}
+
+fn verify(expected: &Path, found: &Path, more: &[&Path]) -> Output {
+    program().arg("verify").args([expected, found]).args(more).output().unwrap()
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&[output.stdout.as_slice(), &output.stderr].concat()).into_owned()
+}
+
+#[test]
+fn a_network_equals_itself_and_differs_from_others_with_exit_code_1() {
+    let folder = tempfile::tempdir().unwrap();
+    let (first, second) = (network(&folder, "1", "3x16x16"), network(&folder, "2", "3x16x16"));
+    let same = verify(&first, &first, &[]);
+    assert!(same.status.success() && said(&same).starts_with("equal on 5 inputs"), "{}", said(&same));
+
+    let report = folder.path().join("report.json");
+    let other = verify(&first, &second, &[Path::new("--report"), &report]);
+    assert_eq!(other.status.code(), Some(1), "{}", said(&other));
+    assert!(said(&other).contains("the networks differ"), "{}", said(&other));
+    let report: Value = serde_json::from_slice(&fs::read(&report).unwrap()).unwrap();
+    assert_eq!((&report["equal"], &report["cases"]), (&Value::from(false), &Value::from(5)));
+    assert!(report["outputs"][0]["relative"].as_f64().unwrap() > 1e-3, "{report}");
+}
+
+#[test]
+fn what_cannot_be_compared_is_said_with_its_exit_code() {
+    let folder = tempfile::tempdir().unwrap();
+    let (small, large) = (network(&folder, "1", "3x16x16"), network(&folder, "1", "3x32x32"));
+    let ends = verify(&small, &large, &[]);
+    assert_eq!(ends.status.code(), Some(65), "{}", said(&ends));
+    assert!(said(&ends).contains("\"input\" [?, 3, 16, 16]"), "{}", said(&ends));
+    let missing = verify(&small, Path::new("nowhere.onnx"), &[]);
+    assert!(
+        missing.status.code() == Some(66) && said(&missing).contains("nowhere.onnx"),
+        "{}",
+        said(&missing)
+    );
+    let broken = folder.path().join("broken.onnx");
+    fs::write(&broken, &fs::read(&small).unwrap()[..1000]).unwrap();
+    let broken = verify(&small, &broken, &[]);
+    assert!(broken.status.code() == Some(65) && said(&broken).contains("broken.onnx"), "{}", said(&broken));
+}
