@@ -9,7 +9,7 @@ use crate::{
     Error,
     cgroup::{self, Cgroup},
     engine::OnnxRuntime,
-    keeper::{Host, Keeper, memory::ProcessMemory},
+    keeper::{Host, Keeper, Notes, attempts::Attempts, memory::ProcessMemory},
     lane::Lane,
     metrics::{Identity, Metrics},
     server::{self, Chooser, Service},
@@ -27,6 +27,8 @@ pub(crate) struct Plan {
     pub(crate) identity: Identity,
     /// Holds a folder for each variant.
     pub(crate) models: PathBuf,
+    /// Holds what outlives the process, if there is such a directory.
+    pub(crate) store: Option<PathBuf>,
     /// Where to listen.
     pub(crate) listen: SocketAddr,
     /// How long to drain.
@@ -43,18 +45,24 @@ pub(crate) struct Assembly {
     pub(crate) stop: CancellationToken,
     listener: TcpListener,
     drain: Duration,
+    attempts: Attempts,
 }
 
 impl Assembly {
     /// Starts the engine, the lane and the keeper, and binds the address.
     pub(crate) async fn start(plan: Plan) -> Result<Self, Error> {
-        let Plan { model, chooser, identity, models, listen, drain } = plan;
+        let Plan { model, chooser, identity, models, store, listen, drain } = plan;
         let listener =
             TcpListener::bind(listen).await.map_err(|source| Error::Listen { address: listen, source })?;
         let cgroup = Cgroup::of_this_process("/".as_ref());
         let limits = cgroup.limits();
         let threads = OnnxRuntime::threads_for(limits.quota.map(cgroup::share));
         let engine = OnnxRuntime::start(threads)?;
+        let engine = match &store {
+            Some(store) => engine.keeping_in(store),
+            None => engine,
+        };
+        let attempts = Attempts::kept_in(store.as_deref());
         let host = Host { limits, base_memory_bytes: ProcessMemory::now().resident() };
         tracing::info!(threads, quota = ?limits.quota, memory_bytes = ?limits.memory_bytes, base_memory_bytes = host.base_memory_bytes, "the engine runs");
         let metrics = Metrics::new(&identity)?;
@@ -64,22 +72,40 @@ impl Assembly {
             Service::new(model, chooser, (Arc::clone(&switch), Arc::clone(&lane)), Arc::clone(&metrics));
         let (tokio, stop) = (Handle::current(), CancellationToken::new());
         let of_cost = tokio.clone();
-        let protocol_cost =
-            Box::new(move |like: &_| server::cost::measure(&of_cost, like).unwrap_or_default());
+        let protocol_cost = Box::new(move |like: &_| server::cost::measure(&of_cost, like));
         let engine = Arc::new(engine);
-        let keeper = Keeper { engine, threads, models, switch, lane, cgroup, host, protocol_cost, metrics };
+        let keeper = Keeper {
+            engine,
+            threads,
+            models,
+            switch,
+            lane,
+            cgroup,
+            host,
+            protocol_cost,
+            attempts: attempts.clone(),
+            metrics,
+            notes: Notes::default(),
+        };
         let keeper = keeper.start(tokio, stop.clone()).map_err(Error::Thread)?;
         // Nobody waits for it: it may be loading a network, and ends with the process.
         service.keeper.get_or_init(|| keeper);
-        Ok(Self { service, host, stop, listener, drain })
+        Ok(Self { service, host, stop, listener, drain, attempts })
+    }
+
+    /// Ends everything without having answered.
+    pub(crate) fn end(self) {
+        self.stop.cancel();
+        self.attempts.end();
     }
 
     /// Answers until a signal comes, drains, and ends everything.
     pub(crate) async fn run(self) -> Result<(), Error> {
-        let Self { service, stop, listener, drain, .. } = self;
+        let Self { service, stop, listener, drain, attempts, .. } = self;
         let serving = server::serve(listener, server::router(Arc::clone(&service)), stop.clone());
         let (served, drained) =
             tokio::join!(serving, shutdown::drain_on_signal(&service, drain, stop.clone()));
+        attempts.end();
         served.and(drained).map_err(Error::Serve)
     }
 }

@@ -33,6 +33,11 @@ pub enum Command {
     Serve(ServeArguments),
     /// Serve one portfolio on one node, as its placement in Kubernetes says: the command of the operator's pods.
     Node(NodeArguments),
+    /// Measure a directory of variants under the limits of this process, as a node does when it starts.
+    Profile(ProfileArguments),
+    /// Optimise a network for this machine: what the runtime has another process of its own do.
+    #[command(hide = true)]
+    Optimise(OptimiseArguments),
 }
 
 /// Of `serve`.
@@ -52,9 +57,35 @@ pub struct ServeArguments {
     /// Refuse requests (429) that would be answered later than this, in milliseconds; by default none is.
     #[arg(long, value_name = "MILLISECONDS")]
     pub latency_objective: Option<u64>,
+    /// Directory where networks are kept that were optimised for this machine, so that they start faster and take less memory;
+    /// by default nothing is written.
+    #[arg(long, env = "DNNSHIFTER_STORE")]
+    pub store: Option<PathBuf>,
     /// Shutting down.
     #[command(flatten)]
     pub drain: DrainArguments,
+}
+
+/// Of `profile`.
+#[derive(Debug, Args)]
+pub struct ProfileArguments {
+    /// Directory with a folder for each variant, which holds model.onnx and variant.json.
+    pub directory: PathBuf,
+    /// Print JSON, as it is written to the placement's status.
+    #[arg(long)]
+    pub json: bool,
+    /// Directory where networks are kept that were optimised for this machine; by default nothing is written.
+    #[arg(long, env = "DNNSHIFTER_STORE")]
+    pub store: Option<PathBuf>,
+}
+
+/// Of `optimise`.
+#[derive(Debug, Args)]
+pub struct OptimiseArguments {
+    /// The network, as ONNX.
+    pub network: PathBuf,
+    /// Where the optimised network is written.
+    pub directory: PathBuf,
 }
 
 /// Of `node`.
@@ -81,7 +112,7 @@ pub struct NodeArguments {
     /// Directory with a folder for each variant, which holds model.onnx and variant.json.
     #[arg(long, env = "DNNSHIFTER_MODELS", default_value = "/variants")]
     pub models: PathBuf,
-    /// Directory that is kept while the pod lives: the last placement is remembered there.
+    /// Directory that is kept while the pod lives: the last placement is remembered there, and networks that were optimised.
     #[arg(long, env = "DNNSHIFTER_STORE")]
     pub store: Option<PathBuf>,
     /// Address to listen on, for requests, metrics and probes.
@@ -111,7 +142,7 @@ impl Cli {
     /// How logs are to be written.
     pub fn log_format(&self) -> LogFormat {
         let default = match self.command {
-            Command::Serve(_) => LogFormat::Text,
+            Command::Serve(_) | Command::Profile(_) | Command::Optimise(_) => LogFormat::Text,
             Command::Node(_) => LogFormat::Json,
         };
         self.log_format.unwrap_or(default)

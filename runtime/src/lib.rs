@@ -67,6 +67,12 @@ pub enum Error {
     /// A thread does not start.
     #[error("failed to start a thread")]
     Thread(#[source] io::Error),
+    /// The thread that loads and measures variants has died.
+    #[error("failed to measure the variants: the thread that does it has died, as the log says")]
+    Keeper,
+    /// The answer cannot be written.
+    #[error("failed to write to standard output")]
+    Print(#[source] io::Error),
     /// Serving ended by itself.
     #[error("failed to serve")]
     Serve(#[source] io::Error),
@@ -95,5 +101,7 @@ pub async fn run(cli: Cli) -> Result<(), Error> {
     match cli.command {
         Command::Serve(arguments) => standalone::serve(arguments).await,
         Command::Node(arguments) => node::serve(arguments).await,
+        Command::Profile(arguments) => standalone::profile::profile(arguments).await,
+        Command::Optimise(arguments) => Ok(engine::optimise(&arguments.network, &arguments.directory)?),
     }
 }

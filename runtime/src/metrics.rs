@@ -11,7 +11,7 @@ use prometheus::{
 use crate::{
     keeper::memory::ProcessMemory,
     load::LoadMeter,
-    switch::{Standing, swaps::Swap},
+    switch::{Standing, choice::REFUSED, swaps::Swap},
 };
 
 /// From half a millisecond to five seconds: an inference takes milliseconds, a throttled period tens of them.
@@ -176,6 +176,10 @@ impl Metrics {
     /// The variant that serves has changed.
     pub(crate) fn swapped(&self, swap: &Swap) {
         self.swaps.with_label_values(&[swap.reason.as_str()]).inc();
+        if swap.reason == REFUSED {
+            // Nobody decided it: it says nothing of how fast decisions are carried out.
+            return;
+        }
         let was = if swap.was_resident { "resident" } else { "loaded" };
         self.swap_seconds.with_label_values(&[was]).observe(swap.microseconds as f64 / 1e6);
     }
@@ -201,9 +205,19 @@ impl Metrics {
             let bytes = footprint.anonymous_bytes.saturating_add(footprint.mapped_bytes);
             self.resident_bytes.with_label_values(&[resident.name().as_str()]).set(bytes as i64);
         }
+        self.encoded()
+    }
+
+    fn encoded(&self) -> Result<Vec<u8>> {
         let mut text = Vec::new();
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
         Ok(text)
+    }
+
+    /// The text, without what is only known at the moment of asking.
+    #[cfg(test)]
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8(self.encoded().unwrap()).unwrap()
     }
 }
 

@@ -70,6 +70,7 @@ fn plan(arguments: &NodeArguments) -> Plan {
             node: arguments.node_name.clone(),
         },
         models: arguments.models.clone(),
+        store: arguments.store.clone(),
         listen: arguments.listen,
         drain: arguments.drain.duration(),
     }

@@ -1,5 +1,7 @@
 //! `serve`: a directory of variants, without Kubernetes. Clients switch by the model repository extension.
 
+pub(crate) mod profile;
+
 use std::{
     path::Path,
     time::{Duration, Instant},
@@ -20,7 +22,7 @@ const INITIAL: &str = "Initial";
 
 /// Serves until a signal comes.
 pub(crate) async fn serve(arguments: ServeArguments) -> Result<(), Error> {
-    let ServeArguments { directory, listen, name, variant, latency_objective, drain } = arguments;
+    let ServeArguments { directory, listen, name, variant, latency_objective, store, drain } = arguments;
     let order = variant::found_in(&directory)?;
     let nothing = || Error::NoVariants { directory: directory.display().to_string() };
     let first = variant.or_else(|| order.first().cloned()).ok_or_else(nothing)?;
@@ -35,6 +37,7 @@ pub(crate) async fn serve(arguments: ServeArguments) -> Result<(), Error> {
         chooser: Chooser::Clients,
         identity,
         models: directory,
+        store,
         listen,
         drain,
     })

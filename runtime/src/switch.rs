@@ -9,7 +9,7 @@ pub(crate) mod choice;
 pub(crate) mod swaps;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
     time::{Instant, SystemTime},
 };
@@ -69,6 +69,8 @@ pub(crate) struct Standing {
     pub(crate) wanted: Option<Wanted>,
     /// What serves.
     pub(crate) active: Option<Active>,
+    /// Of those that were refused, those that only found no room: they are loaded once they are wanted.
+    pub(crate) without_room: BTreeSet<VariantName>,
 }
 
 /// The switch. See the module.
@@ -113,6 +115,7 @@ impl Switch {
                     variant.is_some_and(|variant| state.standing.presence(variant) == Presence::Resident);
                 state.decided = Some((received, resident));
                 state.standing.wanted = wanted;
+                state.make_room();
             }
         });
     }
@@ -132,6 +135,14 @@ impl Switch {
     /// The keeper could not load a variant, or has found that it does not compute.
     pub(crate) fn refused(&self, variant: &VariantName, why: String) {
         self.change(|state| state.refuse(variant, why));
+    }
+
+    /// The keeper has no room for a variant, or gives it up for another one.
+    pub(crate) fn no_room(&self, variant: &VariantName, why: String) {
+        self.change(|state| {
+            state.refuse(variant, why);
+            state.standing.without_room.insert(variant.clone());
+        });
     }
 
     /// The keeper has measured a variant.
@@ -205,8 +216,21 @@ impl State {
         let Some(slot) = self.standing.slots.get_mut(variant) else { return };
         if let Slot::Resident(resident, _) = std::mem::replace(slot, Slot::Refused(why)) {
             self.retired.push(resident);
-            // A swap that follows is due to the refusal: its time since the decision says nothing of how fast swaps are.
-            self.decided = self.decided.map(|(received, _)| (received, false));
+            if self.standing.active.as_ref().is_some_and(|active| active.variant == *variant) {
+                // A swap that follows is due to the refusal, not to the decision, and is timed from now.
+                self.decided = Some((Instant::now(), false));
+            }
+        }
+    }
+
+    /// What is wanted now gets another chance, if it was only room that it did not find.
+    fn make_room(&mut self) {
+        let standing = &mut self.standing;
+        let Some(wanted) = &standing.wanted else { return };
+        if standing.without_room.remove(&wanted.variant)
+            && let Some(slot) = standing.slots.get_mut(&wanted.variant)
+        {
+            *slot = Slot::Pending;
         }
     }
 
@@ -224,6 +248,7 @@ impl State {
                 *slot = Slot::Pending;
             }
         }
+        standing.without_room.clear();
         standing.profiles.retain(|name, _| order.contains(name));
         order.clone_into(&mut standing.order);
     }
@@ -237,6 +262,15 @@ impl Standing {
             Some(Slot::Pending) => Presence::Pending,
             Some(Slot::Refused(_)) | None => Presence::Refused,
         }
+    }
+
+    /// Whether all variants that can be used were measured.
+    pub(crate) fn is_measured(&self) -> bool {
+        self.slots.iter().all(|(name, slot)| match slot {
+            Slot::Pending => false,
+            Slot::Resident(..) => self.profiles.contains_key(name),
+            Slot::Refused(_) => true,
+        })
     }
 
     /// The variants that are loaded, with the memory that each takes.

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use dnnshifter_portfolio::{VariantDescription, VariantName};
+use dnnshifter_portfolio::{VariantDescription, VariantName, VariantProfile, profile::Distribution};
 use parking_lot::{Condvar, Mutex};
 
 use crate::{
@@ -99,6 +99,18 @@ pub(crate) fn resident(variant: &str, value: f32) -> Resident {
 
 pub(crate) fn resident_on(engine: &Constant, variant: &str) -> Resident {
     Resident::load(engine, VariantFolder::without_file(description(variant, engine.value))).unwrap()
+}
+
+/// A variant that was measured.
+pub(crate) fn profile(variant: &str) -> VariantProfile {
+    VariantProfile {
+        name: name(variant),
+        wall: Distribution::default(),
+        cpu: Distribution::default(),
+        protocol_cpu_us: 100,
+        anonymous_bytes: 0,
+        mapped_bytes: 0,
+    }
 }
 
 pub(crate) fn wanted(variant: &str) -> Wanted {

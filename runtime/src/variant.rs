@@ -3,7 +3,10 @@
 //! [`read`] takes a folder apart and refuses what is not what it says it is; [`Resident::load`] opens the network and holds it
 //! against its check vector. Neither decides which variant serves: that is [`switch`](crate::switch).
 
+mod error;
+
 use std::{
+    collections::VecDeque,
     fs,
     path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
@@ -16,6 +19,7 @@ use dnnshifter_portfolio::{
 };
 use parking_lot::Mutex;
 
+pub(crate) use self::error::VariantError;
 use crate::engine::{Engine, EngineError, Interface, Network};
 
 /// A description of more bytes than this is none: the largest part is the check vector, and a million values are 10 MB.
@@ -27,86 +31,8 @@ const LARGEST_PART: usize = 8;
 /// The weight of the newest measurement in the running mean of the service time.
 const SERVICE_WEIGHT: f64 = 1.0 / 16.0;
 
-/// Why a variant cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum VariantError {
-    /// A file could not be read.
-    #[error("failed to read {path}")]
-    Read {
-        /// The file.
-        path: String,
-        /// What the system said.
-        #[source]
-        source: std::io::Error,
-    },
-    /// The description is too large to be one.
-    #[error("failed to read {path}: {bytes} bytes are too many for a description")]
-    TooLarge {
-        /// The file.
-        path: String,
-        /// Its size.
-        bytes: u64,
-    },
-    /// The description cannot be parsed.
-    #[error("failed to parse {path}")]
-    Parse {
-        /// The file.
-        path: String,
-        /// What is wrong with it.
-        #[source]
-        source: serde_json::Error,
-    },
-    /// The description is of another version, or of another variant.
-    #[error("failed to accept {path}: {what} is \"{found}\", but \"{expected}\" was expected")]
-    Foreign {
-        /// The file.
-        path: String,
-        /// The field.
-        what: &'static str,
-        /// What it says.
-        found: String,
-        /// What it should say.
-        expected: String,
-    },
-    /// The engine refused it.
-    #[error(transparent)]
-    Engine(#[from] EngineError),
-    /// It does not give the output that its description promises.
-    #[error(
-        "failed to check the variant: its output is not that of its check vector (difference {difference:.1e}, allowed {allowed:.0e})"
-    )]
-    Check {
-        /// The largest difference, relative to the largest output.
-        difference: f32,
-        /// What is allowed.
-        allowed: f32,
-    },
-    /// The check vector does not fit the tensors.
-    #[error("failed to accept {path}: its check vector has {found} values, its tensors {expected}")]
-    CheckSize {
-        /// The file.
-        path: String,
-        /// Values of input and output of the check vector.
-        found: usize,
-        /// Values of one item of input and output.
-        expected: usize,
-    },
-    /// Its tensors are not those of the portfolio's other variants.
-    #[error(
-        "failed to accept the variant: its tensors are not those of the variants that are already loaded"
-    )]
-    Interface,
-    /// It would not fit in memory.
-    #[error(
-        "failed to load the variant: it needs about {needed_bytes} of {free_bytes} bytes that are left of the memory limit"
-    )]
-    Memory {
-        /// An estimate.
-        needed_bytes: u64,
-        /// What is left.
-        free_bytes: u64,
-    },
-}
+/// The times of so many inferences of one item are kept.
+const RECENT_TIMES: usize = 512;
 
 /// A variant's folder that was read: a description, and the path of the network.
 #[derive(Debug)]
@@ -122,6 +48,11 @@ impl VariantFolder {
     /// For engines that open no file.
     pub(crate) fn without_file(description: VariantDescription) -> Self {
         Self { description, network: PathBuf::new(), network_bytes: 0 }
+    }
+
+    /// The network's file.
+    pub(crate) fn network(&self) -> &Path {
+        &self.network
     }
 
     /// Bytes of the network: those of its file, or those that the description names, whichever are more.
@@ -199,6 +130,8 @@ pub(crate) struct Resident {
     /// Its tensors.
     pub(crate) interface: Interface,
     network: Mutex<Box<dyn Network>>,
+    /// The latest times of one item alone, in microseconds, the oldest first.
+    recent_us: Mutex<VecDeque<u32>>,
     /// Running mean of the time that one item takes, in nanoseconds.
     service_ns: AtomicU64,
     /// When it computed last, in nanoseconds since `loaded_at`.
@@ -215,6 +148,7 @@ impl Resident {
         let resident = Self {
             interface,
             network: Mutex::new(network),
+            recent_us: Mutex::default(),
             service_ns: AtomicU64::new(0),
             used_ns: AtomicU64::new(0),
             loaded_at: Instant::now(),
@@ -230,6 +164,11 @@ impl Resident {
     /// The variant's name.
     pub(crate) fn name(&self) -> &VariantName {
         &self.description.name
+    }
+
+    /// Bytes of its weights that are mapped from a file.
+    pub(crate) fn mapped_bytes(&self) -> u64 {
+        self.network.lock().mapped_bytes()
     }
 
     /// Computes a batch of `items`.
@@ -256,6 +195,11 @@ impl Resident {
         Duration::from_nanos(self.service_ns.load(Ordering::Relaxed))
     }
 
+    /// The times of one item alone since they were asked for last, in microseconds: the latest ones, if there were many.
+    pub(crate) fn take_recent_us(&self) -> Vec<u32> {
+        std::mem::take(&mut *self.recent_us.lock()).into()
+    }
+
     /// Pretends that an item takes so long.
     #[cfg(test)]
     pub(crate) fn taking(self, service_time: Duration) -> Self {
@@ -277,6 +221,13 @@ impl Resident {
         let known = self.service_ns.load(Ordering::Relaxed);
         let mean = if known == 0 { newest } else { known as f64 + (newest - known as f64) * SERVICE_WEIGHT };
         self.service_ns.store(mean as u64, Ordering::Relaxed);
+        if items == 1 {
+            let mut recent = self.recent_us.lock();
+            if recent.len() == RECENT_TIMES {
+                recent.pop_front();
+            }
+            recent.push_back(u32::try_from(elapsed.as_micros()).unwrap_or(u32::MAX));
+        }
     }
 
     fn hold_against_check(&self, output: &[f32]) -> Result<(), VariantError> {

@@ -2,6 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
+use dnnshifter_portfolio::VariantName;
+
 use super::memory::Footprint;
 use crate::{
     switch::{Slot, Standing},
@@ -17,7 +19,7 @@ const LONGEST_REST: Duration = Duration::from_secs(5);
 /// A piece of work.
 pub(super) enum Task {
     /// Load this variant.
-    Load(dnnshifter_portfolio::VariantName),
+    Load(VariantName),
     /// Measure this one.
     Measure(Arc<Resident>, Footprint),
     /// Compute once with this one.
@@ -26,9 +28,9 @@ pub(super) enum Task {
     Rest(Duration),
 }
 
-/// First something must serve, then what is wanted, then all others, the least accurate first; then all are measured; then
-/// they are kept warm.
-pub(super) fn next(standing: &Standing) -> Task {
+/// First something must serve, then what is wanted, then all others, the least accurate first; then all are measured, those that are
+/// `stale` again; then they are kept warm.
+pub(super) fn next(standing: &Standing, stale: impl Fn(&VariantName) -> bool) -> Task {
     let pending = || {
         standing.order.iter().rev().filter(|name| matches!(standing.slots.get(*name), Some(Slot::Pending)))
     };
@@ -43,8 +45,9 @@ pub(super) fn next(standing: &Standing) -> Task {
             Some(Slot::Pending | Slot::Refused(_)) | None => None,
         })
     };
-    if let Some((resident, footprint)) =
-        residents().find(|(resident, _)| !standing.profiles.contains_key(resident.name()))
+    if let Some((resident, footprint)) = residents()
+        .find(|(resident, _)| !standing.profiles.contains_key(resident.name()))
+        .or_else(|| residents().find(|(resident, _)| stale(resident.name())))
     {
         return Task::Measure(Arc::clone(resident), footprint);
     }
@@ -52,5 +55,90 @@ pub(super) fn next(standing: &Standing) -> Task {
         Some((idle, resident)) if idle >= WARM_EVERY => Task::Warm(Arc::clone(resident)),
         Some((idle, _)) => Task::Rest(WARM_EVERY.saturating_sub(idle).min(LONGEST_REST)),
         None => Task::Rest(LONGEST_REST),
+    }
+}
+
+/// The resident variant to give up, so that `wanted` finds room: the one farthest from it, since load rises and falls by steps; of two
+/// equally far ones the more accurate, which takes more. Neither what serves nor what is wanted; nothing for what is not wanted.
+pub(super) fn least_useful(standing: &Standing, wanted: &VariantName) -> Option<VariantName> {
+    if standing.wanted.as_ref().is_none_or(|it| it.variant != *wanted) {
+        return None;
+    }
+    let rank = standing.order.iter().position(|name| name == wanted)?;
+    let serves = standing.active.as_ref().map(|active| &active.variant);
+    let given_up = |name: &VariantName| {
+        matches!(standing.slots.get(name), Some(Slot::Resident(..))) && Some(name) != serves && name != wanted
+    };
+    let candidates = standing.order.iter().enumerate().filter(|(_, name)| given_up(name));
+    // `max_by_key` takes the last of equals, so the order is walked from the least accurate.
+    candidates.rev().max_by_key(|(index, _)| index.abs_diff(rank)).map(|(_, name)| name.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+    use crate::{
+        switch::Active,
+        testing::{name, names, resident, wanted},
+    };
+
+    /// Variants a to e, the most accurate first: those in `loaded` are resident, the others were refused.
+    fn standing(loaded: &[&str], wanted_variant: &str, active: &str) -> Standing {
+        let order = names(&["a", "b", "c", "d", "e"]);
+        let slot = |variant: &VariantName| {
+            let slot = if loaded.contains(&variant.as_str()) {
+                Slot::Resident(Arc::new(resident(variant.as_str(), 0.0)), Footprint::default())
+            } else {
+                Slot::Refused("no room".to_owned())
+            };
+            (variant.clone(), slot)
+        };
+        Standing {
+            slots: order.iter().map(slot).collect(),
+            order,
+            wanted: Some(wanted(wanted_variant)),
+            active: Some(Active {
+                variant: name(active),
+                reason: String::new(),
+                since: SystemTime::UNIX_EPOCH,
+            }),
+            ..Standing::default()
+        }
+    }
+
+    fn given_up(loaded: &[&str], wanted: &str, active: &str) -> Option<String> {
+        least_useful(&standing(loaded, wanted, active), &name(wanted)).map(|name| name.to_string())
+    }
+
+    #[test]
+    fn the_variant_farthest_from_what_is_wanted_is_given_up() {
+        assert_eq!(given_up(&["c", "d", "e"], "a", "c").as_deref(), Some("e"));
+        assert_eq!(given_up(&["a", "b", "d"], "e", "b").as_deref(), Some("a"));
+        assert_eq!(given_up(&["a", "e", "b"], "c", "b").as_deref(), Some("a"));
+    }
+
+    #[test]
+    fn what_serves_or_is_wanted_is_never_given_up() {
+        assert_eq!(given_up(&["e"], "a", "e"), None);
+        assert_eq!(given_up(&["a", "e"], "a", "e"), None);
+        // Nothing is given up for a variant that nobody asks for.
+        assert_eq!(least_useful(&standing(&["c", "d", "e"], "c", "c"), &name("a")), None);
+    }
+
+    #[test]
+    fn a_stale_measurement_is_taken_again_only_when_all_are_measured() {
+        let mut standing = standing(&["a", "b"], "a", "a");
+        let measured = |standing: &Standing| match next(standing, |name| name.as_str() == "b") {
+            Task::Measure(resident, _) => Some(resident.name().to_string()),
+            Task::Load(_) | Task::Warm(_) | Task::Rest(_) => None,
+        };
+        assert_eq!(measured(&standing).as_deref(), Some("b"));
+        for variant in ["a", "b"] {
+            standing.profiles.insert(name(variant), crate::testing::profile(variant));
+        }
+        assert_eq!(measured(&standing).as_deref(), Some("b"));
+        assert!(matches!(next(&standing, |_| false), Task::Warm(_) | Task::Rest(_)));
     }
 }

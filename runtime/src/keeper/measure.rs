@@ -10,12 +10,8 @@ use dnnshifter_portfolio::{CpuQuota, profile::Distribution};
 
 use crate::cgroup;
 
-/// So many clean samples are enough for a 99th percentile that is not just the worst.
-const SAMPLES: usize = 100;
 /// With fewer clean samples than this the disturbed ones count too.
 const FEWEST: usize = 10;
-/// A variant is measured at most so long.
-const LONGEST: Duration = Duration::from_secs(3);
 /// This part of the granted CPU time is used for measuring while there are no requests...
 const DUTY: f64 = 0.5;
 /// ... and this part beside requests, which need the quota themselves.
@@ -33,6 +29,29 @@ pub(super) trait Subject {
     fn run(&self) -> bool;
 }
 
+/// How much of it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Terms {
+    /// The CPU time that is granted.
+    pub(super) quota: Option<CpuQuota>,
+    /// So many clean samples are enough.
+    pub(super) samples: usize,
+    /// It ends after so long.
+    pub(super) longest: Duration,
+}
+
+impl Terms {
+    /// The first time: enough for a 99th percentile that is not just the worst.
+    pub(super) fn whole(quota: Option<CpuQuota>) -> Self {
+        Self { quota, samples: 100, longest: Duration::from_secs(3) }
+    }
+
+    /// Again, to see whether it still holds.
+    pub(super) fn brief(quota: Option<CpuQuota>) -> Self {
+        Self { quota, samples: 25, longest: Duration::from_secs(1) }
+    }
+}
+
 /// Time of an inference.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Measured {
@@ -48,19 +67,19 @@ struct Samples {
     cpu: Vec<Duration>,
 }
 
-/// Measures `subject` under `quota`, resting between inferences, until there are enough samples, or too long, or `stopped`.
+/// Measures `subject` on these `terms`, resting between inferences, until there are enough samples, or too long, or `stopped`.
 /// `None` when an inference failed, or when it was stopped before the first: a time of zero would be taken for a fast variant.
 pub(super) fn measure(
     subject: &impl Subject,
-    quota: Option<CpuQuota>,
+    terms: Terms,
     rest: impl Fn(Duration),
     stopped: impl Fn() -> bool,
 ) -> Option<Measured> {
     let (mut clean, mut disturbed) = (Samples::default(), Samples::default());
-    let share = quota.map_or(1.0, cgroup::share).min(1.0);
+    let share = terms.quota.map_or(1.0, cgroup::share).min(1.0);
     let started = Instant::now();
     let mut seen = subject.disturbances();
-    while clean.wall.len() < SAMPLES && started.elapsed() < LONGEST && !stopped() {
+    while clean.wall.len() < terms.samples && started.elapsed() < terms.longest && !stopped() {
         let before = (subject.disturbances(), subject.busy());
         let (began, cpu_before) = (Instant::now(), subject.cpu());
         if !subject.run() {
@@ -152,7 +171,7 @@ mod tests {
     #[test]
     fn disturbed_samples_do_not_count() {
         let subject = Throttled::default();
-        let measured = measure(&subject, None, |_| (), || false).unwrap();
+        let measured = measure(&subject, Terms::whole(None), |_| (), || false).unwrap();
         assert_eq!(measured.wall.samples, 100);
         assert_eq!(subject.runs.get(), 133);
     }
@@ -160,7 +179,7 @@ mod tests {
     #[test]
     fn where_everything_is_disturbed_the_disturbed_samples_count() {
         let subject = Throttled { always: true, ..Throttled::default() };
-        let measured = measure(&subject, None, |_| (), || subject.runs.get() >= 20).unwrap();
+        let measured = measure(&subject, Terms::whole(None), |_| (), || subject.runs.get() >= 20).unwrap();
         assert_eq!((measured.cpu.samples, measured.cpu.mean_us), (20, 1000));
     }
 
@@ -168,10 +187,10 @@ mod tests {
     fn what_fails_or_was_not_run_has_no_measurement() {
         for run in [1, 5] {
             let subject = Throttled { fails_at: Some(run), ..Throttled::default() };
-            assert_eq!(measure(&subject, None, |_| (), || false), None);
+            assert_eq!(measure(&subject, Terms::whole(None), |_| (), || false), None);
             assert_eq!(subject.runs.get(), run);
         }
-        assert_eq!(measure(&Throttled::default(), None, |_| (), || true), None);
+        assert_eq!(measure(&Throttled::default(), Terms::whole(None), |_| (), || true), None);
     }
 
     #[test]

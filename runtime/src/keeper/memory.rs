@@ -4,9 +4,6 @@ use std::fs;
 
 use crate::variant::VariantError;
 
-/// While ONNX Runtime opens a network it holds the file, its weights, and their packed copies: measured, 59 MB took 200 to 240.
-const PEAK_OF_LOADING: u64 = 4;
-
 /// This part of the limit is left for requests and for the page cache.
 const RESERVE: u64 = 10;
 
@@ -50,19 +47,23 @@ impl ProcessMemory {
 }
 
 impl Footprint {
-    /// What was added between two looks by a variant whose file has `file_bytes`. Memory that earlier loads gave back may be
-    /// used again, so that nothing seems to be added; but no variant takes less than its weights.
-    pub(crate) fn measured(before: ProcessMemory, after: ProcessMemory, file_bytes: u64) -> Self {
+    /// What was added between two looks by a variant whose file has `file_bytes`, of which so many are mapped. Memory that earlier
+    /// loads gave back may be used again, so that nothing seems to be added; but no variant takes less than its weights.
+    pub(crate) fn measured(
+        before: ProcessMemory,
+        after: ProcessMemory,
+        file_bytes: u64,
+        mapped_bytes: u64,
+    ) -> Self {
         let added = after.anonymous.saturating_sub(before.anonymous);
-        Self { anonymous_bytes: added.max(file_bytes), mapped_bytes: 0 }
+        Self { anonymous_bytes: added.max(file_bytes.saturating_sub(mapped_bytes)), mapped_bytes }
     }
 }
 
-/// Whether a variant whose file has `file_bytes` may be loaded within the limit.
-pub(crate) fn admit(used: ProcessMemory, file_bytes: u64, limit: Option<u64>) -> Result<(), VariantError> {
+/// Whether a variant that takes `needed_bytes` at its peak may be loaded within the limit.
+pub(crate) fn admit(used: ProcessMemory, needed_bytes: u64, limit: Option<u64>) -> Result<(), VariantError> {
     let Some(limit) = limit else { return Ok(()) };
     let free_bytes = (limit - limit / RESERVE).saturating_sub(used.resident());
-    let needed_bytes = file_bytes.saturating_mul(PEAK_OF_LOADING);
     if needed_bytes > free_bytes { Err(VariantError::Memory { needed_bytes, free_bytes }) } else { Ok(()) }
 }
 
@@ -83,15 +84,17 @@ mod tests {
     #[test]
     fn a_variant_is_let_in_only_if_its_peak_fits() {
         let used = ProcessMemory { anonymous: 30 * MIB, mapped: 10 * MIB };
-        assert!(admit(used, 12 * MIB, Some(100 * MIB)).is_ok());
-        assert!(admit(used, 13 * MIB, Some(100 * MIB)).is_err());
+        assert!(admit(used, 50 * MIB, Some(100 * MIB)).is_ok());
+        assert!(admit(used, 51 * MIB, Some(100 * MIB)).is_err());
         assert!(admit(used, 1 << 40, None).is_ok());
     }
 
     #[test]
     fn a_footprint_is_at_least_the_weights() {
         let at = |anonymous| ProcessMemory { anonymous: anonymous * MIB, mapped: 0 };
-        assert_eq!(Footprint::measured(at(10), at(60), 15 * MIB).anonymous_bytes, 50 * MIB);
-        assert_eq!(Footprint::measured(at(60), at(55), 15 * MIB).anonymous_bytes, 15 * MIB);
+        assert_eq!(Footprint::measured(at(10), at(60), 15 * MIB, 0).anonymous_bytes, 50 * MIB);
+        assert_eq!(Footprint::measured(at(60), at(55), 15 * MIB, 0).anonymous_bytes, 15 * MIB);
+        let mapped = Footprint::measured(at(10), at(13), 15 * MIB, 14 * MIB);
+        assert_eq!(mapped, Footprint { anonymous_bytes: 3 * MIB, mapped_bytes: 14 * MIB });
     }
 }

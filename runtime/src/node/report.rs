@@ -22,7 +22,7 @@ use super::{
 use crate::{
     keeper::{Host, chain},
     server::Service,
-    switch::{Slot, Standing},
+    switch::Slot,
 };
 
 /// The objective is judged so often; everything else wakes the reporter by itself.
@@ -116,8 +116,8 @@ impl Reporter {
         let now = Time(Timestamp::try_from(SystemTime::now()).unwrap_or_default());
         let mut wanted = status::status(&facts, placement, &now);
         let stored = placement.status.as_ref();
-        if !measured(&standing) {
-            // What an earlier pod measured of the same variants is better than nothing.
+        if !standing.is_measured() {
+            // A profile is reported whole, not in as many writes as variants. What an earlier pod measured of the same variants is better than nothing.
             wanted.profiles = stored.map(|stored| stored.profiles.clone()).unwrap_or_default();
             wanted.profiles.retain(|known| standing.order.iter().any(|name| name.as_str() == known.name));
         }
@@ -157,15 +157,6 @@ impl Written {
             Difference::Transition => true,
         }
     }
-}
-
-/// Whether all variants that can be used were measured: a profile is reported whole, not in as many writes as variants.
-fn measured(standing: &Standing) -> bool {
-    standing.slots.iter().all(|(name, slot)| match slot {
-        Slot::Pending => false,
-        Slot::Resident(..) => standing.profiles.contains_key(name),
-        Slot::Refused(_) => true,
-    })
 }
 
 /// From one second to half a minute, for ever.

@@ -34,3 +34,31 @@ fn a_refused_variant_is_tried_again_when_other_variants_are_placed() {
     switch.direct(&names(&["big", "tiny"]), Some(wanted("big")), Instant::now());
     assert_eq!(switch.standing().presence(&name("big")), Presence::Pending);
 }
+
+#[test]
+fn a_variant_without_room_is_tried_again_once_it_is_wanted() {
+    let switch = switch(&["big", "middle", "small"]);
+    switch.direct(&names(&["big", "middle", "small"]), Some(wanted("small")), Instant::now());
+    switch.no_room(&name("big"), "given up".to_owned());
+    assert_eq!((switch.take_retired().len(), switch.active().unwrap().name()), (1, &name("small")));
+    switch.direct(&names(&["big", "middle", "small"]), Some(wanted("middle")), Instant::now());
+    assert_eq!(switch.standing().presence(&name("big")), Presence::Refused);
+    switch.direct(&names(&["big", "middle", "small"]), Some(wanted("big")), Instant::now());
+    assert_eq!(switch.standing().presence(&name("big")), Presence::Pending);
+    assert_eq!(switch.active().unwrap().name(), &name("middle"));
+}
+
+#[test]
+fn a_swap_that_a_refusal_causes_is_timed_from_the_refusal_and_kept_out_of_the_histogram() {
+    let switch = switch(&["big", "small"]);
+    let long_ago = Instant::now().checked_sub(crate::testing::LONG).unwrap();
+    switch.direct(&names(&["big", "small"]), Some(wanted("small")), long_ago);
+    switch.direct(&names(&["big", "small"]), Some(wanted("big")), long_ago);
+    switch.refused(&name("big"), "broken".to_owned());
+    let last = serde_json::to_value(switch.swaps()).unwrap()["last"].clone();
+    assert_eq!(last["reason"], "VariantRefused");
+    assert!(last["microseconds"].as_u64().unwrap() < crate::testing::LONG.as_micros() as u64);
+    let metrics = switch.metrics.text();
+    assert!(metrics.contains("dnnshifter_swaps_total{reason=\"VariantRefused\"} 1"), "{metrics}");
+    assert!(!metrics.contains("variant_was=\"loaded\""), "{metrics}");
+}

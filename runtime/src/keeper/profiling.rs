@@ -1,0 +1,153 @@
+//! Profiles: each variant is measured once it is loaded, and again from time to time, by real requests where there are enough.
+
+use std::time::{Duration, Instant};
+
+use dnnshifter_portfolio::{VariantName, VariantProfile};
+
+use super::{
+    Keeper, Notes, chain,
+    history::History,
+    measure::{self, Measured, Terms},
+    memory::Footprint,
+};
+use crate::{cgroup, variant::Resident};
+
+/// Why a variant is refused that was loaded, but whose time could not be measured.
+const NOT_MEASURED: &str = "failed to measure the variant: an inference of its check vector failed";
+
+/// While measuring what the protocol costs fails, so much is assumed: twice what was measured on slow machines, since a cost of zero
+/// would promise a load that the node cannot carry.
+const ASSUMED_PROTOCOL_CPU: Duration = Duration::from_micros(500);
+
+/// While requests use more than this part of the granted CPU time, variants are not measured again beside them.
+const MOST_USE: f64 = 0.5;
+
+impl Keeper {
+    /// Measures a variant for the first time, or again.
+    pub(super) fn measure(
+        &mut self,
+        variant: &Resident,
+        footprint: Footprint,
+        rest: impl Fn(Duration),
+        stopped: impl Fn() -> bool,
+    ) {
+        let has_time = self.has_time();
+        if self.notes.histories.contains_key(variant.name()) {
+            let terms = has_time.then(|| Terms::brief(self.host.limits.quota));
+            self.measure_again(variant, terms, rest, &stopped);
+        } else {
+            let terms = Terms::whole(self.host.limits.quota);
+            match measure::measure(&self.probe(variant), terms, rest, &stopped) {
+                Some(measured) => {
+                    let history = History::new(measured, Instant::now());
+                    self.notes.histories.insert(variant.name().clone(), history);
+                }
+                None if stopped() => return,
+                None => return self.refuse(variant.name(), NOT_MEASURED.to_owned()),
+            }
+            // What was measured is no request.
+            drop(variant.take_recent_us());
+        }
+        if has_time || self.notes.protocol_cpu.is_none() {
+            self.learn_protocol_cost(variant);
+        }
+        self.report(variant, footprint);
+    }
+
+    /// By the requests since the last time if there were enough; else on these terms, if the node has the time for it.
+    fn measure_again(
+        &mut self,
+        variant: &Resident,
+        terms: Option<Terms>,
+        rest: impl Fn(Duration),
+        stopped: impl Fn() -> bool,
+    ) {
+        let times = variant.take_recent_us();
+        let by_traffic =
+            self.notes.histories.get(variant.name()).and_then(|history| history.by_traffic(times));
+        let measured = by_traffic.or_else(|| measure::measure(&self.probe(variant), terms?, rest, stopped));
+        let Some(history) = self.notes.histories.get_mut(variant.name()) else { return };
+        match measured {
+            Some(measured) => history.add(measured, Instant::now()),
+            None => history.skip(Instant::now()),
+        }
+    }
+
+    /// What disturbs makes it slower, never faster: the least counts.
+    fn learn_protocol_cost(&mut self, variant: &Resident) {
+        if let Some(measured) = (self.protocol_cost)(variant) {
+            let known = self.notes.protocol_cpu.unwrap_or(measured);
+            self.notes.protocol_cpu = Some(known.min(measured));
+        }
+    }
+
+    fn report(&self, variant: &Resident, footprint: Footprint) {
+        let Some(history) = self.notes.histories.get(variant.name()) else { return };
+        let protocol_cpu = self.notes.protocol_cpu.unwrap_or(ASSUMED_PROTOCOL_CPU);
+        let Measured { wall, cpu } = history.believed();
+        let profile = VariantProfile {
+            name: variant.name().clone(),
+            wall,
+            cpu,
+            protocol_cpu_us: u64::try_from(protocol_cpu.as_micros()).unwrap_or(u64::MAX),
+            anonymous_bytes: footprint.anonymous_bytes,
+            mapped_bytes: footprint.mapped_bytes,
+        };
+        if self.switch.standing().profiles.get(variant.name()) == Some(&profile) {
+            return;
+        }
+        tracing::info!(variant = %variant.name(), wall_us = wall.mean_us, p99_us = wall.p99_us, cpu_us = cpu.mean_us, samples = wall.samples, "measured");
+        self.switch.measured(profile);
+    }
+
+    /// Whether requests have left enough of the granted CPU time since the last look.
+    fn has_time(&mut self) -> bool {
+        let (beats, now) = (self.lane.beats(), Instant::now());
+        let (beats_before, before) = self.notes.lane_seen.replace((beats, now)).unwrap_or((beats, now));
+        // Each inference is two beats; all were of the variant that serves now, near enough.
+        let inferences = beats.saturating_sub(beats_before) as f64 / 2.0;
+        let each = self.switch.active().map_or(0.0, |active| active.service_time().as_secs_f64());
+        let granted = self.host.limits.quota.map_or(1.0, cgroup::share).min(1.0);
+        let elapsed = now.saturating_duration_since(before).as_secs_f64();
+        self.lane.length() == 0 && inferences * each <= MOST_USE * granted * elapsed
+    }
+
+    fn probe<'a>(&'a self, variant: &'a Resident) -> Probe<'a> {
+        Probe { keeper: self, variant }
+    }
+}
+
+impl Notes {
+    /// Whether it is time to measure the variant again.
+    pub(super) fn is_stale(&self, variant: &VariantName, now: Instant) -> bool {
+        self.histories.get(variant).is_some_and(|history| history.is_stale(now))
+    }
+}
+
+/// One variant, to be measured beside the lane.
+struct Probe<'a> {
+    keeper: &'a Keeper,
+    variant: &'a Resident,
+}
+
+impl measure::Subject for Probe<'_> {
+    fn busy(&self) -> bool {
+        self.keeper.lane.length() > 0
+    }
+
+    fn disturbances(&self) -> (u64, u64) {
+        (self.keeper.lane.beats(), self.keeper.cgroup.throttled_periods())
+    }
+
+    fn cpu(&self) -> Duration {
+        if self.keeper.threads > 1 { crate::clock::process_cpu() } else { crate::clock::thread_cpu() }
+    }
+
+    fn run(&self) -> bool {
+        let outcome = self.variant.warm();
+        if let Err(error) = &outcome {
+            tracing::warn!(variant = %self.variant.name(), error = chain(error), "failed to compute the check vector");
+        }
+        outcome.is_ok()
+    }
+}
