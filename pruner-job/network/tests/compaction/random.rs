@@ -1,0 +1,72 @@
+//! Networks that nobody would draw: any operators in any order, joined wherever shapes allow it. A list of numbers decides,
+//! so that a shorter list is a simpler network and a failing one can be made smaller.
+
+use dnnshifter_network::onnx::ModelProto;
+
+use crate::zoo::sketch::{Norms, Sketch, Value, Window, float};
+
+/// Channels, height and width of the input.
+pub(crate) const IMAGE: [usize; 3] = [2, 9, 9];
+
+/// One decision: what is added, to which values, how wide.
+pub(crate) type Choice = (u8, u8, u8, u8);
+
+/// The network of a list of decisions.
+pub(crate) fn network(seed: u64, choices: &[Choice]) -> ModelProto {
+    let norms = if seed.is_multiple_of(2) { Norms::Kept } else { Norms::Folded };
+    let mut net = Sketch::new(norms, seed, IMAGE);
+    let mut values = vec![net.input()];
+    for &choice in choices {
+        let added = add(&mut net, &values, choice);
+        values.extend(added);
+    }
+    let last = values[values.len() - 1].clone();
+    let pooled = net.global_average_pool(&last);
+    let flat = net.flatten(&pooled);
+    let answer = net.linear(&flat, 3);
+    // An answer for every place as well: there mistakes at the border show as they are.
+    let map = net.conv(&last, 2, Window::same(3, 1));
+    net.finish(&[answer, map])
+}
+
+fn add(net: &mut Sketch, values: &[Value], (what, first, second, size): Choice) -> Vec<Value> {
+    // Mostly the newest values, or most of a network would lead nowhere.
+    let of = |number: u8| &values[values.len() - 1 - usize::from(number) % values.len().min(4)];
+    let (left, right) = (of(first), of(second));
+    let (width, channels) = (1 + usize::from(size) % 7, left.channels());
+    let large = left.shape[1] >= 4 && left.shape[2] >= 4;
+    let small = left.shape[1] <= 18;
+    let same_size = left.shape[1..] == right.shape[1..];
+    vec![match what % 24 {
+        0 => net.conv(left, width, Window::same(3, 1)),
+        1 => net.conv_norm(left, width, Window::same(3, 1)),
+        2 if large => net.conv_norm(left, width, Window::same(3, 2)),
+        3 => net.conv(left, width, Window::unpadded(1, 1)),
+        4 if large => net.conv(left, width, Window::unpadded(3, 1)),
+        5 => net.conv_norm(left, channels, Window::same(3, 1).grouped(channels)),
+        6 if channels.is_multiple_of(2) => net.conv(left, 2 * width, Window::same(3, 1).grouped(2)),
+        7 => net.conv(left, width, Window::same(3, 1).dilated(2)),
+        8 => net.norm(left),
+        9 => net.unary("LeakyRelu", left, vec![float("alpha", 0.1)]),
+        10 => net.swish(left),
+        11 => net.clip(left),
+        12 => net.unary("HardSwish", left, vec![]),
+        13 if large => net.max_pool(left, Window::same(3, 2)),
+        14 => net.average_pool(left, Window::same(3, 1), size.is_multiple_of(2)),
+        15 if left.shape == right.shape => {
+            net.binary(["Add", "Sub", "Mul"][usize::from(size) % 3], left, right)
+        }
+        16 if same_size && channels + right.channels() <= 24 => net.concat(&[left, right]),
+        17 if channels > 1 => {
+            let (first, second) = net.halves(left);
+            return vec![first, second];
+        }
+        18 if channels.is_multiple_of(2) => net.shuffle(left, 2),
+        19 => net.squeeze_excite(left, width, ["Sigmoid", "HardSigmoid"][usize::from(size) % 2]),
+        20 if small => net.conv_transpose(left, width, 2 + usize::from(size) % 2),
+        21 if small => net.upsample(left),
+        22 if small => net.pad(left, 1),
+        23 if channels > 1 => net.slice(left, channels / 2, channels),
+        _ => net.relu(left),
+    }]
+}
