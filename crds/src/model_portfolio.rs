@@ -9,7 +9,7 @@ mod serving;
 mod switching;
 
 pub use prune::{
-    DataFormat, Dataset, DatasetNormalization, ImageSource, ImportanceCriterion, Model,
+    Augmentation, DataFormat, Dataset, DatasetNormalization, ImageSource, ImportanceCriterion, Model,
     PersistentVolumeClaimSource, Prune, PruneMethod, PruningJob, PublishTarget, Source, StructuredMethod,
     TrainingOptions,
 };

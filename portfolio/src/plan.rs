@@ -46,7 +46,7 @@ pub struct ModelInput {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct DatasetInput {
-    /// Path of the folder that holds the data set's files.
+    /// Path of the folder that holds the data set's files; of the file itself if the format is `Npz`.
     pub path: String,
     /// The files' format.
     pub format: DatasetFormat,
@@ -54,12 +54,19 @@ pub struct DatasetInput {
     pub normalization: Normalization,
 }
 
-/// Formats of data sets.
+/// Formats of data sets. Bytes are pixels from 0 (black) to 255 (white).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum DatasetFormat {
     /// The four files of MNIST and its successors, plain or `.gz`: `train-images-idx3-ubyte`, `train-labels-idx1-ubyte`,
     /// `t10k-images-idx3-ubyte`, `t10k-labels-idx1-ubyte` (format: yann.lecun.com/exdb/mnist).
     Idx,
+    /// A `NumPy` archive with the arrays `x_train`, `y_train`, `x_test` and `y_test`. Images are bytes, or floats that are taken as
+    /// they are (not divided by 255): images x height x width, or with channels before or after height and width, whichever
+    /// the network's input has. Labels are integers from 0.
+    Npz,
+    /// JPEG or PNG files of the network's height and width in `train/CLASS/` and `test/CLASS/`; classes are numbered by the
+    /// names of their folders in alphabetical order.
+    ImageFolder,
 }
 
 /// `(pixel / 255 - mean) / deviation`, for all channels alike.
@@ -120,6 +127,21 @@ pub struct Training {
     pub training_images: Option<u32>,
     /// So many images of the training files are kept aside to choose on.
     pub validation_images: u32,
+    /// How images are changed while they are learnt from; not at all if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub augmentation: Option<Augmentation>,
+}
+
+/// How images are changed at random while they are learnt from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Augmentation {
+    /// Half of the images are mirrored, left to right.
+    #[serde(default)]
+    pub horizontal_flip: bool,
+    /// Each image is moved by up to so many pixels in both directions; what is missing is black.
+    #[serde(default)]
+    pub crop_padding: u16,
 }
 
 /// Where variants are published.

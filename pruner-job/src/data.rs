@@ -1,23 +1,51 @@
-//! Labelled images: read from files, checked against the network, and divided into what is trained on, what variants are
-//! chosen on, and what is tested on once. Plain bytes; [`crate::training`] makes tensors of them.
+//! Labelled images: read from files in one of three formats, checked against the network, and divided into what is trained on,
+//! what variants are chosen on, and what is tested on once. Plain values; [`crate::training`] makes tensors of them.
+//!
+//! [`idx`], [`npz`] and [`folder`] read one format each; what may be wrong with the files is in [`error`].
+
+use std::path::Path;
 
 use dnnshifter_network::Network;
+use dnnshifter_portfolio::plan::{DatasetFormat, DatasetInput};
 use rand::{SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
 
-pub(crate) mod idx;
+mod error;
+mod folder;
+mod idx;
+mod npz;
 
-pub(crate) use idx::DataError;
+pub(crate) use error::DataError;
+
+/// No more is read of one file: far above any data set that fits in memory here, far below what exhausts a machine.
+const MOST_BYTES: u64 = 4 << 30;
+
+/// Files of labelled images.
+pub(crate) trait Source {
+    /// The images to train and choose on.
+    fn training(&self) -> Result<LabelledImages, DataError>;
+    /// The images to test on.
+    fn test(&self) -> Result<LabelledImages, DataError>;
+}
 
 /// Images of one shape and their labels.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct LabelledImages {
     /// Channels, height and width.
     pub(crate) shape: [usize; 3],
     /// Row-major values of all images, one after the other.
-    pub(crate) pixels: Vec<u8>,
+    pub(crate) pixels: Pixels,
     /// One label for each image.
-    pub(crate) labels: Vec<u8>,
+    pub(crate) labels: Vec<u16>,
+}
+
+/// Values of images.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Pixels {
+    /// From 0 (black) to 255 (white).
+    Bytes(Vec<u8>),
+    /// As they are, such as from 0 to 1.
+    Floats(Vec<f32>),
 }
 
 /// A data set, divided.
@@ -48,16 +76,15 @@ impl LabelledImages {
     /// The images at `indices`.
     fn select(&self, indices: &[usize]) -> Self {
         let size: usize = self.shape.iter().product();
-        let image = |&index: &usize| self.pixels.get(index * size..(index + 1) * size).unwrap_or_default();
         let label = |&index: &usize| self.labels.get(index).copied();
-        Self {
-            shape: self.shape,
-            pixels: indices.iter().flat_map(image).copied().collect(),
-            labels: indices.iter().filter_map(label).collect(),
-        }
+        let pixels = match &self.pixels {
+            Pixels::Bytes(values) => Pixels::Bytes(chosen(values, size, indices)),
+            Pixels::Floats(values) => Pixels::Floats(chosen(values, size, indices)),
+        };
+        Self { shape: self.shape, pixels, labels: indices.iter().filter_map(label).collect() }
     }
 
-    /// Checks that the images fit the network's input, and the labels its outputs.
+    /// Checks that the images fit the network's input, and the labels its outputs, and that all values are numbers.
     fn check(&self, network: &Network) -> Result<(), DataError> {
         let (input, output) = (&network.input().shape, &network.output().shape);
         if *input != self.shape {
@@ -66,9 +93,53 @@ impl LabelledImages {
         let classes: usize = output.iter().product();
         match self.labels.iter().enumerate().find(|&(_, &label)| usize::from(label) >= classes) {
             Some((position, &label)) => Err(DataError::Label { position, label, classes }),
+            None => self.check_values(),
+        }
+    }
+
+    fn check_values(&self) -> Result<(), DataError> {
+        let Pixels::Floats(values) = &self.pixels else { return Ok(()) };
+        let size: usize = self.shape.iter().product();
+        match values.iter().position(|value| !value.is_finite()) {
+            Some(place) => Err(DataError::NotFinite { position: place / size.max(1) }),
             None => Ok(()),
         }
     }
+
+    /// Checks that each output of the network has an image to learn it from.
+    fn check_classes(&self, network: &Network) -> Result<(), DataError> {
+        let classes: usize = network.output().shape.iter().product();
+        let present: std::collections::BTreeSet<usize> =
+            self.labels.iter().map(|&label| label.into()).collect();
+        match (0..classes).find(|label| !present.contains(label)) {
+            Some(label) => Err(DataError::EmptyClass { label, classes }),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The images of `size` values each at `indices`.
+fn chosen<T: Copy>(values: &[T], size: usize, indices: &[usize]) -> Vec<T> {
+    let image = |&index: &usize| values.get(index * size..(index + 1) * size).unwrap_or_default();
+    indices.iter().flat_map(image).copied().collect()
+}
+
+/// Reads the images to train and choose on, and those to test on, for `network`.
+pub(crate) fn read(
+    input: &DatasetInput,
+    network: &Network,
+) -> Result<(LabelledImages, LabelledImages), DataError> {
+    let shape = &network.input().shape;
+    let &[channels, height, width] = shape.as_slice() else {
+        return Err(DataError::NoImages { network: shape.clone() });
+    };
+    let (path, shape) = (Path::new(&input.path), [channels, height, width]);
+    let source: &dyn Source = match input.format {
+        DatasetFormat::Idx => &idx::Idx(path),
+        DatasetFormat::Npz => &npz::Npz { path, shape },
+        DatasetFormat::ImageFolder => &folder::ImageFolder { path, shape },
+    };
+    Ok((source.training()?, source.test()?))
 }
 
 impl Dataset {
@@ -81,6 +152,7 @@ impl Dataset {
     ) -> Result<Self, DataError> {
         images.check(network)?;
         test.check(network)?;
+        images.check_classes(network)?;
         let mut order: Vec<usize> = (0..images.len()).collect();
         order.shuffle(&mut ChaCha8Rng::seed_from_u64(division.seed));
         let too_few = || DataError::TooFew {
@@ -103,8 +175,8 @@ mod tests {
     use super::*;
     use crate::architecture::{Architecture, Blueprint};
 
-    fn images(labels: Vec<u8>) -> LabelledImages {
-        let pixels = labels.iter().flat_map(|&label| [label; 4]).collect();
+    fn images(labels: Vec<u16>) -> LabelledImages {
+        let pixels = Pixels::Bytes(labels.iter().flat_map(|&label| [label as u8; 4]).collect());
         LabelledImages { shape: [1, 2, 2], pixels, labels }
     }
 
@@ -126,7 +198,8 @@ mod tests {
         let mut labels = [dataset.training.labels.clone(), dataset.validation.labels.clone()].concat();
         labels.sort_unstable();
         assert_eq!(labels, [[0; 10], [1; 10], [2; 10]].concat());
-        assert!(dataset.training.pixels.chunks(4).zip(&dataset.training.labels).all(|(p, l)| p == [*l; 4]));
+        let Pixels::Bytes(pixels) = &dataset.training.pixels else { panic!("bytes stay bytes") };
+        assert!(pixels.chunks(4).zip(&dataset.training.labels).all(|(p, &l)| p == [l as u8; 4]));
         assert_eq!(divided(None, 10, 1).unwrap().training, dataset.training);
         assert_ne!(divided(None, 10, 2).unwrap().training, dataset.training);
         assert_eq!(divided(Some(5), 10, 1).unwrap().training.len(), 5);
@@ -148,5 +221,13 @@ mod tests {
         assert!(matches!(refused, DataError::Label { position: 2, label: 3, classes: 3 }), "{refused}");
         let refused = Dataset::divide(&all, images(vec![0]), division, &network("1x4x4")).unwrap_err();
         assert!(matches!(refused, DataError::Shape { .. }), "{refused}");
+        let lacking = images(vec![0, 2, 0]);
+        let refused = Dataset::divide(&lacking, images(vec![0]), division, &network("1x2x2")).unwrap_err();
+        assert!(matches!(refused, DataError::EmptyClass { label: 1, classes: 3 }), "{refused}");
+        let mut values = vec![0.5; 12];
+        values[7] = f32::NAN;
+        let unclear = LabelledImages { pixels: Pixels::Floats(values), ..images(vec![0, 1, 2]) };
+        let refused = Dataset::divide(&unclear, images(vec![0]), division, &network("1x2x2")).unwrap_err();
+        assert!(matches!(refused, DataError::NotFinite { position: 1 }), "{refused}");
     }
 }

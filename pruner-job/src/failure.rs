@@ -106,7 +106,7 @@ impl Failure {
 
 fn study_class(error: &StudyError) -> Class {
     match error {
-        StudyError::Data(DataError::Missing { .. }) => Class::NoInput,
+        StudyError::Data(DataError::Missing { .. } | DataError::MissingFile { .. }) => Class::NoInput,
         StudyError::Data(_)
         | StudyError::Model { .. }
         | StudyError::Name(_)

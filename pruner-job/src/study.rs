@@ -7,7 +7,7 @@ use dnnshifter_portfolio::{Fraction, PruningPlan, VariantDescription, name::Inva
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    data::{DataError, Dataset, Division, LabelledImages, idx},
+    data::{self, DataError, Dataset, Division, LabelledImages},
     describe::{DescribeError, Describer, Facts, cost},
     engine::{Engine, EngineError},
     interpreter::TrainableNetwork,
@@ -79,8 +79,7 @@ impl Study {
         let path = || plan.model.path.clone();
         let network = Network::read(model).map_err(|source| StudyError::Model { path: path(), source })?;
         prunable_groups(&network).map_err(|source| StudyError::Unprunable { path: path(), source })?;
-        let folder = std::path::Path::new(&plan.dataset.path);
-        let (images, test) = (idx::read_training(folder)?, idx::read_test(folder)?);
+        let (images, test) = data::read(&plan.dataset, &network)?;
         let training = &plan.training;
         let division = Division {
             training: training.training_images.map(|count| count as usize),
@@ -205,6 +204,7 @@ impl Study {
             batch_size: usize::from(training.batch_size),
             peak_learning_rate: training.learning_rate.as_f64() * rate,
             seed: u64::from(training.seed) + position as u64,
+            augmentation: training.augmentation.unwrap_or_default(),
         }
     }
 

@@ -70,12 +70,15 @@ pub struct Model {
 pub struct Dataset {
     /// What holds the files.
     pub source: Source,
-    /// Path of the folder within the source. Default: its root.
+    /// Path of the folder within the source, or of the file if the format is `Npz`. Default: the source's root.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 512))]
     #[x_kube(validation = Rule::new("!self.startsWith('/') && !self.split('/').exists(part, part == '..')").message("write a path within the source: relative, and without '..'"))]
     pub path: String,
-    /// Format of the files.
+    /// Format of the files. `Idx`: the four files of MNIST and its successors, plain or gzip. `Npz`: a `NumPy` archive with the arrays
+    /// `x_train`, `y_train`, `x_test` and `y_test`; images are bytes, or floats that are taken as they are, labels are integers from 0.
+    /// `ImageFolder`: JPEG or PNG files of the network's height and width in `train/CLASS/` and `test/CLASS/`; classes are numbered
+    /// in the alphabetical order of their folders' names.
     pub format: DataFormat,
     /// How pixels become the network's input: `(pixel / 255 - mean) / deviation`.
     #[serde(default)]
@@ -118,6 +121,11 @@ pub struct PersistentVolumeClaimSource {
 pub enum DataFormat {
     /// The four files of MNIST and its successors, plain or gzip.
     Idx,
+    /// A `NumPy` archive with the arrays `x_train`, `y_train`, `x_test` and `y_test`: images as bytes, or as floats that are taken as
+    /// they are; labels as integers from 0.
+    Npz,
+    /// JPEG or PNG files of the network's height and width in `train/CLASS/` and `test/CLASS/`.
+    ImageFolder,
 }
 
 /// How pixels become the network's input.
@@ -227,6 +235,22 @@ pub struct TrainingOptions {
     #[serde(default = "default_validation_images")]
     #[schemars(range(min = 1))]
     pub validation_images: i32,
+    /// How images are changed while they are learnt from. Default: not at all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub augmentation: Option<Augmentation>,
+}
+
+/// How images are changed at random while they are learnt from.
+#[derive(KubeSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Augmentation {
+    /// Mirror half of the images, left to right. Right for photographs, wrong for digits and letters. Default false.
+    #[serde(default)]
+    pub horizontal_flip: bool,
+    /// Move each image by up to so many pixels in both directions; what is missing is black. From 0 to 64; default 0.
+    #[serde(default)]
+    #[schemars(range(min = 0, max = 64))]
+    pub crop_padding: i32,
 }
 
 fn default_epochs() -> i32 {
@@ -254,6 +278,7 @@ impl Default for TrainingOptions {
             seed: 0,
             training_images: None,
             validation_images: default_validation_images(),
+            augmentation: None,
         }
     }
 }

@@ -1,7 +1,8 @@
 //! Where the wanted variants come from, and by which revision they are known. Pure.
 
 use dnnshifter_crds::model_portfolio::{
-    DataFormat, ImportanceCriterion, ModelPortfolioSpec, Prune, Published, StructuredMethod, TrainingOptions,
+    Augmentation, DataFormat, ImportanceCriterion, ModelPortfolioSpec, Prune, Published, StructuredMethod,
+    TrainingOptions,
 };
 use dnnshifter_portfolio::{
     Digest,
@@ -118,6 +119,8 @@ fn pruning_plan(prune: &Prune, runtime_image: &str) -> Result<PruningPlan, Inval
             },
             format: match dataset.format {
                 DataFormat::Idx => DatasetFormat::Idx,
+                DataFormat::Npz => DatasetFormat::Npz,
+                DataFormat::ImageFolder => DatasetFormat::ImageFolder,
             },
             normalization: Normalization {
                 mean: dataset.normalization.mean,
@@ -162,6 +165,14 @@ fn training_of(training: &TrainingOptions) -> Result<Training, InvalidSource> {
             .map(|images| ranged("training.trainingImages", images))
             .transpose()?,
         validation_images: ranged("training.validationImages", training.validation_images)?,
+        augmentation: training.augmentation.map(augmentation).transpose()?,
+    })
+}
+
+fn augmentation(augmentation: Augmentation) -> Result<plan::Augmentation, InvalidSource> {
+    Ok(plan::Augmentation {
+        horizontal_flip: augmentation.horizontal_flip,
+        crop_padding: ranged("training.augmentation.cropPadding", augmentation.crop_padding)?,
     })
 }
 

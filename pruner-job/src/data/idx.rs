@@ -9,50 +9,22 @@ use std::{
 
 use flate2::read::MultiGzDecoder;
 
-use super::LabelledImages;
+use super::{DataError, LabelledImages, MOST_BYTES, Pixels, Source};
 
 /// Type code of unsigned bytes.
 const UNSIGNED_BYTE: u8 = 0x08;
-/// No file of more is read: far above any data set in this format, far below what exhausts a machine.
-const MOST_BYTES: u64 = 4 << 30;
 
-/// Why data cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum DataError {
-    #[error("the data set lacks the file \"{name}\" (or \"{name}.gz\") in \"{}\"", folder.display())]
-    Missing { folder: PathBuf, name: &'static str },
-    #[error("failed to read \"{}\"", path.display())]
-    Read { path: PathBuf, source: io::Error },
-    #[error("\"{}\" is no IDX file of {wanted}: it starts with {found:02x?}, not [00, 00, 08, {dimensions:02x}]", path.display())]
-    Magic { path: PathBuf, wanted: &'static str, found: [u8; 4], dimensions: u8 },
-    #[error("\"{}\" says that it holds {stated} bytes of values, but more than {MOST_BYTES} are not read", path.display())]
-    TooLarge { path: PathBuf, stated: u64 },
-    #[error("\"{}\" says that it holds {stated} bytes of values, but {found}", path.display())]
-    Length { path: PathBuf, stated: u64, found: String },
-    #[error("\"{}\" holds nothing", path.display())]
-    Empty { path: PathBuf },
-    #[error("\"{}\" holds {images} images, but \"{}\" holds {labels} labels", images_path.display(), labels_path.display())]
-    Counts { images_path: PathBuf, images: usize, labels_path: PathBuf, labels: usize },
-    #[error(
-        "the images have shape {images:?} (channels, height, width), but the network's input has {network:?}"
-    )]
-    Shape { images: Vec<usize>, network: Vec<usize> },
-    #[error("image {position} has label {label}, but the network has {classes} outputs: labels go from 0 to {}", classes - 1)]
-    Label { position: usize, label: u8, classes: usize },
-    #[error(
-        "the training files hold {found} images, but validationImages ({validation}) and trainingImages (at least {training}) need more, and validationImages may not be 0"
-    )]
-    TooFew { found: usize, validation: usize, training: usize },
-}
+/// The folder of the four files.
+pub(crate) struct Idx<'a>(pub(crate) &'a Path);
 
-/// Reads the images and labels for training.
-pub(crate) fn read_training(folder: &Path) -> Result<LabelledImages, DataError> {
-    read_pair(folder, "train-images-idx3-ubyte", "train-labels-idx1-ubyte")
-}
+impl Source for Idx<'_> {
+    fn training(&self) -> Result<LabelledImages, DataError> {
+        read_pair(self.0, "train-images-idx3-ubyte", "train-labels-idx1-ubyte")
+    }
 
-/// Reads the images and labels for the test.
-pub(crate) fn read_test(folder: &Path) -> Result<LabelledImages, DataError> {
-    read_pair(folder, "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+    fn test(&self) -> Result<LabelledImages, DataError> {
+        read_pair(self.0, "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+    }
 }
 
 fn read_pair(folder: &Path, images: &'static str, labels: &'static str) -> Result<LabelledImages, DataError> {
@@ -62,13 +34,14 @@ fn read_pair(folder: &Path, images: &'static str, labels: &'static str) -> Resul
     if count != labels.len() {
         return Err(DataError::Counts { images_path, images: count, labels_path, labels: labels.len() });
     }
-    Ok(LabelledImages { shape: [1, height, width], pixels, labels })
+    let labels = labels.into_iter().map(u16::from).collect();
+    Ok(LabelledImages { shape: [1, height, width], pixels: Pixels::Bytes(pixels), labels })
 }
 
 fn find(folder: &Path, name: &'static str) -> Result<PathBuf, DataError> {
     let candidates = [folder.join(name), folder.join(format!("{name}.gz"))];
     let found = candidates.into_iter().find(|path| path.is_file());
-    found.ok_or_else(|| DataError::Missing { folder: folder.to_owned(), name })
+    found.ok_or_else(|| DataError::MissingFile { folder: folder.to_owned(), name })
 }
 
 fn read<const N: usize>(path: &Path, wanted: &'static str) -> Result<([usize; N], Vec<u8>), DataError> {
@@ -135,20 +108,21 @@ mod tests {
     }
 
     fn refusal(images: &[u8], labels: &[u8]) -> String {
-        read_training(folder(images, labels).path()).unwrap_err().to_string()
+        Idx(folder(images, labels).path()).training().unwrap_err().to_string()
     }
 
     #[test]
     fn plain_and_zipped_files_are_read() {
         let folder = folder(&idx(&[2, 1, 2], &[1, 2, 3, 4]), &idx(&[2], &[7, 9]));
-        let read = read_training(folder.path()).unwrap();
-        assert_eq!(read, LabelledImages { shape: [1, 1, 2], pixels: vec![1, 2, 3, 4], labels: vec![7, 9] });
+        let read = Idx(folder.path()).training().unwrap();
+        let pixels = Pixels::Bytes(vec![1, 2, 3, 4]);
+        assert_eq!(read, LabelledImages { shape: [1, 1, 2], pixels, labels: vec![7, 9] });
     }
 
     #[test]
     fn a_missing_file_is_named() {
         let folder = folder(&[], &[]);
-        assert!(read_test(folder.path()).unwrap_err().to_string().contains("t10k-images-idx3-ubyte.gz"));
+        assert!(Idx(folder.path()).test().unwrap_err().to_string().contains("t10k-images-idx3-ubyte.gz"));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::{
         Architecture,
         tests::{as_if_trained, random_inputs},
     },
-    data::LabelledImages,
+    data::{LabelledImages, Pixels},
     engine::tests::ENGINE,
 };
 
@@ -87,7 +87,8 @@ fn both_criteria_find_channels_that_do_nothing() {
     let groups = prunable_groups(&network).unwrap();
     let trainable = TrainableNetwork::of(&masked(&network, &groups, |channel| channel == 1)).unwrap();
     let pixels = random_inputs(8 * 28 * 28).iter().map(|value| (value * 127.0 + 128.0) as u8).collect();
-    let images = LabelledImages { shape: [1, 28, 28], pixels, labels: (0..8).collect() };
+    let images =
+        LabelledImages { shape: [1, 28, 28], pixels: Pixels::Bytes(pixels), labels: (0..8).collect() };
     let half = Fraction::parse("0.5").unwrap();
     let samples = Samples::new(&images, Normalization { mean: half, deviation: half }).unwrap();
     for criterion in [ImportanceCriterion::Taylor, ImportanceCriterion::BatchNormScale] {

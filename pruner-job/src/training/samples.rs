@@ -1,10 +1,14 @@
-//! Labelled images as tensors: whole in memory as bytes, normalised batch by batch.
+//! Labelled images as tensors: whole in memory as they were read, normalised batch by batch.
 
-use dnnshifter_portfolio::plan::Normalization;
-use tch::{Kind, Tensor};
+use dnnshifter_portfolio::plan::{Augmentation, Normalization};
+use rand_chacha::ChaCha8Rng;
+use tch::{Kind, TchError, Tensor};
 
-use super::{TrainingError, doing};
-use crate::{data::LabelledImages, interpreter::copied};
+use super::{TrainingError, augment::augment, doing};
+use crate::{
+    data::{LabelledImages, Pixels},
+    interpreter::copied,
+};
 
 /// Images, labels, and how pixels become the network's input.
 pub(crate) struct Samples {
@@ -12,9 +16,11 @@ pub(crate) struct Samples {
     labels: Tensor,
     mean: f64,
     deviation: f64,
+    /// The value that counts as 1.
+    white: f64,
 }
 
-/// The largest pixel.
+/// The largest pixel of a file of bytes.
 const WHITE: f64 = 255.0;
 
 impl Samples {
@@ -22,13 +28,20 @@ impl Samples {
     pub(crate) fn new(data: &LabelledImages, normalization: Normalization) -> Result<Self, TrainingError> {
         let mut shape = vec![data.len() as i64];
         shape.extend(data.shape.iter().map(|&size| size as i64));
-        let images = Tensor::f_from_data_size(&data.pixels, &shape, Kind::Uint8);
-        let labels = Tensor::f_from_slice(&data.labels).and_then(|labels| labels.f_to_kind(Kind::Int64));
+        let (images, white) = match &data.pixels {
+            Pixels::Bytes(values) => (Tensor::f_from_data_size(values, &shape, Kind::Uint8), WHITE),
+            Pixels::Floats(values) => {
+                (Tensor::f_from_slice(values).and_then(|values| values.f_view(shape.as_slice())), 1.0)
+            }
+        };
+        let labels: Vec<i64> = data.labels.iter().map(|&label| label.into()).collect();
+        let labels = Tensor::f_from_slice(&labels);
         Ok(Self {
             images: images.map_err(doing("load images"))?,
             labels: labels.map_err(doing("load labels"))?,
             mean: normalization.mean.as_f64(),
             deviation: normalization.deviation.as_f64(),
+            white,
         })
     }
 
@@ -38,8 +51,26 @@ impl Samples {
 
     /// The normalised images and the labels at `indices`.
     pub(crate) fn batch(&self, indices: &Tensor) -> Result<(Tensor, Tensor), TrainingError> {
-        let images = self.images.f_index_select(0, indices).and_then(|images| {
-            let values = images.f_to_kind(Kind::Float)?.f_div_scalar(WHITE)?;
+        self.batch_of(indices, Ok)
+    }
+
+    /// As [`Self::batch`], with each image changed by `augmentation`.
+    pub(super) fn augmented_batch(
+        &self,
+        indices: &Tensor,
+        augmentation: Augmentation,
+        random: &mut ChaCha8Rng,
+    ) -> Result<(Tensor, Tensor), TrainingError> {
+        self.batch_of(indices, |images| augment(&images, augmentation, random))
+    }
+
+    fn batch_of(
+        &self,
+        indices: &Tensor,
+        change: impl FnOnce(Tensor) -> Result<Tensor, TchError>,
+    ) -> Result<(Tensor, Tensor), TrainingError> {
+        let images = self.images.f_index_select(0, indices).and_then(change).and_then(|images| {
+            let values = images.f_to_kind(Kind::Float)?.f_div_scalar(self.white)?;
             values.f_sub_scalar(self.mean)?.f_div_scalar(self.deviation)
         });
         let labels = self.labels.f_index_select(0, indices);
