@@ -17,10 +17,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use dnnshifter_portfolio::VariantName;
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use self::{admission::Shed, queue::Queue};
+use self::{
+    admission::Shed,
+    queue::{Demand, Queue},
+};
 use crate::{engine::EngineError, switch::Switch, variant::Resident};
 
 /// A batch to compute.
@@ -32,7 +34,11 @@ pub(crate) struct Batch {
     /// When the request arrived.
     pub(crate) arrived: Instant,
     /// The only variant that may answer, if the request names one.
-    pub(crate) variant: Option<VariantName>,
+    pub(crate) variant: Option<String>,
+    /// It need not be computed later than this after its arrival.
+    pub(crate) timeout: Option<Duration>,
+    /// The memory that the request has claimed, given back with the batch.
+    pub(crate) held: Option<OwnedSemaphorePermit>,
 }
 
 /// What became of a batch.
@@ -122,8 +128,11 @@ impl Lane {
     pub(crate) async fn compute(&self, batch: Batch) -> Result<Answer, LaneError> {
         let per_item = self.shared.switch.active().ok_or(LaneError::NotReady)?.service_time();
         let (reply, answer) = oneshot::channel();
-        let (items, now) = (batch.items, Instant::now());
-        self.shared.queue.offer(Ticket { batch, reply }, items, per_item, now)?;
+        let now = Instant::now();
+        let gone = now.saturating_duration_since(batch.arrived);
+        let timeout = batch.timeout.map(|timeout| timeout.saturating_sub(gone));
+        let demand = Demand { items: batch.items, per_item, timeout };
+        self.shared.queue.offer(Ticket { batch, reply }, demand, now)?;
         answer.await.map_err(|_| LaneError::Closed)?
     }
 }
@@ -154,6 +163,8 @@ impl Shared {
             // Nobody waits any more: the client went away.
             if !ticket.reply.is_closed() {
                 let answer = self.compute(&ticket.batch);
+                // Before the answer: who sees it may count on the memory.
+                drop(ticket.batch.held);
                 drop(ticket.reply.send(answer));
             }
             self.queue.done();
@@ -161,9 +172,9 @@ impl Shared {
     }
 
     fn compute(&self, batch: &Batch) -> Result<Answer, LaneError> {
-        self.queue.still_in_time(batch.arrived, Instant::now())?;
+        self.queue.still_in_time(batch.arrived.elapsed(), batch.timeout)?;
         let variant = self.switch.active().ok_or(LaneError::NotReady)?;
-        if batch.variant.as_ref().is_some_and(|wanted| wanted != variant.name()) {
+        if batch.variant.as_ref().is_some_and(|wanted| wanted != variant.name().as_str()) {
             return Err(LaneError::Changed);
         }
         if batch.input.len() != batch.items.saturating_mul(variant.interface.input_length()) {

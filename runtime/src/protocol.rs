@@ -1,13 +1,18 @@
-//! The Open Inference Protocol, version 2, over REST: from bytes to a batch, and from an answer to bytes. Pure.
+//! The Open Inference Protocol, version 2: from bytes to a batch, and from an answer to bytes. Pure.
 //!
 //! Specification: kserve/open-inference-protocol, `specification/protocol/inference_rest.md`; the binary tensor extension is
 //! that of Triton (`docs/protocol/extension_binary_data.md`). Networks here have one input and one output of f32.
 
+mod bounded;
 mod data;
 mod request;
 mod response;
+mod tensor;
+
+use crate::engine::Interface;
 
 pub(crate) use self::{
+    bounded::excerpt,
     request::{InferenceRequest, parse},
     response::{Outputs, Rendered, TensorMetadata, metadata_tensor, render},
 };
@@ -17,6 +22,24 @@ pub(crate) const JSON_LENGTH_HEADER: &str = "inference-header-content-length";
 
 /// More items than this are refused: one request must not hold up all others for seconds.
 pub(crate) const LARGEST_BATCH: usize = 128;
+
+/// No body is larger, whatever the model takes: a full batch of 3x32x32 values in JSON has about 8 MB.
+const LARGEST_BODY_BYTES: usize = 16 << 20;
+
+/// The longest text of a number that says anything, with its comma: `-1.7976931348623157e308,`.
+const LONGEST_NUMBER_BYTES: usize = 24;
+
+/// Room for all of a request but its numbers.
+const REST_BYTES: usize = 64 << 10;
+
+/// The largest body that a request to a model with the tensors of `interface` may have.
+pub(crate) fn largest_body_bytes(interface: &Interface) -> usize {
+    interface
+        .input_length()
+        .saturating_mul(LARGEST_BATCH * LONGEST_NUMBER_BYTES)
+        .saturating_add(REST_BYTES)
+        .min(LARGEST_BODY_BYTES)
+}
 
 /// Why a request cannot be answered, in words that help to mend it.
 #[derive(Debug, thiserror::Error)]
@@ -32,7 +55,7 @@ pub(crate) enum ProtocolError {
         body_bytes: usize,
     },
     /// The JSON cannot be read.
-    #[error("the request is not the JSON of an inference request: {0}")]
+    #[error("the request is not the JSON of an inference request: {}", excerpt(&.0.to_string()))]
     Json(#[source] serde_json::Error),
     /// There is not exactly one input.
     #[error("the request has {given} inputs, but the model has exactly one: \"{expected}\"")]
@@ -69,7 +92,7 @@ pub(crate) enum ProtocolError {
         /// The input.
         name: String,
         /// The shape in the request.
-        given: Vec<u64>,
+        given: Vec<i64>,
         /// The shape of one item.
         expected: Vec<u64>,
     },
@@ -81,7 +104,7 @@ pub(crate) enum ProtocolError {
         /// Values that came.
         given: usize,
         /// The shape in the request.
-        shape: Vec<u64>,
+        shape: Vec<i64>,
         /// Values that should have come.
         expected: usize,
     },

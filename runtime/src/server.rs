@@ -1,42 +1,33 @@
-//! The HTTP side: routes, and serving them until it is time to go. What a request means is in the modules below; what is
-//! computed, in the [`Lane`].
+//! The HTTP side: routes, and what they share. What a request means is in the modules below, how connections come and go in
+//! [`listen`]; what is computed, in the [`Lane`].
 
 pub(crate) mod cost;
 mod error;
 mod health;
 mod infer;
+mod intake;
+mod listen;
 mod observe;
 mod repository;
 
 use std::{
-    future::IntoFuture,
-    io,
     sync::{
         Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
     thread::JoinHandle,
-    time::Duration,
 };
 
 use axum::{
     Router,
-    extract::DefaultBodyLimit,
     routing::{get, post},
-    serve::ListenerExt,
 };
-use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
 
+use self::intake::Intake;
+pub(crate) use self::listen::serve;
 use crate::{
     clock::Clock, lane::Lane, load::LoadMeter, metrics::Metrics, objective::ObjectiveMeter, switch::Switch,
 };
-
-/// A full batch of 3x32x32 values in JSON has about 8 MB.
-const LARGEST_BODY_BYTES: usize = 16 << 20;
-
-/// Requests in flight get so long once the server stops; connections that are still open then are closed.
-const LONGEST_FAREWELL: Duration = Duration::from_secs(10);
 
 /// Who chooses the variant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +48,8 @@ pub(crate) struct Service {
     pub(crate) switch: Arc<Switch>,
     /// Computes.
     pub(crate) lane: Arc<Lane>,
+    /// Reads bodies.
+    pub(crate) intake: Intake,
     /// Counts.
     pub(crate) metrics: Arc<Metrics>,
     /// Counts what is asked for.
@@ -84,6 +77,7 @@ impl Service {
             chooser,
             switch,
             lane,
+            intake: Intake::default(),
             metrics,
             load: LoadMeter::default(),
             objective: ObjectiveMeter::default(),
@@ -124,30 +118,7 @@ pub(crate) fn router(service: Arc<Service>) -> Router {
         .route("/swaps", get(observe::swaps))
         .fallback(error::no_such_route)
         .method_not_allowed_fallback(error::no_such_method)
-        .layer(DefaultBodyLimit::max(LARGEST_BODY_BYTES))
         .with_state(service)
-}
-
-/// Serves `router` until `stop`, then lets requests in flight finish, within a limit.
-pub(crate) async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) -> io::Result<()> {
-    let listener = listener.tap_io(|stream| {
-        // Answers are small: waiting for more to send (Nagle) would add 40 ms to them.
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "failed to set TCP_NODELAY");
-        }
-    });
-    let serving = axum::serve(listener, router).with_graceful_shutdown(stop.clone().cancelled_owned());
-    let too_long = async {
-        stop.cancelled().await;
-        tokio::time::sleep(LONGEST_FAREWELL).await;
-    };
-    tokio::select! {
-        served = serving.into_future() => served,
-        () = too_long => {
-            tracing::warn!("connections were still open at the end, and are closed");
-            Ok(())
-        }
-    }
 }
 
 #[cfg(test)]

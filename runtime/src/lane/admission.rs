@@ -1,7 +1,8 @@
 //! Whether a batch may join the queue: pure arithmetic.
 //!
 //! The wait is predicted from what is queued and the measured time of an item. A request that cannot be answered within the
-//! objective is refused at once: its client can still do something else, and the requests behind it are not made late too.
+//! objective, or within its own timeout, is refused at once: its client can still do something else, and the requests behind it
+//! are not made late too.
 
 use std::time::Duration;
 
@@ -16,27 +17,27 @@ pub(crate) const MOST_ITEMS: usize = 2048;
 pub(crate) enum Shed {
     /// It would wait too long.
     #[error(
-        "overloaded: the answer would take {}, the objective is {}; send fewer requests or try again later",
+        "overloaded: the answer would take {}, {} are allowed; send fewer requests or try again later",
         milliseconds(predicted),
-        milliseconds(objective)
+        milliseconds(allowed)
     )]
     TooLate {
         /// When it would be answered, from now.
         predicted: Duration,
-        /// The latency that is to be kept.
-        objective: Duration,
+        /// The objective, or the request's own timeout.
+        allowed: Duration,
     },
     /// It did wait too long: something held up the processor.
     #[error(
-        "overloaded: the request has waited {}, the objective is {}; send fewer requests or try again later",
+        "overloaded: the request has waited {}, {} are allowed; send fewer requests or try again later",
         milliseconds(waited),
-        milliseconds(objective)
+        milliseconds(allowed)
     )]
     Expired {
         /// How long it waited.
         waited: Duration,
-        /// The latency that is to be kept.
-        objective: Duration,
+        /// The objective, or the request's own timeout.
+        allowed: Duration,
     },
     /// Too many wait already.
     #[error("overloaded: {waiting} requests wait already; send fewer requests or try again later")]
@@ -62,15 +63,15 @@ pub(crate) fn admit(
     ahead: Ahead,
     items: usize,
     per_item: Duration,
-    objective: Option<Duration>,
+    allowed: Option<Duration>,
 ) -> Result<(), Shed> {
     if ahead.requests >= LONGEST_QUEUE || ahead.items.saturating_add(items) > MOST_ITEMS {
         return Err(Shed::Full { waiting: ahead.requests });
     }
     let idle = ahead.requests == 0 && ahead.running.is_none();
-    let Some(objective) = objective.filter(|_| !idle) else { return Ok(()) };
+    let Some(allowed) = allowed.filter(|_| !idle) else { return Ok(()) };
     let predicted = wait(ahead, per_item).saturating_add(time_of(items, per_item));
-    if predicted > objective { Err(Shed::TooLate { predicted, objective }) } else { Ok(()) }
+    if predicted > allowed { Err(Shed::TooLate { predicted, allowed }) } else { Ok(()) }
 }
 
 /// The time until all that is ahead is done.
@@ -103,7 +104,7 @@ mod tests {
     fn requests_are_let_in_until_the_last_would_be_late() {
         let limit = Some(MS * 20);
         assert_eq!(admit(ahead(8, Some(0)), 1, MS * 2, limit), Ok(()));
-        let late = Shed::TooLate { predicted: MS * 22, objective: MS * 20 };
+        let late = Shed::TooLate { predicted: MS * 22, allowed: MS * 20 };
         assert_eq!(admit(ahead(9, Some(0)), 1, MS * 2, limit), Err(late));
     }
 

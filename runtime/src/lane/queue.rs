@@ -12,6 +12,17 @@ use super::{
     admission::{Ahead, Shed, admit},
 };
 
+/// What a ticket asks for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Demand {
+    /// How many items.
+    pub(super) items: usize,
+    /// How long each takes to compute.
+    pub(super) per_item: Duration,
+    /// From now on, if the request has a timeout of its own.
+    pub(super) timeout: Option<Duration>,
+}
+
 /// A queue of `T`, each of so many items.
 pub(super) struct Queue<T> {
     state: Mutex<State<T>>,
@@ -54,21 +65,16 @@ impl<T> Queue<T> {
         state.waiting.len() + usize::from(state.running.is_some())
     }
 
-    /// Lets `ticket` of `items` in, or says why not.
-    pub(super) fn offer(
-        &self,
-        ticket: T,
-        items: usize,
-        per_item: Duration,
-        now: Instant,
-    ) -> Result<(), LaneError> {
+    /// Lets `ticket` in, or says why not.
+    pub(super) fn offer(&self, ticket: T, demand: Demand, now: Instant) -> Result<(), LaneError> {
+        let Demand { items, per_item, timeout } = demand;
         let mut state = self.state.lock();
         if state.closed {
             return Err(LaneError::Closed);
         }
         let running = state.running.map(|(items, since)| (items, now.saturating_duration_since(since)));
         let ahead = Ahead { requests: state.waiting.len(), items: state.waiting_items, running };
-        admit(ahead, items, per_item, state.objective)?;
+        admit(ahead, items, per_item, shorter(state.objective, timeout))?;
         state.waiting.push_back((ticket, items));
         state.waiting_items = state.waiting_items.saturating_add(items);
         drop(state);
@@ -76,11 +82,10 @@ impl<T> Queue<T> {
         Ok(())
     }
 
-    /// Whether a ticket that came at `arrived` may still be computed at `now`.
-    pub(super) fn still_in_time(&self, arrived: Instant, now: Instant) -> Result<(), Shed> {
-        let waited = now.saturating_duration_since(arrived);
-        match self.objective() {
-            Some(objective) if waited > objective => Err(Shed::Expired { waited, objective }),
+    /// Whether a ticket that has `waited` may still be computed.
+    pub(super) fn still_in_time(&self, waited: Duration, timeout: Option<Duration>) -> Result<(), Shed> {
+        match shorter(self.objective(), timeout) {
+            Some(allowed) if waited > allowed => Err(Shed::Expired { waited, allowed }),
             _ => Ok(()),
         }
     }
@@ -122,17 +127,23 @@ impl<T> Queue<T> {
     }
 }
 
+/// The shorter of two times, where none is endless.
+fn shorter(one: Option<Duration>, other: Option<Duration>) -> Option<Duration> {
+    one.into_iter().chain(other).min()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     const MS: Duration = Duration::from_millis(1);
+    const ONE: Demand = Demand { items: 1, per_item: MS, timeout: None };
 
     #[test]
     fn tickets_come_out_in_the_order_in_which_they_went_in() {
         let queue = Queue::default();
         for ticket in 0..3 {
-            queue.offer(ticket, 1, MS, Instant::now()).unwrap();
+            queue.offer(ticket, ONE, Instant::now()).unwrap();
         }
         queue.close();
         let out: Vec<_> = std::iter::from_fn(|| queue.next()).collect();
@@ -144,32 +155,45 @@ mod tests {
         let queue = Queue::default();
         queue.keep_within(Some(MS * 3));
         let now = Instant::now();
-        assert!(queue.offer('a', 1, MS, now).is_ok());
+        assert!(queue.offer('a', ONE, now).is_ok());
         queue.next();
-        assert!(queue.offer('b', 1, MS, now).is_ok());
-        assert!(queue.offer('c', 1, MS, now).is_ok());
-        assert!(matches!(queue.offer('d', 1, MS, now), Err(LaneError::Shed(Shed::TooLate { .. }))));
+        assert!(queue.offer('b', ONE, now).is_ok());
+        assert!(queue.offer('c', ONE, now).is_ok());
+        assert!(matches!(queue.offer('d', ONE, now), Err(LaneError::Shed(Shed::TooLate { .. }))));
         assert_eq!(queue.length(), 3);
         queue.done();
-        assert!(queue.offer('d', 1, MS, now).is_ok());
+        assert!(queue.offer('d', ONE, now).is_ok());
     }
 
     #[test]
     fn a_ticket_that_has_waited_too_long_is_told_so() {
         let queue: Queue<()> = Queue::default();
-        let arrived = Instant::now();
-        assert_eq!(queue.still_in_time(arrived, arrived + MS * 100), Ok(()));
+        assert_eq!(queue.still_in_time(MS * 100, None), Ok(()));
         queue.keep_within(Some(MS * 20));
-        assert_eq!(queue.still_in_time(arrived, arrived + MS * 20), Ok(()));
-        let expired = Shed::Expired { waited: MS * 21, objective: MS * 20 };
-        assert_eq!(queue.still_in_time(arrived, arrived + MS * 21), Err(expired));
+        assert_eq!(queue.still_in_time(MS * 20, None), Ok(()));
+        let expired = |waited, allowed| Err(Shed::Expired { waited: MS * waited, allowed: MS * allowed });
+        assert_eq!(queue.still_in_time(MS * 21, None), expired(21, 20));
+        assert_eq!(queue.still_in_time(MS * 21, Some(MS * 50)), expired(21, 20));
+        assert_eq!(queue.still_in_time(MS * 6, Some(MS * 5)), expired(6, 5));
+    }
+
+    #[test]
+    fn a_ticket_in_a_hurry_is_refused_where_others_may_wait() {
+        let queue = Queue::default();
+        let now = Instant::now();
+        for ticket in 0..3 {
+            queue.offer(ticket, ONE, now).unwrap();
+        }
+        let hurried = Demand { timeout: Some(MS * 2), ..ONE };
+        assert!(matches!(queue.offer(3, hurried, now), Err(LaneError::Shed(Shed::TooLate { .. }))));
+        assert!(queue.offer(3, ONE, now).is_ok());
     }
 
     #[test]
     fn a_closed_queue_takes_nothing_more() {
         let queue = Queue::default();
         queue.close();
-        assert!(matches!(queue.offer((), 1, MS, Instant::now()), Err(LaneError::Closed)));
+        assert!(matches!(queue.offer((), ONE, Instant::now()), Err(LaneError::Closed)));
         assert_eq!(queue.next(), None);
     }
 
@@ -177,12 +201,12 @@ mod tests {
     fn an_abandoned_queue_drops_what_waits_and_takes_nothing_more() {
         let queue = Queue::default();
         for ticket in 0..3 {
-            queue.offer(ticket, 1, MS, Instant::now()).unwrap();
+            queue.offer(ticket, ONE, Instant::now()).unwrap();
         }
         queue.next();
         queue.abandon();
         assert_eq!(queue.length(), 0);
-        assert!(matches!(queue.offer(3, 1, MS, Instant::now()), Err(LaneError::Closed)));
+        assert!(matches!(queue.offer(3, ONE, Instant::now()), Err(LaneError::Closed)));
         assert_eq!(queue.next(), None);
     }
 }

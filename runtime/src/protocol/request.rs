@@ -1,9 +1,19 @@
-//! An inference request: parsed, and held against the model's tensors.
+//! An inference request in JSON: parsed, and held against the model's tensors.
+
+use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::{LARGEST_BATCH, ProtocolError, data::Data};
+use super::{
+    ProtocolError,
+    bounded::{AtMost, excerpt},
+    data::Data,
+    tensor::{Described, expect_output, little_endian},
+};
 use crate::engine::Interface;
+
+/// Lists of inputs, outputs, or sides of a shape are never longer than this: networks have one input, of a few dimensions.
+const MOST: usize = 16;
 
 /// A request that can be computed.
 #[derive(Debug, PartialEq)]
@@ -15,7 +25,9 @@ pub(crate) struct InferenceRequest {
     /// Their values, one item after the other.
     pub(crate) input: Vec<f32>,
     /// Whether the output is wanted as raw bytes.
-    pub(crate) binary_output: bool,
+    pub(crate) raw_output: bool,
+    /// The client has no use for an answer that comes later than this after its request.
+    pub(crate) timeout: Option<Duration>,
 }
 
 #[derive(Deserialize)]
@@ -23,21 +35,23 @@ struct Body {
     id: Option<String>,
     #[serde(default)]
     parameters: RequestParameters,
-    inputs: Vec<Input>,
+    inputs: AtMost<Input, MOST>,
     #[serde(default)]
-    outputs: Vec<RequestedOutput>,
+    outputs: AtMost<RequestedOutput, MOST>,
 }
 
 #[derive(Default, Deserialize)]
 struct RequestParameters {
     #[serde(default)]
     binary_data_output: bool,
+    /// Microseconds, as Triton has it (`docs/protocol/extension_schedule_policy.md`).
+    timeout: Option<u64>,
 }
 
 #[derive(Deserialize)]
 struct Input {
     name: String,
-    shape: Vec<u64>,
+    shape: AtMost<i64, MOST>,
     datatype: String,
     #[serde(default)]
     parameters: InputParameters,
@@ -69,75 +83,52 @@ pub(crate) fn parse(
     interface: &Interface,
 ) -> Result<InferenceRequest, ProtocolError> {
     let (json, raw) = split(body, json_length)?;
-    let Body { id, parameters, inputs, outputs } =
+    let Body { id, parameters, inputs: AtMost(inputs), outputs: AtMost(outputs) } =
         serde_json::from_slice(json).map_err(ProtocolError::Json)?;
     let given = inputs.len();
     let [input]: [Input; 1] = inputs
         .try_into()
         .map_err(|_| ProtocolError::Inputs { given, expected: interface.input.name.clone() })?;
-    let items = items(&input, interface)?;
-    let output_name = &interface.output.name;
-    let unknown = outputs.iter().find(|output| output.name != *output_name);
-    if let Some(unknown) = unknown {
-        return Err(ProtocolError::Name {
-            kind: "output",
-            given: unknown.name.clone(),
-            expected: output_name.clone(),
-        });
-    }
-    let binary_output = outputs.first().and_then(|output| output.parameters.binary_data);
+    let Input { name, shape: AtMost(shape), datatype, parameters: of_input, data } = input;
+    let described = Described { name: &name, datatype: &datatype, shape: &shape };
+    let items = described.items(interface)?;
+    outputs.iter().try_for_each(|output| expect_output(&output.name, interface))?;
+    let input = values(&described, data, &of_input, raw)?;
+    described.expect_length(input.len(), items.saturating_mul(interface.input_length()))?;
+    let raw_output = outputs.first().and_then(|output| output.parameters.binary_data);
     Ok(InferenceRequest {
         id,
         items,
-        input: values(input, raw, items.saturating_mul(interface.input_length()))?,
-        binary_output: binary_output.unwrap_or(parameters.binary_data_output),
+        input,
+        raw_output: raw_output.unwrap_or(parameters.binary_data_output),
+        timeout: timeout(parameters.timeout),
     })
+}
+
+/// As Triton has it, zero is none.
+pub(super) fn timeout(microseconds: Option<u64>) -> Option<Duration> {
+    microseconds.filter(|microseconds| *microseconds > 0).map(Duration::from_micros)
 }
 
 fn split<'a>(body: &'a [u8], json_length: Option<&str>) -> Result<(&'a [u8], &'a [u8]), ProtocolError> {
     let Some(text) = json_length else { return Ok((body, &[])) };
-    let wrong = || ProtocolError::JsonLength { value: text.to_owned(), body_bytes: body.len() };
+    let wrong = || ProtocolError::JsonLength { value: excerpt(text), body_bytes: body.len() };
     text.parse().ok().and_then(|length| body.split_at_checked(length)).ok_or_else(wrong)
 }
 
-/// The batch size, once name, datatype and shape are the model's.
-fn items(input: &Input, interface: &Interface) -> Result<usize, ProtocolError> {
-    let expected = &interface.input;
-    if input.name != expected.name {
-        let (given, expected) = (input.name.clone(), expected.name.clone());
-        return Err(ProtocolError::Name { kind: "input", given, expected });
+fn values(
+    input: &Described<'_>,
+    data: Option<Data>,
+    parameters: &InputParameters,
+    raw: &[u8],
+) -> Result<Vec<f32>, ProtocolError> {
+    let name = || input.name.to_owned();
+    match (data, parameters.binary_data_size) {
+        (Some(Data(values)), None) => Ok(values),
+        (None, Some(size)) if size == raw.len() && size % 4 == 0 => Ok(little_endian(raw)),
+        (None, Some(size)) => Err(ProtocolError::BinarySize { name: name(), size, given: raw.len() }),
+        (Some(_), Some(_)) | (None, None) => Err(ProtocolError::NoData { name: name() }),
     }
-    if input.datatype != "FP32" {
-        return Err(ProtocolError::Datatype { name: input.name.clone(), given: input.datatype.clone() });
-    }
-    let items = match input.shape.split_first() {
-        Some((items, item)) if *item == expected.shape => usize::try_from(*items).ok(),
-        _ => None,
-    };
-    items.filter(|items| (1..=LARGEST_BATCH).contains(items)).ok_or_else(|| ProtocolError::Shape {
-        name: input.name.clone(),
-        given: input.shape.clone(),
-        expected: expected.shape.clone(),
-    })
-}
-
-fn values(input: Input, raw: &[u8], expected: usize) -> Result<Vec<f32>, ProtocolError> {
-    let Input { name, shape, parameters, data, .. } = input;
-    let values = match (data, parameters.binary_data_size) {
-        (Some(Data(values)), None) => values,
-        (None, Some(size)) if size == raw.len() && size % 4 == 0 => little_endian(raw),
-        (None, Some(size)) => return Err(ProtocolError::BinarySize { name, size, given: raw.len() }),
-        (Some(_), Some(_)) | (None, None) => return Err(ProtocolError::NoData { name }),
-    };
-    if values.len() == expected {
-        Ok(values)
-    } else {
-        Err(ProtocolError::Length { name, given: values.len(), shape, expected })
-    }
-}
-
-fn little_endian(raw: &[u8]) -> Vec<f32> {
-    raw.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()
 }
 
 #[cfg(test)]
@@ -169,7 +160,8 @@ mod tests {
             id: Some("7".to_owned()),
             items: 2,
             input: vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0],
-            binary_output: false,
+            raw_output: false,
+            timeout: None,
         };
         assert_eq!(request.unwrap(), expected);
     }
@@ -180,7 +172,7 @@ mod tests {
         let json = r#"{"inputs":[{"name":"image","shape":[1,2,2],"datatype":"FP32","parameters":{"binary_data_size":16}}],
             "outputs":[{"name":"scores","parameters":{"binary_data":true}}]}"#;
         let request = binary(json, &raw).unwrap();
-        assert_eq!((request.input, request.binary_output), (vec![1.0, -2.0, 0.5, 4.0], true));
+        assert_eq!((request.input, request.raw_output), (vec![1.0, -2.0, 0.5, 4.0], true));
     }
 
     #[test]
@@ -189,7 +181,7 @@ mod tests {
             let json = format!(
                 r#"{{"inputs":[{{"name":"image","shape":[1,2,2],"datatype":"FP32","data":[1,2,3,4]}}]{rest}}}"#
             );
-            read(&json).unwrap().binary_output
+            read(&json).unwrap().raw_output
         };
         assert!(read(r#","parameters":{"binary_data_output":true,"other":[1]}"#));
         assert!(!read(
@@ -223,11 +215,15 @@ mod tests {
             (input(r#""name":"image","shape":[129,2,2],"datatype":"FP32","data":[]"#), "send [n, 2, 2]"),
             (
                 input(r#""name":"image","shape":[18446744073709551615,2,2],"datatype":"FP32","data":[]"#),
-                "send [n, 2, 2]",
+                "invalid value: integer `18446744073709551615`, expected i64",
             ),
             (
                 input(r#""name":"image","shape":[-1,2,2],"datatype":"FP32","data":[]"#),
-                "invalid value: integer `-1`",
+                "the shape [-1, 2, 2]: send",
+            ),
+            (
+                input(r#""name":"image","shape":[9223372036854775807,2,2],"datatype":"FP32","data":[]"#),
+                "send [n, 2, 2]",
             ),
             (input(r#""name":"image","shape":[],"datatype":"FP32","data":[]"#), "send [n, 2, 2]"),
             (
@@ -267,5 +263,52 @@ mod tests {
     fn an_unknown_output_is_refused() {
         let json = r#"{"inputs":[{"name":"image","shape":[1,2,2],"datatype":"FP32","data":[1,2,3,4]}],"outputs":[{"name":"x"}]}"#;
         assert!(read(json).unwrap_err().to_string().contains("no output \"x\": use \"scores\""));
+    }
+
+    #[test]
+    fn a_timeout_is_in_microseconds_and_zero_is_none() {
+        let timeout = |text: &str| {
+            let json = format!(
+                r#"{{"inputs":[{{"name":"image","shape":[1,2,2],"datatype":"FP32","data":[1,2,3,4]}}],"parameters":{{"timeout":{text}}}}}"#
+            );
+            read(&json).map(|request| request.timeout)
+        };
+        assert_eq!(timeout("2500").unwrap(), Some(Duration::from_micros(2500)));
+        assert_eq!(timeout("0").unwrap(), None);
+        assert!(timeout("-1").is_err());
+    }
+
+    #[test]
+    fn what_is_too_long_is_refused_and_not_given_back() {
+        let long = "x".repeat(1 << 20);
+        let input = |name: &str, shape: &str, datatype: &str, data: &str| {
+            format!(
+                r#"{{"inputs":[{{"name":"{name}","shape":{shape},"datatype":"{datatype}","data":{data}}}]}}"#
+            )
+        };
+        let many = |item: &str| vec![item; 100_000].join(",");
+        let deep = format!("{}1{}", "[".repeat(100_000), "]".repeat(100_000));
+        let cases = [
+            (input(&long, "[1,2,2]", "FP32", "[]"), "no input \"xxx"),
+            (input("image", "[1,2,2]", &long, "[]"), "the datatype \"xxx"),
+            (input("image", "[1,2,2]", "FP32", &format!("[\"{long}\"]")), "invalid type: string \"xxx"),
+            (input("image", &format!("[{}]", many("1")), "FP32", "[]"), "a list of more than 16"),
+            (input("image", "[1,2,2]", "FP32", &deep), "recursion limit exceeded"),
+            (
+                format!(r#"{{"inputs":[{}]}}"#, many(r#"{"name":"","shape":[],"datatype":""}"#)),
+                "a list of more than 16",
+            ),
+            (format!(r#"{{"deep":{deep},"inputs":[]}}"#), "has 0 inputs"),
+        ];
+        for (json, expected) in cases {
+            let said = read(&json).unwrap_err().to_string();
+            assert!(said.contains(expected) && said.len() < 400, "{expected}: {said}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_text_is_refused() {
+        let said = parse(b"{\"id\":\"\xff\"}", None, &interface()).unwrap_err().to_string();
+        assert!(said.contains("not the JSON of an inference request"), "{said}");
     }
 }

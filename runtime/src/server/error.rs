@@ -7,7 +7,12 @@ use axum::{
 };
 use serde::Serialize;
 
-use crate::{lane::LaneError, metrics::Outcome, protocol::ProtocolError};
+use super::intake::IntakeError;
+use crate::{
+    lane::LaneError,
+    metrics::Outcome,
+    protocol::{ProtocolError, excerpt},
+};
 
 /// Why a request is not answered as its client hoped.
 #[derive(Debug)]
@@ -16,6 +21,8 @@ pub(super) struct ApiError {
     pub(super) status: StatusCode,
     /// For a person: what, where, how to mend.
     pub(super) message: String,
+    /// Items that were asked for, as far as that was read; the request itself is at least one.
+    pub(super) items: usize,
 }
 
 #[derive(Serialize)]
@@ -25,7 +32,12 @@ struct Body {
 
 impl ApiError {
     pub(super) fn new(status: StatusCode, message: impl Into<String>) -> Self {
-        Self { status, message: message.into() }
+        Self { status, message: message.into(), items: 1 }
+    }
+
+    /// The same, of a request for so many items.
+    pub(super) fn of(self, items: usize) -> Self {
+        Self { items, ..self }
     }
 
     /// As what the request counts.
@@ -41,6 +53,19 @@ impl ApiError {
 impl From<ProtocolError> for ApiError {
     fn from(error: ProtocolError) -> Self {
         Self::new(StatusCode::BAD_REQUEST, error.to_string())
+    }
+}
+
+impl From<IntakeError> for ApiError {
+    fn from(error: IntakeError) -> Self {
+        let status = match &error {
+            IntakeError::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            IntakeError::TooSlow => StatusCode::REQUEST_TIMEOUT,
+            IntakeError::Full => StatusCode::TOO_MANY_REQUESTS,
+            IntakeError::Encoded { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            IntakeError::Broken(_) => StatusCode::BAD_REQUEST,
+        };
+        Self::new(status, error.to_string())
     }
 }
 
@@ -66,8 +91,10 @@ impl IntoResponse for ApiError {
 
 /// The answer to a path that does not exist.
 pub(super) async fn no_such_route(uri: Uri) -> ApiError {
-    let message =
-        format!("there is nothing at {}: POST /v2/models/NAME/infer is what you may look for", uri.path());
+    let message = format!(
+        "there is nothing at {}: POST /v2/models/NAME/infer is what you may look for",
+        excerpt(uri.path())
+    );
     ApiError::new(StatusCode::NOT_FOUND, message)
 }
 
@@ -75,7 +102,7 @@ pub(super) async fn no_such_route(uri: Uri) -> ApiError {
 pub(super) async fn no_such_method(method: Method, uri: Uri) -> ApiError {
     let message = format!(
         "{} cannot be asked for by {method}: infer, index and load by POST, all else by GET",
-        uri.path()
+        excerpt(uri.path())
     );
     ApiError::new(StatusCode::METHOD_NOT_ALLOWED, message)
 }

@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{Service, error::ApiError};
-use crate::protocol::{TensorMetadata, metadata_tensor};
+use crate::protocol::{TensorMetadata, excerpt, metadata_tensor};
 
 /// A model's metadata.
 #[derive(Serialize)]
@@ -52,13 +52,8 @@ pub(super) async fn version(
     State(service): State<Arc<Service>>,
     Path((model, version)): Path<(String, String)>,
 ) -> Result<Json<ModelMetadata>, ApiError> {
-    service.expect_model(&model)?;
-    let standing = service.switch.standing();
-    if standing.order.iter().any(|variant| variant.as_str() == version) {
-        return metadata(&service);
-    }
-    let message = format!("the model has no version \"{version}\": see /v2/models/{model} for its versions");
-    Err(ApiError::new(StatusCode::NOT_FOUND, message))
+    service.expect_version(&model, &version)?;
+    metadata(&service)
 }
 
 pub(super) async fn model_ready(
@@ -73,18 +68,36 @@ pub(super) async fn version_ready(
     State(service): State<Arc<Service>>,
     Path((model, version)): Path<(String, String)>,
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
-    service.expect_model(&model)?;
-    let active = service.switch.active().is_some_and(|active| active.name().as_str() == version);
-    Ok(readiness("ready", active && service.ready()))
+    service.expect_version(&model, &version)?;
+    Ok(readiness("ready", service.serves(&version)))
 }
 
 impl Service {
+    /// Whether this version answers now.
+    pub(super) fn serves(&self, version: &str) -> bool {
+        self.ready() && self.switch.active().is_some_and(|active| active.name().as_str() == version)
+    }
+
+    /// Refuses a request to a version that the model does not have.
+    pub(super) fn expect_version(&self, model: &str, version: &str) -> Result<(), ApiError> {
+        self.expect_model(model)?;
+        if self.switch.standing().order.iter().any(|variant| variant.as_str() == version) {
+            return Ok(());
+        }
+        let message = format!(
+            "the model has no version \"{}\": see /v2/models/{model} for its versions",
+            excerpt(version)
+        );
+        Err(ApiError::new(StatusCode::NOT_FOUND, message))
+    }
+
     /// Refuses a request to another model.
     pub(super) fn expect_model(&self, model: &str) -> Result<(), ApiError> {
         if model == self.model {
             return Ok(());
         }
-        let message = format!("there is no model \"{model}\" here: this server serves \"{}\"", self.model);
+        let message =
+            format!("there is no model \"{}\" here: this server serves \"{}\"", excerpt(model), self.model);
         Err(ApiError::new(StatusCode::NOT_FOUND, message))
     }
 }

@@ -1,4 +1,5 @@
-//! Inference requests, from the body to the answer.
+//! Inference requests, from the body to the answer. What REST and gRPC share is here too: [`Service::compute`], the only way to
+//! the lane, and [`Service::conclude`], the only place where requests are counted.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -6,62 +7,64 @@ use std::{
 };
 
 use axum::{
-    body::Bytes,
-    extract::{Path, State, rejection::BytesRejection},
-    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
+    extract::{Path, Request, State},
+    http::{HeaderName, HeaderValue, StatusCode, Version, header},
     response::{IntoResponse, Response},
 };
+use tokio::sync::OwnedSemaphorePermit;
 
-use super::{Service, error::ApiError};
+use super::{
+    Service,
+    error::ApiError,
+    intake::{IntakeError, Taken},
+};
 use crate::{
-    lane::{Answer, Batch},
+    lane::{Answer, Batch, LaneError},
     metrics::Outcome,
-    protocol::{self, InferenceRequest, JSON_LENGTH_HEADER, Outputs, Rendered},
+    protocol::{self, InferenceRequest, JSON_LENGTH_HEADER, Outputs, Rendered, excerpt, largest_body_bytes},
     variant::Resident,
 };
-
-type Body = Result<Bytes, BytesRejection>;
 
 /// A request to whatever variant serves.
 pub(super) async fn infer(
     State(service): State<Arc<Service>>,
     Path(model): Path<String>,
-    headers: HeaderMap,
-    body: Body,
+    request: Request,
 ) -> Response {
-    service.answer(Target { model: &model, version: None }, &headers, body).await
+    service.answer(Target { model: &model, version: None }, request).await
 }
 
 /// A request to one variant, which is answered only while that one serves: the node, not the client, chooses.
 pub(super) async fn infer_version(
     State(service): State<Arc<Service>>,
     Path((model, version)): Path<(String, String)>,
-    headers: HeaderMap,
-    body: Body,
+    request: Request,
 ) -> Response {
-    service.answer(Target { model: &model, version: Some(&version) }, &headers, body).await
+    service.answer(Target { model: &model, version: Some(&version) }, request).await
 }
 
 /// What a request is addressed to.
-struct Target<'a> {
-    model: &'a str,
-    version: Option<&'a str>,
+#[derive(Clone, Copy)]
+pub(super) struct Target<'a> {
+    pub(super) model: &'a str,
+    pub(super) version: Option<&'a str>,
+}
+
+/// When a request came, and the memory that it holds until it is computed.
+pub(super) struct Origin {
+    pub(super) arrived: Instant,
+    pub(super) held: Option<OwnedSemaphorePermit>,
 }
 
 impl Service {
-    async fn answer(&self, target: Target<'_>, headers: &HeaderMap, body: Body) -> Response {
+    async fn answer(&self, target: Target<'_>, request: Request) -> Response {
         let arrived = Instant::now();
-        let mut items = 0;
-        let result = self.attempt(target, headers, body, arrived, &mut items).await;
-        let elapsed = arrived.elapsed();
-        let outcome = result.as_ref().map_or_else(ApiError::outcome, |_| Outcome::Answered);
-        self.metrics.ended(outcome, items);
-        if outcome != Outcome::Invalid {
-            let in_time = self.lane.objective().is_none_or(|objective| elapsed <= objective);
-            self.objective.record(outcome == Outcome::Answered && in_time, self.clock.now());
-        }
+        // HTTP/2 has other means, and forbids this header.
+        let may_close = request.version() < Version::HTTP_2;
+        let result = self.attempt(target, request, arrived).await;
+        self.conclude(arrived, &result);
         let mut response = result.unwrap_or_else(ApiError::into_response);
-        if self.draining.load(Ordering::Acquire) {
+        if may_close && self.draining.load(Ordering::Acquire) {
             // The client's next request needs a new connection, which leads to another server.
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
@@ -71,37 +74,31 @@ impl Service {
     async fn attempt(
         &self,
         target: Target<'_>,
-        headers: &HeaderMap,
-        body: Body,
+        request: Request,
         arrived: Instant,
-        items: &mut usize,
     ) -> Result<Response, ApiError> {
-        let active = self.addressed(&target)?;
-        let body = body.map_err(|rejection| ApiError::new(rejection.status(), rejection.body_text()))?;
-        let json_length = headers.get(JSON_LENGTH_HEADER).map(|value| value.to_str().unwrap_or("not text"));
-        let request = protocol::parse(&body, json_length, &active.interface)?;
-        drop(body);
-        let InferenceRequest { id, input, binary_output, .. } = request;
-        *items = request.items;
-        self.load.offered(request.items, self.clock.now());
-        let variant = target.version.map(|_| active.name().clone());
-        let batch = Batch { items: request.items, input, arrived, variant };
-        let answer = self.lane.compute(batch).await?;
-        let variant = answer.variant.name().as_str();
-        self.metrics.answered(variant, arrived.elapsed().as_secs_f64(), answer.inference.as_secs_f64());
-        self.render(&answer, request.items, id.as_deref(), binary_output)
+        let active = self.addressed(target)?;
+        let (head, body) = request.into_parts();
+        let taken = self.intake.read(&head.headers, body, largest_body_bytes(&active.interface)).await;
+        let Taken { bytes, held } = taken.map_err(|error| self.turned_away(error))?;
+        let json_length =
+            head.headers.get(JSON_LENGTH_HEADER).map(|value| value.to_str().unwrap_or("not text"));
+        let mut request = protocol::parse(&bytes, json_length, &active.interface)?;
+        drop(bytes);
+        let (id, items, raw) = (request.id.take(), request.items, request.raw_output);
+        let answer = self.compute(request, target, Origin { arrived, held }).await?;
+        self.render(&answer, items, id.as_deref(), raw)
     }
 
     /// The variant that serves, if the request may go to it.
-    fn addressed(&self, target: &Target<'_>) -> Result<Arc<Resident>, ApiError> {
+    pub(super) fn addressed(&self, target: Target<'_>) -> Result<Arc<Resident>, ApiError> {
         self.expect_model(target.model)?;
-        let not_ready =
-            || ApiError::new(StatusCode::SERVICE_UNAVAILABLE, crate::lane::LaneError::NotReady.to_string());
-        let active = self.switch.active().ok_or_else(not_ready)?;
+        let active = self.switch.active().ok_or(LaneError::NotReady)?;
         match target.version {
             Some(version) if version != active.name().as_str() => {
                 let message = format!(
-                    "the version \"{version}\" does not serve now, \"{}\" does: leave the version out of the path",
+                    "the version \"{}\" does not serve now, \"{}\" does: leave the version out of the request",
+                    excerpt(version),
                     active.name()
                 );
                 Err(ApiError::new(StatusCode::NOT_FOUND, message))
@@ -110,12 +107,52 @@ impl Service {
         }
     }
 
+    /// A request whose body was not read: nobody knows how many items it would have been, so it counts as one.
+    pub(super) fn turned_away(&self, error: IntakeError) -> ApiError {
+        if matches!(error, IntakeError::Full) {
+            self.load.offered(1, self.clock.now());
+        }
+        ApiError::from(error)
+    }
+
+    /// Computes a request that was read, whichever way it came.
+    pub(super) async fn compute(
+        &self,
+        request: InferenceRequest,
+        target: Target<'_>,
+        origin: Origin,
+    ) -> Result<Answer, ApiError> {
+        let InferenceRequest { items, input, timeout, .. } = request;
+        let Origin { arrived, held } = origin;
+        self.load.offered(items, self.clock.now());
+        let variant = target.version.map(ToOwned::to_owned);
+        let batch = Batch { items, input, arrived, variant, timeout, held };
+        let computed = self.lane.compute(batch).await;
+        let answer = computed.map_err(|error| ApiError::from(error).of(items))?;
+        let variant = answer.variant.name().as_str();
+        self.metrics.answered(variant, arrived.elapsed().as_secs_f64(), answer.inference.as_secs_f64());
+        Ok(answer)
+    }
+
+    /// Counts what became of a request.
+    pub(super) fn conclude<T>(&self, arrived: Instant, result: &Result<T, ApiError>) {
+        let (outcome, items) = match result {
+            Ok(_) => (Outcome::Answered, 0),
+            Err(error) => (error.outcome(), error.items),
+        };
+        self.metrics.ended(outcome, items);
+        if outcome != Outcome::Invalid {
+            let in_time = self.lane.objective().is_none_or(|objective| arrived.elapsed() <= objective);
+            self.objective.record(outcome == Outcome::Answered && in_time, self.clock.now());
+        }
+    }
+
     fn render(
         &self,
         answer: &Answer,
         items: usize,
         id: Option<&str>,
-        binary: bool,
+        raw: bool,
     ) -> Result<Response, ApiError> {
         let outputs = Outputs {
             model: &self.model,
@@ -127,8 +164,8 @@ impl Service {
         };
         let failed =
             |error: serde_json::Error| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string());
-        let Rendered { body, json_length } = protocol::render(&outputs, binary).map_err(failed)?;
-        let kind = if binary { "application/octet-stream" } else { "application/json" };
+        let Rendered { body, json_length } = protocol::render(&outputs, raw).map_err(failed)?;
+        let kind = if raw { "application/octet-stream" } else { "application/json" };
         let mut response = ([(header::CONTENT_TYPE, HeaderValue::from_static(kind))], body).into_response();
         if let Some(length) = json_length {
             response

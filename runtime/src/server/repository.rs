@@ -7,21 +7,26 @@ use std::{
 
 use axum::{
     Json,
-    body::Bytes,
-    extract::{Path, State, rejection::BytesRejection},
+    extract::{Path, Request, State},
     http::StatusCode,
 };
 use dnnshifter_portfolio::VariantName;
 use serde::{Deserialize, Serialize};
 
 use super::{Chooser, Service, error::ApiError};
-use crate::switch::{Slot, Wanted};
+use crate::{
+    protocol::excerpt,
+    switch::{Slot, Wanted},
+};
 
 /// Reason of a variant that a client has asked for.
 pub(crate) const REQUESTED: &str = "Requested";
 
 /// A variant that is not loaded yet is waited for so long.
 const LONGEST_LOAD: Duration = Duration::from_mins(1);
+
+/// A request to load names a variant, and nothing else that is read.
+const LARGEST_REQUEST_BYTES: usize = 64 << 10;
 
 /// A variant in the index.
 #[derive(Serialize)]
@@ -62,7 +67,7 @@ pub(super) async fn index(State(service): State<Arc<Service>>) -> Json<Vec<Entry
 pub(super) async fn load(
     State(service): State<Arc<Service>>,
     Path(model): Path<String>,
-    body: Result<Bytes, BytesRejection>,
+    request: Request,
 ) -> Result<StatusCode, ApiError> {
     let received = Instant::now();
     service.expect_model(&model)?;
@@ -70,8 +75,10 @@ pub(super) async fn load(
         let message = "the variant is chosen by the VariantPlacement of this node: set spec.switching.pin of the ModelPortfolio";
         return Err(ApiError::new(StatusCode::FORBIDDEN, message));
     }
-    let body = body.map_err(|rejection| ApiError::new(rejection.status(), rejection.body_text()))?;
-    let variant = requested(&body)?;
+    let (head, body) = request.into_parts();
+    let body = service.intake.read(&head.headers, body, LARGEST_REQUEST_BYTES).await?;
+    let variant = requested(&body.bytes)?;
+    drop(body);
     let order = service.switch.standing().order;
     if !order.contains(&variant) {
         let message = format!("the model has no version \"{variant}\": see POST /v2/repository/index");
@@ -87,9 +94,9 @@ fn requested(body: &[u8]) -> Result<VariantName, ApiError> {
         let message = format!("{what}; send {{\"parameters\": {{\"version\": \"NAME\"}}}}");
         ApiError::new(StatusCode::BAD_REQUEST, message)
     };
-    let request: LoadRequest =
-        serde_json::from_slice(body).map_err(|error| wrong(format!("not a load request: {error}")))?;
-    VariantName::parse(&request.parameters.version).map_err(|error| wrong(error.to_string()))
+    let request: LoadRequest = serde_json::from_slice(body)
+        .map_err(|error| wrong(format!("not a load request: {}", excerpt(&error.to_string()))))?;
+    VariantName::parse(&request.parameters.version).map_err(|error| wrong(excerpt(&error.to_string())))
 }
 
 impl Service {

@@ -1,0 +1,63 @@
+//! An input tensor as a client describes it, held against the model's: the same for every way in which requests come.
+
+use super::{LARGEST_BATCH, ProtocolError, excerpt};
+use crate::engine::Interface;
+
+/// What the request says of its input.
+pub(super) struct Described<'a> {
+    pub(super) name: &'a str,
+    pub(super) datatype: &'a str,
+    pub(super) shape: &'a [i64],
+}
+
+impl Described<'_> {
+    /// The batch size, once name, datatype and shape are the model's.
+    pub(super) fn items(&self, interface: &Interface) -> Result<usize, ProtocolError> {
+        let expected = &interface.input;
+        if self.name != expected.name {
+            let (given, expected) = (excerpt(self.name), expected.name.clone());
+            return Err(ProtocolError::Name { kind: "input", given, expected });
+        }
+        if self.datatype != "FP32" {
+            let (name, given) = (expected.name.clone(), excerpt(self.datatype));
+            return Err(ProtocolError::Datatype { name, given });
+        }
+        let items = match self.shape.split_first() {
+            Some((items, item)) if is_same(item, &expected.shape) => usize::try_from(*items).ok(),
+            _ => None,
+        };
+        items.filter(|items| (1..=LARGEST_BATCH).contains(items)).ok_or_else(|| ProtocolError::Shape {
+            name: expected.name.clone(),
+            given: self.shape.to_vec(),
+            expected: expected.shape.clone(),
+        })
+    }
+
+    /// Refuses another number of values than the shape says.
+    pub(super) fn expect_length(&self, given: usize, expected: usize) -> Result<(), ProtocolError> {
+        if given == expected {
+            return Ok(());
+        }
+        let (name, shape) = (self.name.to_owned(), self.shape.to_vec());
+        Err(ProtocolError::Length { name, given, shape, expected })
+    }
+}
+
+fn is_same(given: &[i64], expected: &[u64]) -> bool {
+    given.len() == expected.len()
+        && given.iter().zip(expected).all(|(given, expected)| u64::try_from(*given) == Ok(*expected))
+}
+
+/// Refuses an output that the model does not have.
+pub(super) fn expect_output(name: &str, interface: &Interface) -> Result<(), ProtocolError> {
+    let expected = &interface.output.name;
+    if name == expected {
+        return Ok(());
+    }
+    Err(ProtocolError::Name { kind: "output", given: excerpt(name), expected: expected.clone() })
+}
+
+/// The values of a raw tensor: little-endian, four bytes each; what is left over is no value.
+pub(super) fn little_endian(raw: &[u8]) -> Vec<f32> {
+    raw.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()
+}

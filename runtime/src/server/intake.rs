@@ -1,0 +1,187 @@
+//! How bodies are read: so many bytes, within so much time, and all of them together within what the process can hold.
+//!
+//! Memory is claimed as bytes arrive and given back when the request has been computed, so that neither a large claim nor a
+//! slow sender takes anything from the others. What the bytes mean is for [`protocol`](crate::protocol).
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    body::Body,
+    http::{HeaderMap, header},
+};
+use bytes::BytesMut;
+use futures::StreamExt;
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::timeout,
+};
+
+use crate::protocol::excerpt;
+
+/// All requests that are being read, wait, or are computed hold no more than this: four of the largest, or 5,000 raw images of
+/// 3x32x32.
+const MOST_BYTES: usize = 64 << 20;
+
+/// Whoever needs longer for a body holds memory that others could use: 16 MiB in this time are 13 Mbit/s.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Memory for a body is taken at once up to this size, whatever length it claims; beyond, as it comes.
+const FIRST_BYTES: usize = 256 << 10;
+
+/// Reads bodies.
+pub(crate) struct Intake {
+    free_bytes: Arc<Semaphore>,
+}
+
+/// A body that was read.
+#[derive(Debug)]
+pub(crate) struct Taken {
+    /// The body.
+    pub(crate) bytes: BytesMut,
+    /// The memory that it has claimed: to be kept until the request is computed.
+    pub(crate) held: Option<OwnedSemaphorePermit>,
+}
+
+/// Why a body was not read.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum IntakeError {
+    /// It is too large.
+    #[error(
+        "the body has more than {limit} bytes: no request to this model needs more; send smaller batches"
+    )]
+    TooLarge {
+        /// The limit.
+        limit: usize,
+    },
+    /// It does not come.
+    #[error("the body did not come within {} s", PATIENCE.as_secs())]
+    TooSlow,
+    /// Too much is held already.
+    #[error(
+        "overloaded: the requests that wait hold too much memory; send fewer or smaller ones, or try again later"
+    )]
+    Full,
+    /// It is compressed.
+    #[error("the body has the Content-Encoding \"{encoding}\": send it as it is")]
+    Encoded {
+        /// How.
+        encoding: String,
+    },
+    /// The connection broke.
+    #[error("failed to read the body")]
+    Broken(#[source] axum::Error),
+}
+
+impl Default for Intake {
+    fn default() -> Self {
+        Self { free_bytes: Arc::new(Semaphore::new(MOST_BYTES)) }
+    }
+}
+
+impl Intake {
+    /// Reads the body of a request with these headers, of at most `limit` bytes.
+    pub(crate) async fn read(
+        &self,
+        headers: &HeaderMap,
+        body: Body,
+        limit: usize,
+    ) -> Result<Taken, IntakeError> {
+        if let Some(encoding) = headers.get(header::CONTENT_ENCODING).filter(|it| *it != "identity") {
+            let encoding = excerpt(&String::from_utf8_lossy(encoding.as_bytes()));
+            return Err(IntakeError::Encoded { encoding });
+        }
+        let claimed =
+            headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+        if claimed.is_some_and(|length: usize| length > limit) {
+            return Err(IntakeError::TooLarge { limit });
+        }
+        let first = claimed.unwrap_or_default().min(FIRST_BYTES);
+        timeout(PATIENCE, self.collect(body, first, limit)).await.unwrap_or(Err(IntakeError::TooSlow))
+    }
+
+    async fn collect(&self, body: Body, first: usize, limit: usize) -> Result<Taken, IntakeError> {
+        let mut chunks = body.into_data_stream();
+        let mut taken = Taken { bytes: BytesMut::with_capacity(first), held: None };
+        while let Some(chunk) = chunks.next().await {
+            let chunk = chunk.map_err(IntakeError::Broken)?;
+            if taken.bytes.len().saturating_add(chunk.len()) > limit {
+                return Err(IntakeError::TooLarge { limit });
+            }
+            let claim = self.claim(chunk.len())?;
+            match &mut taken.held {
+                Some(held) => held.merge(claim),
+                none => *none = Some(claim),
+            }
+            taken.bytes.extend_from_slice(&chunk);
+        }
+        Ok(taken)
+    }
+
+    fn claim(&self, bytes: usize) -> Result<OwnedSemaphorePermit, IntakeError> {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        Arc::clone(&self.free_bytes).try_acquire_many_owned(bytes).map_err(|_| IntakeError::Full)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::stream;
+
+    use super::*;
+
+    fn chunks(chunks: Vec<Vec<u8>>) -> Body {
+        Body::from_stream(stream::iter(chunks.into_iter().map(Ok::<_, std::io::Error>)))
+    }
+
+    fn headers(name: header::HeaderName, value: &str) -> HeaderMap {
+        HeaderMap::from_iter([(name, value.parse().unwrap())])
+    }
+
+    #[tokio::test]
+    async fn a_body_is_read_whole_and_its_memory_is_given_back_when_it_is_dropped() {
+        let intake = Intake::default();
+        let taken = intake.read(&HeaderMap::new(), chunks(vec![vec![1; 3], vec![2; 4]]), 7).await.unwrap();
+        assert_eq!(taken.bytes[..], [1, 1, 1, 2, 2, 2, 2]);
+        assert_eq!(intake.free_bytes.available_permits(), MOST_BYTES - 7);
+        drop(taken);
+        assert_eq!(intake.free_bytes.available_permits(), MOST_BYTES);
+    }
+
+    #[tokio::test]
+    async fn a_body_beyond_the_limit_is_refused_by_its_claim_or_as_it_comes() {
+        let intake = Intake::default();
+        let claims = headers(header::CONTENT_LENGTH, "18446744073709551615");
+        for (headers, body) in [(claims, Body::empty()), (HeaderMap::new(), chunks(vec![vec![0; 4]; 2]))] {
+            let refused = intake.read(&headers, body, 7).await.unwrap_err();
+            assert!(matches!(refused, IntakeError::TooLarge { limit: 7 }), "{refused}");
+        }
+        assert_eq!(intake.free_bytes.available_permits(), MOST_BYTES);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_does_not_come_is_given_up_and_holds_only_what_has_come() {
+        let intake = Intake::default();
+        let never = stream::once(async { Ok::<_, std::io::Error>(vec![0; 5]) }).chain(stream::pending());
+        let refused = intake.read(&HeaderMap::new(), Body::from_stream(never), 1 << 20).await.unwrap_err();
+        assert!(matches!(refused, IntakeError::TooSlow), "{refused}");
+        assert_eq!(intake.free_bytes.available_permits(), MOST_BYTES);
+    }
+
+    #[tokio::test]
+    async fn when_others_hold_all_memory_a_body_is_refused() {
+        let intake = Intake::default();
+        let all = intake.claim(MOST_BYTES).unwrap();
+        let one = || chunks(vec![vec![0; 1]]);
+        let refused = intake.read(&HeaderMap::new(), one(), 7).await.unwrap_err();
+        assert!(matches!(refused, IntakeError::Full), "{refused}");
+        drop(all);
+        assert!(intake.read(&HeaderMap::new(), one(), 7).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_compressed_body_is_refused() {
+        let headers = headers(header::CONTENT_ENCODING, "gzip");
+        let refused = Intake::default().read(&headers, Body::empty(), 7).await.unwrap_err();
+        assert_eq!(refused.to_string(), "the body has the Content-Encoding \"gzip\": send it as it is");
+    }
+}

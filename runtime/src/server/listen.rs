@@ -1,0 +1,236 @@
+//! Connections: how many there may be, how long they may be idle, and how they end. What they ask for is the router's.
+//!
+//! HTTP/1.1 and HTTP/2 (which gRPC needs) share one port: the first bytes tell which it is. When there are as many connections
+//! as there may be, the one that has been idle the longest makes room: so idle ones, however many, keep nobody out.
+
+use std::{collections::HashMap, io, pin::pin, sync::Arc, time::Duration};
+
+use axum::Router;
+use http::Request;
+use hyper::{body::Incoming, service::service_fn};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::conn::auto::Builder,
+};
+use parking_lot::Mutex;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    task::{Id, JoinSet},
+    time::{Instant, sleep, timeout},
+};
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
+
+/// A node's clients are tens, not thousands. Each connection takes about 20 KB, and a file: some systems give a process 1024.
+const MOST_CONNECTIONS: usize = 512;
+
+/// A connection without a request is closed after this time: as long as reverse proxies wait (75 s is nginx's default), so that
+/// clients that keep connections are used to it. It is also the longest time for the headers of a request.
+const LONGEST_IDLE: Duration = Duration::from_secs(75);
+
+/// Requests in flight get so long once the server stops; connections that are still open then are closed.
+const LONGEST_FAREWELL: Duration = Duration::from_secs(10);
+
+/// A connection that makes room, or was idle too long, gets so long to say so.
+const SHORT_FAREWELL: Duration = Duration::from_secs(1);
+
+/// While every connection is at work, or the system gives no more of them, this is the time until the next attempt.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Larger headers are refused (431 over HTTP/1.1); bodies are read in pieces of this size.
+const LARGEST_HEADER_BYTES: usize = 64 << 10;
+
+/// Requests at a time on one connection of HTTP/2.
+const MOST_STREAMS: u32 = 64;
+
+/// What a peer may send ahead of being read: on one stream of HTTP/2, and on all of a connection.
+const STREAM_WINDOW_BYTES: u32 = 512 << 10;
+const CONNECTION_WINDOW_BYTES: u32 = 1 << 20;
+
+/// Connections of HTTP/2 are asked so often whether somebody is there: a peer that lost power never says so.
+const KEEP_ALIVE: Duration = Duration::from_secs(30);
+
+/// Serves `router` until `stop`, then lets requests in flight finish, within a limit.
+pub(crate) async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) -> io::Result<()> {
+    let mut open = Open::default();
+    tokio::select! {
+        () = open.accept(&listener, &router, &stop) => (),
+        () = stop.cancelled() => (),
+    }
+    drop(listener);
+    if timeout(LONGEST_FAREWELL, open.all_ended()).await.is_err() {
+        tracing::warn!("connections were still open at the end, and are closed");
+    }
+    Ok(())
+}
+
+/// The connections that are open. Dropping it closes them.
+#[derive(Default)]
+struct Open {
+    tasks: JoinSet<()>,
+    connections: HashMap<Id, Arc<Connection>>,
+}
+
+/// What is known of a connection outside its task.
+struct Connection {
+    activity: Mutex<Activity>,
+    /// Says that it is to make room.
+    end: CancellationToken,
+}
+
+#[derive(Clone, Copy)]
+struct Activity {
+    requests: usize,
+    /// When there was a request last.
+    last: Instant,
+}
+
+impl Open {
+    async fn accept(&mut self, listener: &TcpListener, router: &Router, stop: &CancellationToken) {
+        loop {
+            match listener.accept().await {
+                Ok((stream, _)) => {
+                    self.make_room().await;
+                    self.attend(stream, router.clone(), stop.clone());
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "failed to accept a connection");
+                    self.end_one();
+                    sleep(PAUSE).await;
+                }
+            }
+        }
+    }
+
+    fn attend(&mut self, stream: TcpStream, router: Router, stop: CancellationToken) {
+        // Answers are small: waiting for more to send (Nagle) would add 40 ms to them.
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "failed to set TCP_NODELAY");
+        }
+        let connection = Arc::new(Connection::begun());
+        let task = self.tasks.spawn(Arc::clone(&connection).attend(stream, router, stop));
+        self.connections.insert(task.id(), connection);
+    }
+
+    /// Returns once there may be another connection.
+    async fn make_room(&mut self) {
+        while let Some(ended) = self.tasks.try_join_next_with_id() {
+            self.forget(ended);
+        }
+        while self.tasks.len() >= MOST_CONNECTIONS {
+            self.end_one();
+            if let Ok(Some(ended)) = timeout(PAUSE, self.tasks.join_next_with_id()).await {
+                self.forget(ended);
+            }
+        }
+    }
+
+    /// Ends the connection that has been idle the longest, if one is idle.
+    fn end_one(&self) {
+        let idle = self.connections.values().filter(|connection| !connection.end.is_cancelled());
+        let idle = idle.filter_map(|connection| Some((connection.idle_since()?, connection)));
+        if let Some((_, connection)) = idle.min_by_key(|(since, _)| *since) {
+            connection.end.cancel();
+        }
+    }
+
+    fn forget(&mut self, ended: Result<(Id, ()), tokio::task::JoinError>) {
+        let id = match ended {
+            Ok((id, ())) => id,
+            Err(error) => error.id(),
+        };
+        self.connections.remove(&id);
+    }
+
+    async fn all_ended(&mut self) {
+        while self.tasks.join_next().await.is_some() {}
+    }
+}
+
+impl Connection {
+    fn begun() -> Self {
+        let activity = Activity { requests: 0, last: Instant::now() };
+        Self { activity: Mutex::new(activity), end: CancellationToken::new() }
+    }
+
+    /// Since when it has no request; `None` while it has one.
+    fn idle_since(&self) -> Option<Instant> {
+        let Activity { requests, last } = *self.activity.lock();
+        (requests == 0).then_some(last)
+    }
+
+    /// Answers what comes, until the peer, this server, or its time ends it.
+    async fn attend(self: Arc<Self>, stream: TcpStream, router: Router, stop: CancellationToken) {
+        let builder = builder();
+        let answer = service_fn(|request: Request<Incoming>| {
+            let at_work = AtWork::begin(Arc::clone(&self));
+            let answering = router.clone().oneshot(request);
+            async move {
+                let response = answering.await;
+                drop(at_work);
+                response
+            }
+        });
+        let mut serving = pin!(builder.serve_connection(TokioIo::new(stream), answer));
+        let farewell = tokio::select! {
+            ended = serving.as_mut() => return log(ended),
+            () = stop.cancelled() => LONGEST_FAREWELL,
+            () = self.end.cancelled() => SHORT_FAREWELL,
+            () = self.idle_too_long() => SHORT_FAREWELL,
+        };
+        serving.as_mut().graceful_shutdown();
+        if let Ok(ended) = timeout(farewell, serving).await {
+            log(ended);
+        }
+    }
+
+    async fn idle_too_long(&self) {
+        loop {
+            let idle = self.idle_since().map_or(Duration::ZERO, |since| since.elapsed());
+            let rest = LONGEST_IDLE.saturating_sub(idle);
+            if rest.is_zero() {
+                return;
+            }
+            sleep(rest).await;
+        }
+    }
+}
+
+/// A request of the connection is being answered, until this is dropped.
+struct AtWork(Arc<Connection>);
+
+impl AtWork {
+    fn begin(connection: Arc<Connection>) -> Self {
+        connection.activity.lock().requests += 1;
+        Self(connection)
+    }
+}
+
+impl Drop for AtWork {
+    fn drop(&mut self) {
+        let mut activity = self.0.activity.lock();
+        activity.requests = activity.requests.saturating_sub(1);
+        activity.last = Instant::now();
+    }
+}
+
+fn builder() -> Builder<TokioExecutor> {
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder.http1().max_buf_size(LARGEST_HEADER_BYTES);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(KEEP_ALIVE)
+        .max_concurrent_streams(MOST_STREAMS)
+        .max_header_list_size(LARGEST_HEADER_BYTES as u32)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES);
+    builder
+}
+
+/// A peer that goes away in the middle is nothing that anybody here could mend.
+fn log(ended: Result<(), Box<dyn std::error::Error + Send + Sync>>) {
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection broke");
+    }
+}
