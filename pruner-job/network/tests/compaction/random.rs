@@ -3,7 +3,10 @@
 
 use dnnshifter_network::onnx::ModelProto;
 
-use crate::zoo::sketch::{Norms, Sketch, Value, Window, float};
+use crate::zoo::{
+    proto::float,
+    sketch::{Norms, Sketch, Value, Window},
+};
 
 /// Channels, height and width of the input.
 pub(crate) const IMAGE: [usize; 3] = [2, 9, 9];

@@ -6,6 +6,7 @@ use dnnshifter_network::onnx::ModelProto;
 pub(crate) mod classic;
 mod dense;
 mod mobile;
+pub(crate) mod proto;
 pub(crate) mod sketch;
 
 use dense::Growth;

@@ -111,7 +111,7 @@ pub(crate) fn squeezenet(mut net: Sketch) -> ModelProto {
     let classes = net.relu(&classes);
     let pooled = net.global_average_pool(&classes);
     let flat = net.flatten(&pooled);
-    let output = net.unary("Softmax", &flat, vec![super::sketch::int("axis", 1)]);
+    let output = net.unary("Softmax", &flat, vec![super::proto::int("axis", 1)]);
     net.finish(&[output])
 }
 

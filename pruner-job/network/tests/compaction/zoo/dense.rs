@@ -2,7 +2,10 @@
 
 use dnnshifter_network::onnx::ModelProto;
 
-use super::sketch::{Sketch, Value, Window, float};
+use super::{
+    proto::float,
+    sketch::{Sketch, Value, Window},
+};
 
 /// How U-Net grows its maps again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,7 +4,8 @@ use dnnshifter_network::onnx::ModelProto;
 
 use super::{
     classic::classify,
-    sketch::{Sketch, Value, Window, float},
+    proto::float,
+    sketch::{Sketch, Value, Window},
 };
 
 /// One stage: expansion, width, stride of the first block, kernel.
