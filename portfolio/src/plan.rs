@@ -30,8 +30,9 @@ pub struct PruningPlan {
     pub minimum_accuracy: Fraction,
     /// At most so many variants are published; from 1 to 12.
     pub maximum_variants: u8,
-    /// Where the variants go.
-    pub publish: Publish,
+    /// Where the variants are published; a plan without can only be run into a folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub publish: Option<Publish>,
 }
 
 /// The model to start from: an ONNX file, trained or not.

@@ -8,7 +8,10 @@ use std::{
 
 use bytes::Bytes;
 
-use crate::publish::{Artifact, PublishError, Publisher, registry::RegistryError};
+use crate::{
+    durable,
+    publish::{Artifact, PublishError, Publisher, registry::RegistryError},
+};
 
 /// `artifactType` of a finished step in a registry. Its version changes with the meaning of what steps hold.
 const ARTIFACT_TYPE: &str = "application/vnd.dnnshifter.checkpoint.v1";
@@ -99,22 +102,10 @@ fn read_folder(place: &Path) -> Result<Option<Checkpoint>, CheckpointError> {
     }
 }
 
-/// Writes beside the place and renames: what is there is whole.
 fn write_folder(place: &Path, checkpoint: &Checkpoint) -> Result<(), CheckpointError> {
-    let partial = place.with_extension("partial");
-    let attempt = || {
-        if partial.exists() {
-            fs::remove_dir_all(&partial)?;
-        }
-        fs::create_dir_all(&partial)?;
-        fs::write(partial.join(FACTS_FILE), &checkpoint.facts)?;
-        fs::write(partial.join(MODEL_FILE), &checkpoint.model)?;
-        if place.exists() {
-            fs::remove_dir_all(place)?;
-        }
-        fs::rename(&partial, place)
-    };
-    attempt().map_err(|source| CheckpointError::Write { path: place.to_owned(), source })
+    let files = [(FACTS_FILE, &checkpoint.facts[..]), (MODEL_FILE, &checkpoint.model[..])];
+    durable::write_folder(place, &files)
+        .map_err(|source| CheckpointError::Write { path: place.to_owned(), source })
 }
 
 #[cfg(test)]

@@ -67,9 +67,12 @@ pub(crate) struct RunArguments {
     /// The file for the outcome or the reason of failure [default: /dev/termination-log, if it exists].
     #[arg(long)]
     pub(crate) termination_message: Option<PathBuf>,
-    /// Write the variants into this folder; nothing is published.
+    /// Write the variants and a report into this folder; nothing is published, unless --push says so.
     #[arg(long)]
     pub(crate) output: Option<PathBuf>,
+    /// Publish the variants to the plan's repository [default: unless --output is given].
+    #[arg(long)]
+    pub(crate) push: bool,
     /// Keep finished steps in this folder [default: in the registry; with --output nowhere].
     #[arg(long)]
     pub(crate) checkpoints: Option<PathBuf>,

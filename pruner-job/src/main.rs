@@ -3,7 +3,8 @@
 //!
 //! [`command`] is the command line. What the commands are made of, in the order of the data: [`plan`], [`architecture`] and
 //! [`data`]; [`interpreter`] and [`training`]; [`engine`] and [`latency`]; [`structured`], [`selection`] and [`describe`],
-//! which [`study`] puts together, while [`checkpoint`] keeps what is finished; [`variant`], [`publish`], [`outcome`], [`failure`].
+//! which [`study`] puts together, while [`checkpoint`] keeps what is finished; [`variant`], [`report`], [`publish`], [`outcome`], [`failure`]; [`durable`]
+//! writes files that survive a power cut.
 //! [`verify`] compares two networks by what they compute.
 
 use std::{
@@ -23,6 +24,7 @@ mod checkpoint;
 mod command;
 mod data;
 mod describe;
+mod durable;
 mod engine;
 mod failure;
 mod interpreter;
@@ -30,6 +32,7 @@ mod latency;
 mod outcome;
 mod plan;
 mod publish;
+mod report;
 mod selection;
 mod structured;
 mod study;

@@ -23,6 +23,10 @@ pub(crate) enum PlanError {
         "{field} is \"{text}\", but it names tags: use 1 to 40 letters, digits, '.', '_' and '-', a letter or digit first"
     )]
     Tag { field: &'static str, text: String },
+    #[error(
+        "the plan says not where to publish: add publish.repository and publish.runtimeImage, or run it with --output FOLDER and without --push"
+    )]
+    NoTarget,
     #[error("{field} is {found}, but it must be from {least} to {most}")]
     Range { field: &'static str, found: f64, least: f64, most: f64 },
 }

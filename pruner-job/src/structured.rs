@@ -21,7 +21,19 @@ use importance::Judged;
 use removal::RemovalOrder;
 
 /// A step that falls short of its latency ratio by more than this share is not worth a variant.
-pub(crate) const RATIO_SLACK: f64 = 0.85;
+const RATIO_SLACK: f64 = 0.85;
+/// Nor is one that gains less than this share of what was asked: of a small ratio the slack alone would leave nothing.
+const LEAST_GAIN: f64 = 0.5;
+
+/// How many times faster than its larger neighbour a network must be to be worth a variant; always above 1.
+pub(crate) fn least_ratio(method: &StructuredPruning) -> f64 {
+    let wanted = wanted_ratio(method);
+    (wanted * RATIO_SLACK).max(1.0 + (wanted - 1.0) * LEAST_GAIN)
+}
+
+fn wanted_ratio(method: &StructuredPruning) -> f64 {
+    f64::from(method.latency_ratio_hundredths) / 100.0
+}
 
 /// Why a network cannot be pruned.
 #[derive(Debug, thiserror::Error)]
@@ -72,9 +84,8 @@ impl Pruner<'_> {
         let judged = Judged { network: trainable, groups, samples: self.samples };
         let importance = judged.importance(self.method.criterion)?;
         let order = &RemovalOrder::plan(groups, &importance, usize::from(self.method.channel_multiple));
-        let ratio = f64::from(self.method.latency_ratio_hundredths) / 100.0;
-        let aim = Aim { engine: self.engine, network, groups, order };
-        let Some((count, reached)) = aim.fewest_blocks(ratio)? else { return Ok(None) };
+        let aim = Aim { engine: self.engine, network, groups, order, method: self.method };
+        let Some((count, reached)) = aim.fewest_blocks()? else { return Ok(None) };
         let widths: Vec<usize> = order.kept_after(count).iter().map(Vec::len).collect();
         tracing::info!(blocks = count, latency_ratio = format!("{reached:.2}"), ?widths, "channels removed");
         Ok(Some(aim.without(count)?))
@@ -87,15 +98,17 @@ struct Aim<'a> {
     network: &'a Network,
     groups: &'a [ChannelGroup],
     order: &'a RemovalOrder,
+    method: &'a StructuredPruning,
 }
 
 impl Aim<'_> {
-    /// The least number of blocks with which the network is `ratio` times faster, and the ratio that was measured.
-    fn fewest_blocks(&self, ratio: f64) -> Result<Option<(usize, f64)>, StructuredError> {
+    /// The least number of blocks with which the network is as much faster as wanted, and the ratio that was measured.
+    fn fewest_blocks(&self) -> Result<Option<(usize, f64)>, StructuredError> {
         let mut best = (self.order.len(), self.ratio_without(self.order.len())?);
-        if best.1 < ratio * RATIO_SLACK {
+        if best.1 < least_ratio(self.method) {
             return Ok(None);
         }
+        let ratio = wanted_ratio(self.method);
         let mut too_few = 0;
         while too_few + 1 < best.0 {
             let middle = usize::midpoint(too_few, best.0);

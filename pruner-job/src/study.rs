@@ -3,21 +3,24 @@
 
 use bytes::Bytes;
 use dnnshifter_network::{Network, network::InvalidModel};
-use dnnshifter_portfolio::{Fraction, PruningPlan, VariantDescription, name::InvalidVariantName};
-use serde::{Deserialize, Serialize};
+use dnnshifter_portfolio::{Fraction, PruningPlan, name::InvalidVariantName};
 
 use crate::{
     data::{self, DataError, Dataset, Division, LabelledImages},
-    describe::{DescribeError, Describer, Facts, cost},
+    describe::{DescribeError, Describer, Facts},
     engine::{Engine, EngineError},
     interpreter::TrainableNetwork,
     latency,
     plan::structured,
     selection::{Candidate, Wanted, choose, names},
-    structured::{Pruner, RATIO_SLACK, StructuredError, prunable_groups},
-    training::{Lesson, Recipe, TrainingError, evaluate, samples::Samples, train},
+    structured::{Pruner, StructuredError, least_ratio, prunable_groups},
+    training::{EpochResult, Lesson, Recipe, TrainingError, evaluate, samples::Samples, train},
     variant::Variant,
 };
+
+pub(crate) mod choice;
+
+use choice::{Choice, Chosen, Measured};
 
 /// Everything that the steps of one plan share.
 pub(crate) struct Study {
@@ -31,16 +34,8 @@ pub(crate) struct Study {
 pub(crate) struct Trained {
     pub(crate) network: Network,
     pub(crate) accuracy: Fraction,
-}
-
-/// A variant that was chosen: its position among the networks that were made, and what is known of it.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct Chosen {
-    pub(crate) position: usize,
-    description: VariantDescription,
-    latency_us: u64,
-    maximum_difference: f64,
+    /// How training went.
+    pub(crate) curve: Vec<EpochResult>,
 }
 
 /// Why a step failed.
@@ -105,7 +100,7 @@ impl Study {
     pub(crate) fn train_dense(&self, network: &Network) -> Result<Trained, StudyError> {
         let recipe = self.recipe(usize::from(self.plan.training.epochs), 1.0, 0);
         let samples = &self.samples(&self.dataset.training)?;
-        self.trained(network, &Lesson { phase: "dense", samples, recipe })
+        self.trained(network, &Lesson { phase: &phase(0), samples, recipe })
     }
 
     /// Makes a smaller network from `larger` and trains it; `None` if it cannot shrink.
@@ -119,7 +114,7 @@ impl Study {
         let pruner = Pruner { engine: &self.engine, method, samples: &samples };
         let Some(smaller) = pruner.shrink(&larger.network)? else { return Ok(None) };
         let recipe = self.recipe(usize::from(method.fine_tuning_epochs), FINE_TUNING_RATE, position);
-        let phase = &format!("variant-{position}");
+        let phase = &phase(position);
         self.trained(&smaller, &Lesson { phase, samples: &samples, recipe }).map(Some)
     }
 
@@ -129,7 +124,7 @@ impl Study {
     }
 
     /// Measures all networks in turns, chooses the variants, tests each of them once, and proves that their files are right.
-    pub(crate) fn choose(&self, networks: &[Trained]) -> Result<Vec<Chosen>, StudyError> {
+    pub(crate) fn choose(&self, networks: &[Trained]) -> Result<Choice, StudyError> {
         let mut opened = Vec::new();
         for trained in networks {
             opened.push(self.engine.open(&trained.network.write(), trained.network.input())?);
@@ -148,17 +143,19 @@ impl Study {
             let best = candidates.iter().map(|candidate| candidate.accuracy).max().unwrap_or_default();
             return Err(StudyError::NotAccurate { wanted: self.plan.minimum_accuracy, best });
         }
-        self.described(networks, &latencies, &chosen)
+        let measured =
+            networks.iter().zip(&latencies).map(|(trained, &latency_us)| Measured::of(trained, latency_us));
+        let measured = measured.collect::<Result<Vec<_>, _>>()?;
+        Ok(Choice { chosen: self.described(networks, &measured, &chosen)?, measured })
     }
 
     fn described(
         &self,
         networks: &[Trained],
-        latencies: &[u64],
+        measured: &[Measured],
         chosen: &[usize],
     ) -> Result<Vec<Chosen>, StudyError> {
-        let macs = networks.iter().map(|trained| cost(&trained.network).map(|cost| cost.macs));
-        let macs = macs.collect::<Result<Vec<u64>, _>>()?;
+        let macs: Vec<u64> = measured.iter().map(|measured| measured.macs).collect();
         let chosen_macs: Vec<u64> =
             chosen.iter().filter_map(|&position| macs.get(position).copied()).collect();
         let names = names(&chosen_macs, macs.first().copied().unwrap_or(0))?;
@@ -166,9 +163,10 @@ impl Study {
         let inputs = validation.inputs(PROOF_IMAGES)?;
         let mut described = Vec::new();
         for (&position, name) in chosen.iter().zip(names) {
-            let (Some(trained), Some(&latency_us)) = (networks.get(position), latencies.get(position)) else {
+            let (Some(trained), Some(measured)) = (networks.get(position), measured.get(position)) else {
                 continue;
             };
+            let latency_us = measured.latency_us;
             let accuracy = accuracy(&trained.network, &test)?;
             let facts = Facts { name, revision: self.plan.revision.clone(), accuracy, latency_us };
             let variant =
@@ -184,17 +182,17 @@ impl Study {
         Wanted {
             minimum_accuracy: self.plan.minimum_accuracy,
             maximum_variants: usize::from(self.plan.maximum_variants),
-            least_ratio: f64::from(structured(&self.plan).latency_ratio_hundredths) / 100.0 * RATIO_SLACK,
+            least_ratio: least_ratio(structured(&self.plan)),
         }
     }
 
     fn trained(&self, network: &Network, lesson: &Lesson<'_>) -> Result<Trained, StudyError> {
         let trainable = TrainableNetwork::of(network).map_err(TrainingError::from)?;
-        train(&trainable, lesson)?;
+        let curve = train(&trainable, lesson)?;
         let network = trainable.to_network().map_err(TrainingError::from)?;
         let accuracy = accuracy(&network, &self.samples(&self.dataset.validation)?)?;
         tracing::info!(phase = lesson.phase, validation_accuracy = %accuracy, "network trained");
-        Ok(Trained { network, accuracy })
+        Ok(Trained { network, accuracy, curve })
     }
 
     fn recipe(&self, epochs: usize, rate: f64, position: usize) -> Recipe {
@@ -213,13 +211,9 @@ impl Study {
     }
 }
 
-impl Chosen {
-    /// The variant as it belongs to `revision`, with its ONNX file.
-    pub(crate) fn into_variant(self, revision: &str, model: Bytes) -> Variant {
-        let Self { position: _, mut description, latency_us, maximum_difference } = self;
-        revision.clone_into(&mut description.revision);
-        Variant { description, latency_us, maximum_difference, model }
-    }
+/// The name of the step that makes the network at `position`.
+pub(crate) fn phase(position: usize) -> String {
+    if position == 0 { "dense".to_owned() } else { format!("variant-{position}") }
 }
 
 fn accuracy(network: &Network, samples: &Samples) -> Result<Fraction, TrainingError> {

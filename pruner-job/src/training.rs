@@ -17,6 +17,7 @@ mod progress;
 pub(crate) mod samples;
 
 use one_cycle::OneCycle;
+pub(crate) use progress::EpochResult;
 use progress::{Progress, StepResult};
 use samples::Samples;
 
@@ -90,13 +91,17 @@ fn count_right(answers: &Tensor, labels: &Tensor) -> Result<u64, TchError> {
     Ok(equal.f_sum(Kind::Int64)?.f_int64_value(&[])? as u64)
 }
 
-/// Trains `network`. Logs each epoch. Running statistics are those of the trained weights.
-pub(crate) fn train(network: &TrainableNetwork, lesson: &Lesson<'_>) -> Result<(), TrainingError> {
+/// Trains `network`, and tells how each epoch went. Logs each epoch. Running statistics are those of the trained weights.
+pub(crate) fn train(
+    network: &TrainableNetwork,
+    lesson: &Lesson<'_>,
+) -> Result<Vec<EpochResult>, TrainingError> {
     let Lesson { phase, samples, recipe } = *lesson;
     let mut optimizer = optimizer(network).map_err(doing("make the optimizer"))?;
     let mut random = ChaCha8Rng::seed_from_u64(recipe.seed);
     let mut order: Vec<i64> = (0..samples.len() as i64).collect();
     let mut progress = Progress::new(phase, recipe, samples.len());
+    let mut curve = Vec::new();
     let schedule = OneCycle::new(progress.steps(), recipe.peak_learning_rate);
     for epoch in 1..=recipe.epochs {
         order.shuffle(&mut random);
@@ -111,9 +116,12 @@ pub(crate) fn train(network: &TrainableNetwork, lesson: &Lesson<'_>) -> Result<(
             }
             progress.step(epoch, result);
         }
-        progress.epoch(epoch);
+        curve.push(progress.epoch(epoch));
     }
-    if recipe.epochs > 0 { lesson.settle_statistics(network, &order) } else { Ok(()) }
+    if recipe.epochs > 0 {
+        lesson.settle_statistics(network, &order)?;
+    }
+    Ok(curve)
 }
 
 fn optimizer(network: &TrainableNetwork) -> Result<COptimizer, TchError> {

@@ -13,7 +13,7 @@ use dnnshifter_portfolio::{
     manifest::{InvalidPortfolio, MANIFEST_VERSION},
 };
 
-use crate::publish::layer::ModelLayer;
+use crate::{durable, publish::layer::ModelLayer};
 
 /// The portfolio's file within its folder.
 pub(crate) const PORTFOLIO_FILE: &str = "portfolio.json";
@@ -125,11 +125,8 @@ fn read(path: &Path) -> Result<Vec<u8>, FolderError> {
     fs::read(path).map_err(|source| FolderError::Read { path: path.to_owned(), source })
 }
 
-/// Writes beside the file and renames: what is there is whole.
 fn write(path: PathBuf, bytes: &[u8]) -> Result<(), FolderError> {
-    let partial = path.with_extension("partial");
-    let written = fs::write(&partial, bytes).and_then(|()| fs::rename(&partial, &path));
-    written.map_err(|source| FolderError::Write { path, source })
+    durable::write(&path, bytes).map_err(|source| FolderError::Write { path, source })
 }
 
 fn parse<T: serde::de::DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<T, FolderError> {

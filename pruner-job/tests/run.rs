@@ -129,6 +129,17 @@ fn a_killed_run_goes_on_from_its_last_finished_step() {
     assert_eq!(description["input"], json!({"name": "input", "shape": [1, 8, 8]}));
     assert_eq!(description["accuracy"], first["accuracy"]);
 
+    let report = fs::read_to_string(workshop.path("variants/report.html")).unwrap();
+    assert!(
+        report.contains("<svg") && !report.contains("<script") && !report.contains("http"),
+        "it stands alone"
+    );
+    for text in
+        [first["name"].as_str().unwrap(), "variant-1", "classifier", "validation accuracy", "Taylor", "Proof"]
+    {
+        assert!(report.contains(text), "the report lacks {text}");
+    }
+
     workshop.edit_plan(|plan| plan["revision"] = json!("r2"));
     let third = workshop.run().output().unwrap();
     assert!(third.status.success(), "{}", log(&third));
@@ -160,6 +171,11 @@ fn what_cannot_be_used_is_refused_before_any_work_with_its_exit_code() {
     fs::remove_file(&model).unwrap();
     let (code, message) = workshop.refusal();
     assert!(code == 66 && message.contains("model.onnx"), "{message}");
+
+    workshop.edit_plan(|plan| drop(plan.as_object_mut().unwrap().remove("publish")));
+    let pushed = workshop.run().arg("--push").output().unwrap();
+    assert_eq!(pushed.status.code(), Some(78));
+    assert!(log(&pushed).contains("not where to publish"), "{}", log(&pushed));
 
     workshop.edit_plan(|plan| plan["maximumVariants"] = json!(0));
     let (code, message) = workshop.refusal();

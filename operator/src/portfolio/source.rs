@@ -131,11 +131,11 @@ fn pruning_plan(prune: &Prune, runtime_image: &str) -> Result<PruningPlan, Inval
         training: training_of(training)?,
         minimum_accuracy: *minimum_accuracy,
         maximum_variants: ranged("maximumVariants", *maximum_variants)?,
-        publish: Publish {
+        publish: Some(Publish {
             repository: publish.repository.clone(),
             runtime_image: runtime_image.to_owned(),
             plain_http: publish.plain_http,
-        },
+        }),
     })
 }
 

@@ -1,7 +1,7 @@
 //! `run`: a pruning plan from beginning to end. Each finished step is kept; one that is found is not done again, and a
 //! finished plan is only reported.
 
-use std::{path::Path, sync::Arc};
+use std::{fs, path::Path, sync::Arc};
 
 use bytes::Bytes;
 use dnnshifter_network::Network;
@@ -12,10 +12,17 @@ use crate::{
     blocking,
     checkpoint::{Checkpoint, Checkpoints},
     command::RunArguments,
+    durable,
     failure::{Failure, read_file},
-    plan,
+    plan::{self, PlanError},
     publish::{Publisher, Target},
-    study::{Chosen, Study, Trained},
+    report::{self, REPORT_FILE},
+    study::{
+        Study, Trained,
+        choice::{Choice, Chosen},
+        phase,
+    },
+    training::EpochResult,
     variant::{Variant, read_folder, write_folder},
 };
 
@@ -24,65 +31,92 @@ use crate::{
 #[serde(rename_all = "camelCase")]
 struct TrainedFacts {
     validation_accuracy: Fraction,
+    /// Empty if an older release trained it.
+    #[serde(default)]
+    curve: Vec<EpochResult>,
 }
 
-/// Runs the plan. The outcome is that of publishing; `None` if the variants went into a folder.
+/// What a plan came to.
+struct Made {
+    choice: Choice,
+    variants: Vec<Variant>,
+}
+
+/// Runs the plan. The outcome is that of publishing; `None` if the variants went into a folder only.
 pub(crate) async fn execute(arguments: &RunArguments) -> Result<Option<PruningOutcome>, Failure> {
     let plan = plan::read(&arguments.plan)?;
-    if let Some(folder) = &arguments.output {
-        let checkpoints = arguments.checkpoints.as_deref().map_or(Checkpoints::None, Checkpoints::Folder);
-        return into_folder(plan, &checkpoints, folder).await.map(|()| None);
+    let wanted = arguments.push || arguments.output.is_none();
+    let publisher = if wanted { Some(publisher(&plan, arguments)?) } else { None };
+    let earlier = match &publisher {
+        Some(publisher) => publisher.published(&plan.revision).await?,
+        None => None,
+    };
+    let folder = arguments.output.as_deref().filter(|folder| !is_written(folder, &plan.revision));
+    if folder.is_none() && (earlier.is_some() || publisher.is_none()) {
+        tracing::info!(revision = plan.revision, "already finished: nothing to do");
+        return Ok(earlier);
     }
-    let publisher = Publisher::new(Target {
-        repository: &plan.publish.repository,
-        runtime_image: &plan.publish.runtime_image,
-        plain_http: plan.publish.plain_http,
-        plain_http_registries: &arguments.plain_http_registries,
-        credentials: arguments.registry_config.clone(),
-    })?;
-    if let Some(outcome) = publisher.published(&plan.revision).await? {
-        tracing::info!(revision = plan.revision, "already published: nothing to do");
-        return Ok(Some(outcome));
+    let checkpoints = match (arguments.checkpoints.as_deref(), &publisher) {
+        (Some(folder), _) => Checkpoints::Folder(folder),
+        (None, Some(publisher)) => Checkpoints::Registry(publisher),
+        (None, None) => Checkpoints::None,
+    };
+    let Made { choice, variants } = make(&plan, &checkpoints).await?;
+    if let Some(folder) = folder {
+        write(folder, &plan, &choice, &variants)?;
     }
-    let folder = arguments.checkpoints.as_deref();
-    let checkpoints = folder.map_or(Checkpoints::Registry(&publisher), Checkpoints::Folder);
-    let revision = plan.revision.clone();
-    let variants = variants(plan, &checkpoints).await?;
-    Ok(Some(publisher.publish(&revision, &variants).await?))
+    match (publisher, earlier) {
+        (None, _) => Ok(None),
+        (Some(_), Some(earlier)) => Ok(Some(earlier)),
+        (Some(publisher), None) => Ok(Some(publisher.publish(&plan.revision, &variants).await?)),
+    }
 }
 
-async fn into_folder(plan: PruningPlan, checkpoints: &Checkpoints<'_>, folder: &Path) -> Result<(), Failure> {
-    let revision = plan.revision.clone();
-    if read_folder(folder).is_ok_and(|(manifest, _)| manifest.revision == revision) {
-        tracing::info!(revision, "already written: nothing to do");
-        return Ok(());
-    }
-    let variants = variants(plan, checkpoints).await?;
-    write_folder(folder, &revision, &variants)?;
-    tracing::info!(folder = %folder.display(), variants = variants.len(), "variants written");
+fn publisher(plan: &PruningPlan, arguments: &RunArguments) -> Result<Publisher, Failure> {
+    let target = plan.publish.as_ref().ok_or(PlanError::NoTarget)?;
+    Ok(Publisher::new(Target {
+        repository: &target.repository,
+        runtime_image: &target.runtime_image,
+        plain_http: target.plain_http,
+        plain_http_registries: &arguments.plain_http_registries,
+        credentials: arguments.registry_config.clone(),
+    })?)
+}
+
+fn is_written(folder: &Path, revision: &str) -> bool {
+    read_folder(folder).is_ok_and(|(manifest, _)| manifest.revision == revision)
+}
+
+/// The report comes before the portfolio, which says that the folder is finished.
+fn write(folder: &Path, plan: &PruningPlan, choice: &Choice, variants: &[Variant]) -> Result<(), Failure> {
+    let path = folder.join(REPORT_FILE);
+    let report = report::html(plan, choice);
+    let written = fs::create_dir_all(folder).and_then(|()| durable::write(&path, report.as_bytes()));
+    written.map_err(|source| Failure::Write { path, source })?;
+    write_folder(folder, &plan.revision, variants)?;
+    tracing::info!(folder = %folder.display(), variants = variants.len(), "variants and report written");
     Ok(())
 }
 
 /// All variants of the plan, from finished steps as far as there are any.
-async fn variants(plan: PruningPlan, checkpoints: &Checkpoints<'_>) -> Result<Vec<Variant>, Failure> {
+async fn make(plan: &PruningPlan, checkpoints: &Checkpoints<'_>) -> Result<Made, Failure> {
     let (revision, maximum) = (plan.revision.clone(), usize::from(plan.maximum_variants));
     let steps = Steps { checkpoints, training_revision: plan.training_revision.clone() };
-    if let Some(variants) = steps.finished(&revision).await? {
-        return Ok(variants);
+    if let Some(made) = steps.finished(&revision).await? {
+        return Ok(made);
     }
     let model = read_file(Path::new(&plan.model.path))?.into();
+    let plan = plan.clone();
     let (study, network) = blocking(move || Ok(Study::prepare(plan, model)?)).await?;
     let study = Arc::new(study);
 
     let networks = steps.networks(&study, network, maximum).await?;
     let models: Vec<Bytes> = networks.iter().map(|trained| trained.network.write().into()).collect();
-    let chosen = blocking(move || Ok(study.choose(&networks)?)).await?;
-    steps.keep(CHOICE, &chosen, Bytes::new()).await?;
-    let variant = |chosen: Chosen| {
-        let model = models.get(chosen.position)?.clone();
-        Some(chosen.into_variant(&revision, model))
-    };
-    Ok(chosen.into_iter().filter_map(variant).collect())
+    let choice = blocking(move || Ok(study.choose(&networks)?)).await?;
+    steps.keep(CHOICE, &choice, Bytes::new()).await?;
+    let variant = |chosen: &Chosen| Some(chosen.to_variant(&revision, models.get(chosen.position)?.clone()));
+    let variants = choice.chosen.iter().filter_map(variant).collect();
+    Ok(Made { choice, variants })
 }
 
 /// The step that chooses among the networks; the others are numbered from the dense one on.
@@ -96,15 +130,15 @@ struct Steps<'a> {
 
 impl Steps<'_> {
     /// The variants, if all steps are finished.
-    async fn finished(&self, revision: &str) -> Result<Option<Vec<Variant>>, Failure> {
-        let Some((chosen, _)) = self.find::<Vec<Chosen>>(CHOICE).await? else { return Ok(None) };
+    async fn finished(&self, revision: &str) -> Result<Option<Made>, Failure> {
+        let Some((choice, _)) = self.find::<Choice>(CHOICE).await? else { return Ok(None) };
         let mut variants = Vec::new();
-        for chosen in chosen {
-            let step = trained_step(chosen.position);
+        for chosen in &choice.chosen {
+            let step = phase(chosen.position);
             let Some((_, model)) = self.find::<TrainedFacts>(&step).await? else { return Ok(None) };
-            variants.push(chosen.into_variant(revision, model));
+            variants.push(chosen.to_variant(revision, model));
         }
-        Ok(Some(variants))
+        Ok(Some(Made { choice, variants }))
     }
 
     /// The dense network and the smaller ones, each made from the one before it.
@@ -147,16 +181,16 @@ impl Steps<'_> {
     }
 
     async fn trained(&self, position: usize) -> Result<Option<Trained>, Failure> {
-        let step = trained_step(position);
+        let step = phase(position);
         let Some((facts, model)) = self.find::<TrainedFacts>(&step).await? else { return Ok(None) };
         let network =
             Network::read(model).map_err(|source| Failure::Model { name: self.tag(&step), source })?;
-        Ok(Some(Trained { network, accuracy: facts.validation_accuracy }))
+        Ok(Some(Trained { network, accuracy: facts.validation_accuracy, curve: facts.curve }))
     }
 
     async fn keep_trained(&self, position: usize, trained: Trained) -> Result<Trained, Failure> {
-        let facts = TrainedFacts { validation_accuracy: trained.accuracy };
-        self.keep(&trained_step(position), &facts, trained.network.write().into()).await?;
+        let facts = TrainedFacts { validation_accuracy: trained.accuracy, curve: trained.curve.clone() };
+        self.keep(&phase(position), &facts, trained.network.write().into()).await?;
         Ok(trained)
     }
 
@@ -184,8 +218,4 @@ impl Steps<'_> {
     fn tag(&self, step: &str) -> String {
         format!("checkpoint-{}-{step}", self.training_revision)
     }
-}
-
-fn trained_step(position: usize) -> String {
-    if position == 0 { "dense".to_owned() } else { format!("variant-{position}") }
 }

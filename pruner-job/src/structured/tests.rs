@@ -70,6 +70,21 @@ fn a_sliced_network_computes_what_the_masked_one_does() {
 }
 
 #[test]
+fn no_ratio_makes_variants_that_are_as_fast_as_their_neighbours() {
+    let least = |latency_ratio_hundredths| {
+        let criterion = ImportanceCriterion::Taylor;
+        least_ratio(&StructuredPruning {
+            criterion,
+            channel_multiple: 8,
+            latency_ratio_hundredths,
+            fine_tuning_epochs: 1,
+        })
+    };
+    assert!((least(110) - 1.05).abs() < 1e-9 && (least(130) - 1.15).abs() < 1e-9);
+    assert!((least(200) - 1.7).abs() < 1e-9);
+}
+
+#[test]
 fn channels_that_were_flattened_leave_with_all_their_features() {
     check_slicing("1x64x64");
 }

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+
 use super::Recipe;
 
 /// A long epoch says how far it is this often.
@@ -16,6 +18,15 @@ pub(super) struct Progress<'a> {
     started: Instant,
     logged: Instant,
     epoch: StepResult,
+}
+
+/// How an epoch went: means over its images, while the network was learning.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct EpochResult {
+    pub(crate) loss: f64,
+    /// Share of the images that were classified rightly.
+    pub(crate) accuracy: f64,
 }
 
 /// What a step, or an epoch so far, has come to.
@@ -56,14 +67,16 @@ impl<'a> Progress<'a> {
         }
     }
 
-    pub(super) fn epoch(&mut self, epoch: usize) {
+    pub(super) fn epoch(&mut self, epoch: usize) -> EpochResult {
         self.log(epoch, "epoch finished");
+        let result = self.epoch.mean();
         self.epoch = StepResult::default();
+        result
     }
 
     fn log(&mut self, epoch: usize, message: &str) {
         self.logged = Instant::now();
-        let images = self.epoch.images.max(1) as f64;
+        let EpochResult { loss, accuracy } = self.epoch.mean();
         let elapsed = self.started.elapsed().as_secs_f64();
         let left = elapsed / self.steps_done.max(1) as f64 * (self.steps - self.steps_done) as f64;
         tracing::info!(
@@ -72,10 +85,17 @@ impl<'a> Progress<'a> {
             epochs = self.epochs,
             step = self.steps_done,
             steps = self.steps,
-            loss = format!("{:.4}", self.epoch.loss / images),
-            accuracy = format!("{:.4}", self.epoch.right as f64 / images),
+            loss = format!("{loss:.4}"),
+            accuracy = format!("{accuracy:.4}"),
             seconds_left = left.round(),
             "{message}"
         );
+    }
+}
+
+impl StepResult {
+    fn mean(self) -> EpochResult {
+        let images = self.images.max(1) as f64;
+        EpochResult { loss: self.loss / images, accuracy: self.right as f64 / images }
     }
 }

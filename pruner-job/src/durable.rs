@@ -1,0 +1,67 @@
+//! Files that survive a power cut: written beside their place, synced, and renamed, so that what is there is whole. A rename
+//! that is not preceded by a sync may leave an empty file (Pillai et al., "All File Systems Are Not Created Equal", OSDI 2014).
+
+use std::{
+    fs::{self, File},
+    io::{self, Write},
+    path::Path,
+};
+
+/// Writes a file; when this returns, it is on the disk under its name.
+pub(crate) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let partial = path.with_extension("partial");
+    write_and_sync(&partial, bytes)?;
+    fs::rename(&partial, path)?;
+    sync_folder_of(path)
+}
+
+/// Writes files into a folder of their own; when this returns, all of them are on the disk under its name. A folder that was
+/// there is replaced.
+pub(crate) fn write_folder(place: &Path, files: &[(&str, &[u8])]) -> io::Result<()> {
+    let partial = place.with_extension("partial");
+    if partial.exists() {
+        fs::remove_dir_all(&partial)?;
+    }
+    fs::create_dir_all(&partial)?;
+    for (name, bytes) in files {
+        write_and_sync(&partial.join(name), bytes)?;
+    }
+    File::open(&partial)?.sync_all()?;
+    if place.exists() {
+        fs::remove_dir_all(place)?;
+    }
+    fs::rename(&partial, place)?;
+    sync_folder_of(place)
+}
+
+fn write_and_sync(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = File::create(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+/// The name is in the folder: it must be synced too.
+fn sync_folder_of(path: &Path) -> io::Result<()> {
+    match path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        Some(folder) => File::open(folder)?.sync_all(),
+        None => File::open(".")?.sync_all(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_and_folders_are_replaced_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, place) = (folder.path().join("file.json"), folder.path().join("step"));
+        for text in ["first", "second"] {
+            write(&file, text.as_bytes()).unwrap();
+            write_folder(&place, &[("a", text.as_bytes()), ("b", b"")]).unwrap();
+            assert_eq!(fs::read_to_string(&file).unwrap(), text);
+            assert_eq!(fs::read_to_string(place.join("a")).unwrap(), text);
+        }
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2, "nothing is left beside them");
+    }
+}
