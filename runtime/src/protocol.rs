@@ -5,6 +5,9 @@
 
 mod bounded;
 mod data;
+pub(crate) mod grpc;
+#[expect(clippy::pedantic, clippy::allow_attributes, reason = "generated, with exceptions of its own")]
+pub(crate) mod inference;
 mod request;
 mod response;
 mod tensor;
@@ -115,6 +118,31 @@ pub(crate) enum ProtocolError {
     NoData {
         /// The input.
         name: String,
+    },
+    /// There are no values, or both kinds of them, or more than one tensor of them.
+    #[error("the input \"{name}\" must have either contents or raw_input_contents, one tensor, and not both")]
+    Contents {
+        /// The input.
+        name: String,
+    },
+    /// The raw tensor is not of whole values.
+    #[error("the input \"{name}\" has {given} raw bytes, but a value of FP32 has four")]
+    RawSize {
+        /// The input.
+        name: String,
+        /// Bytes that came.
+        given: usize,
+    },
+    /// The message cannot be read.
+    #[error("the request is not a ModelInferRequest: {0}")]
+    Message(#[source] prost::DecodeError),
+    /// The message is large beside its values.
+    #[error("the request has {bytes} bytes beside its values, but at most {limit} are read")]
+    Frame {
+        /// Bytes that are no values.
+        bytes: usize,
+        /// How many may be.
+        limit: usize,
     },
     /// The raw tensor has another length than its parameter says.
     #[error(

@@ -47,9 +47,12 @@ struct OutputParameters {
 /// A tensor as a model's metadata names it.
 #[derive(Serialize)]
 pub(crate) struct TensorMetadata {
-    name: String,
-    datatype: &'static str,
-    shape: Vec<i64>,
+    /// Its name.
+    pub(crate) name: String,
+    /// Its type.
+    pub(crate) datatype: &'static str,
+    /// Its shape, -1 for the batch dimension.
+    pub(crate) shape: Vec<i64>,
 }
 
 /// What an answer says.

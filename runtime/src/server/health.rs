@@ -13,22 +13,28 @@ use serde_json::{Value, json};
 use super::{Service, error::ApiError};
 use crate::protocol::{TensorMetadata, excerpt, metadata_tensor};
 
+/// What the server calls itself.
+pub(super) const NAME: &str = "dnnshifter-runtime";
+
+/// What it does beyond the protocol.
+pub(super) const EXTENSIONS: [&str; 2] = ["binary_tensor_data", "model_repository"];
+
 /// A model's metadata.
 #[derive(Serialize)]
 pub(super) struct ModelMetadata {
-    name: String,
+    pub(super) name: String,
     /// The variants, the most accurate first.
-    versions: Vec<String>,
-    platform: &'static str,
-    inputs: Vec<TensorMetadata>,
-    outputs: Vec<TensorMetadata>,
+    pub(super) versions: Vec<String>,
+    pub(super) platform: &'static str,
+    pub(super) inputs: Vec<TensorMetadata>,
+    pub(super) outputs: Vec<TensorMetadata>,
 }
 
 pub(super) async fn server() -> Json<Value> {
     Json(json!({
-        "name": "dnnshifter-runtime",
+        "name": NAME,
         "version": env!("CARGO_PKG_VERSION"),
-        "extensions": ["binary_tensor_data", "model_repository"],
+        "extensions": EXTENSIONS,
     }))
 }
 
@@ -45,7 +51,7 @@ pub(super) async fn model(
     Path(model): Path<String>,
 ) -> Result<Json<ModelMetadata>, ApiError> {
     service.expect_model(&model)?;
-    metadata(&service)
+    service.metadata().map(Json)
 }
 
 pub(super) async fn version(
@@ -53,7 +59,7 @@ pub(super) async fn version(
     Path((model, version)): Path<(String, String)>,
 ) -> Result<Json<ModelMetadata>, ApiError> {
     service.expect_version(&model, &version)?;
-    metadata(&service)
+    service.metadata().map(Json)
 }
 
 pub(super) async fn model_ready(
@@ -100,22 +106,23 @@ impl Service {
             format!("there is no model \"{}\" here: this server serves \"{}\"", excerpt(model), self.model);
         Err(ApiError::new(StatusCode::NOT_FOUND, message))
     }
+
+    /// What the model is, as far as a variant of it is loaded.
+    pub(super) fn metadata(&self) -> Result<ModelMetadata, ApiError> {
+        let not_ready =
+            || ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "no variant is loaded yet: ask again later");
+        let active = self.switch.active().ok_or_else(not_ready)?;
+        Ok(ModelMetadata {
+            name: self.model.clone(),
+            versions: self.switch.standing().order.iter().map(ToString::to_string).collect(),
+            platform: "onnxruntime_onnx",
+            inputs: vec![metadata_tensor(&active.interface.input)],
+            outputs: vec![metadata_tensor(&active.interface.output)],
+        })
+    }
 }
 
 fn readiness(what: &str, ready: bool) -> (StatusCode, Json<Value>) {
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(json!({ what: ready })))
-}
-
-fn metadata(service: &Service) -> Result<Json<ModelMetadata>, ApiError> {
-    let not_ready =
-        || ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "no variant is loaded yet: ask again later");
-    let active = service.switch.active().ok_or_else(not_ready)?;
-    Ok(Json(ModelMetadata {
-        name: service.model.clone(),
-        versions: service.switch.standing().order.iter().map(ToString::to_string).collect(),
-        platform: "onnxruntime_onnx",
-        inputs: vec![metadata_tensor(&active.interface.input)],
-        outputs: vec![metadata_tensor(&active.interface.output)],
-    }))
 }

@@ -1,6 +1,7 @@
 //! The protocol as clients meet it: good requests, and every kind of bad one.
 
 mod failing;
+mod grpc;
 mod hostile;
 mod versions;
 

@@ -1,0 +1,202 @@
+//! Requests over gRPC: the same service as over REST, on the same port, with the same limits.
+//!
+//! All calls are unary, so a call's body is read as every other body is, and only then given to `tonic`, which knows the framing.
+
+use std::{sync::Arc, time::Instant};
+
+use axum::{
+    body::Body,
+    extract::{Request, State},
+    http::StatusCode,
+    response::Response,
+};
+use parking_lot::Mutex;
+use tonic::{Code, Status};
+use tower::ServiceExt;
+
+use super::{
+    Service,
+    error::ApiError,
+    health::{EXTENSIONS, NAME},
+    infer::{Origin, Target},
+    intake::Taken,
+};
+use crate::protocol::{
+    Outputs, TensorMetadata,
+    grpc::{deadline, expect_modest, read, write},
+    inference::{
+        ModelInferRequest, ModelInferResponse, ModelMetadataRequest, ModelMetadataResponse,
+        ModelReadyRequest, ModelReadyResponse, ServerLiveRequest, ServerLiveResponse, ServerMetadataRequest,
+        ServerMetadataResponse, ServerReadyRequest, ServerReadyResponse,
+        grpc_inference_service_server::{GrpcInferenceService, GrpcInferenceServiceServer},
+        model_metadata_response,
+    },
+    largest_body_bytes,
+};
+
+/// The largest message while there is no model whose tensors would say: questions are small.
+const SMALL_BYTES: usize = 64 << 10;
+
+/// Before each message of gRPC: a byte that says whether it is compressed, and four of its length.
+const PREFIX_BYTES: usize = 5;
+
+/// One call, with what is known before it is decoded.
+struct Call {
+    service: Arc<Service>,
+    origin: Mutex<Option<Origin>>,
+}
+
+/// Everything below `/inference.GRPCInferenceService/`.
+pub(super) async fn call(State(service): State<Arc<Service>>, request: Request) -> Response {
+    let arrived = Instant::now();
+    let (head, body) = request.into_parts();
+    let active = service.switch.active();
+    let limit = active.map_or(SMALL_BYTES, |active| largest_body_bytes(&active.interface));
+    let taken = service.intake.read(&head.headers, body, limit).await;
+    let taken = taken.map_err(|error| service.turned_away(error)).and_then(|taken| {
+        match taken.bytes.split_at_checked(PREFIX_BYTES) {
+            Some((_, message)) if head.uri.path().ends_with("/ModelInfer") => expect_modest(message)?,
+            _ => (),
+        }
+        Ok(taken)
+    });
+    let Taken { bytes, held } = match taken {
+        Ok(taken) => taken,
+        Err(error) => {
+            let result: Result<(), _> = Err(error);
+            service.conclude(arrived, &result);
+            return result.map_or_else(|error| Status::from(error).into_http(), |()| Response::default());
+        }
+    };
+    let call = Call { service, origin: Mutex::new(Some(Origin { arrived, held })) };
+    let server = GrpcInferenceServiceServer::new(call).max_decoding_message_size(limit);
+    match server.oneshot(Request::from_parts(head, Body::from(bytes.freeze()))).await {
+        Ok(response) => response.map(Body::new),
+        Err(never) => match never {},
+    }
+}
+
+#[tonic::async_trait]
+impl GrpcInferenceService for Call {
+    async fn server_live(
+        &self,
+        _request: tonic::Request<ServerLiveRequest>,
+    ) -> Result<tonic::Response<ServerLiveResponse>, Status> {
+        Ok(tonic::Response::new(ServerLiveResponse { live: self.service.alive() }))
+    }
+
+    async fn server_ready(
+        &self,
+        _request: tonic::Request<ServerReadyRequest>,
+    ) -> Result<tonic::Response<ServerReadyResponse>, Status> {
+        Ok(tonic::Response::new(ServerReadyResponse { ready: self.service.ready() }))
+    }
+
+    async fn model_ready(
+        &self,
+        request: tonic::Request<ModelReadyRequest>,
+    ) -> Result<tonic::Response<ModelReadyResponse>, Status> {
+        let ModelReadyRequest { name, version } = request.into_inner();
+        self.expect(&name, &version)?;
+        let ready = if version.is_empty() { self.service.ready() } else { self.service.serves(&version) };
+        Ok(tonic::Response::new(ModelReadyResponse { ready }))
+    }
+
+    async fn server_metadata(
+        &self,
+        _request: tonic::Request<ServerMetadataRequest>,
+    ) -> Result<tonic::Response<ServerMetadataResponse>, Status> {
+        Ok(tonic::Response::new(ServerMetadataResponse {
+            name: NAME.to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            extensions: EXTENSIONS.iter().copied().map(ToOwned::to_owned).collect(),
+        }))
+    }
+
+    async fn model_metadata(
+        &self,
+        request: tonic::Request<ModelMetadataRequest>,
+    ) -> Result<tonic::Response<ModelMetadataResponse>, Status> {
+        let ModelMetadataRequest { name, version } = request.into_inner();
+        self.expect(&name, &version)?;
+        let metadata = self.service.metadata()?;
+        Ok(tonic::Response::new(ModelMetadataResponse {
+            name: metadata.name,
+            versions: metadata.versions,
+            platform: metadata.platform.to_owned(),
+            inputs: metadata.inputs.into_iter().map(tensor).collect(),
+            outputs: metadata.outputs.into_iter().map(tensor).collect(),
+        }))
+    }
+
+    async fn model_infer(
+        &self,
+        request: tonic::Request<ModelInferRequest>,
+    ) -> Result<tonic::Response<ModelInferResponse>, Status> {
+        let origin = self.origin.lock().take();
+        let origin = origin.unwrap_or_else(|| Origin { arrived: Instant::now(), held: None });
+        let arrived = origin.arrived;
+        let result = self.attempt(request, origin).await;
+        self.service.conclude(arrived, &result);
+        Ok(tonic::Response::new(result?))
+    }
+}
+
+impl Call {
+    async fn attempt(
+        &self,
+        request: tonic::Request<ModelInferRequest>,
+        origin: Origin,
+    ) -> Result<ModelInferResponse, ApiError> {
+        let patience = request.metadata().get("grpc-timeout").and_then(|text| deadline(text.to_str().ok()?));
+        let mut message = request.into_inner();
+        let (model, version) =
+            (std::mem::take(&mut message.model_name), std::mem::take(&mut message.model_version));
+        let version = Some(version.as_str()).filter(|version| !version.is_empty());
+        let target = Target { model: &model, version };
+        let active = self.service.addressed(target)?;
+        let mut request = read(message, &active.interface)?;
+        request.timeout = request.timeout.into_iter().chain(patience).min();
+        let (id, items, raw) = (request.id.take(), request.items, request.raw_output);
+        let answer = self.service.compute(request, target, origin).await?;
+        let outputs = Outputs {
+            model: &self.service.model,
+            variant: answer.variant.name().as_str(),
+            id: id.as_deref(),
+            tensor: &answer.variant.interface.output,
+            items,
+            values: &answer.output,
+        };
+        Ok(write(&outputs, raw))
+    }
+
+    fn expect(&self, model: &str, version: &str) -> Result<(), ApiError> {
+        if version.is_empty() {
+            self.service.expect_model(model)
+        } else {
+            self.service.expect_version(model, version)
+        }
+    }
+}
+
+fn tensor(metadata: TensorMetadata) -> model_metadata_response::TensorMetadata {
+    let TensorMetadata { name, datatype, shape } = metadata;
+    model_metadata_response::TensorMetadata { name, datatype: datatype.to_owned(), shape }
+}
+
+/// The codes of gRPC (`doc/statuscodes.md`) that say to a client's library what the status of HTTP says to a person: above all,
+/// that `UNAVAILABLE` may be tried again.
+impl From<ApiError> for Status {
+    fn from(error: ApiError) -> Self {
+        let code = match error.status {
+            StatusCode::NOT_FOUND => Code::NotFound,
+            StatusCode::REQUEST_TIMEOUT => Code::DeadlineExceeded,
+            StatusCode::PAYLOAD_TOO_LARGE => Code::ResourceExhausted,
+            StatusCode::UNSUPPORTED_MEDIA_TYPE => Code::Unimplemented,
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => Code::Unavailable,
+            status if status.is_client_error() => Code::InvalidArgument,
+            _ => Code::Internal,
+        };
+        Self::new(code, error.message)
+    }
+}
