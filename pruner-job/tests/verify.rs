@@ -60,6 +60,12 @@ fn what_cannot_be_compared_is_said_with_its_exit_code() {
         "{}",
         said(&missing)
     );
+    let missing = verify(&small, &small, &[Path::new("--inputs"), Path::new("nothing.npz")]);
+    assert!(
+        missing.status.code() == Some(66) && said(&missing).contains("nothing.npz"),
+        "{}",
+        said(&missing)
+    );
     let broken = folder.path().join("broken.onnx");
     fs::write(&broken, &fs::read(&small).unwrap()[..1000]).unwrap();
     let broken = verify(&small, &broken, &[]);

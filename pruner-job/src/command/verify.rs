@@ -14,7 +14,7 @@ pub(crate) fn execute(arguments: &VerifyArguments) -> Result<(), Failure> {
         Some(path) => Source::Npz(path),
         None => Source::Random { seed: arguments.seed },
     };
-    for path in [&arguments.expected, &arguments.found] {
+    for path in [&arguments.expected, &arguments.found].into_iter().chain(&arguments.inputs) {
         if !path.exists() {
             return Err(VerifyError::Missing { path: path.clone() }.into());
         }
