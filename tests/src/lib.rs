@@ -4,6 +4,7 @@
 
 use std::{io::Write, process::ExitCode};
 
+pub mod bench;
 pub mod demo;
 pub mod images;
 pub mod load;

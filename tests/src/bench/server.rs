@@ -10,7 +10,11 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 
-use super::{Memory, sessions::Seen, variants::VARIANTS};
+use super::{
+    Memory,
+    sessions::Seen,
+    variants::{INPUT_NAME, INPUT_SHAPE, VARIANTS},
+};
 use crate::{
     images::LabelledImages,
     load::{Target, wait_ready},
@@ -53,11 +57,18 @@ pub(super) struct Swaps {
     pub(super) durations_microseconds: Vec<u64>,
 }
 
+/// A line of the repository's index.
+#[derive(Debug, Deserialize)]
+struct IndexEntry {
+    state: String,
+}
+
 impl Programs {
     /// The programs beside this one, and the library of ONNX Runtime.
-    pub fn beside(bench: &Path, onnxruntime: PathBuf) -> Result<Self> {
-        let onnxruntime =
-            onnxruntime.canonicalize().with_context(|| format!("failed to find {}", onnxruntime.display()))?;
+    pub fn beside(bench: &Path, onnxruntime: &Path) -> Result<Self> {
+        let onnxruntime = onnxruntime
+            .canonicalize()
+            .with_context(|| format!("failed to find {}", onnxruntime.display()))?;
         let beside = |name: &str| {
             let path = bench.with_file_name(name);
             ensure!(path.exists(), "failed to find {}: build it first", path.display());
@@ -114,11 +125,15 @@ impl Server {
         loop {
             let url = format!("{}/v2/repository/index", self.url);
             let index = self.client.post(url).send().await?.error_for_status()?.text().await?;
-            let index: Vec<serde_json::Value> = serde_json::from_str(&index)?;
-            if index.len() == VARIANTS.len() && index.iter().all(|entry| entry["state"] == "READY") {
+            let index: Vec<IndexEntry> = serde_json::from_str(&index)?;
+            if index.len() == VARIANTS.len() && index.iter().all(|entry| entry.state == "READY") {
                 return Ok(());
             }
-            ensure!(Instant::now() < deadline, "not all variants were loaded: {index:?}");
+            ensure!(
+                Instant::now() < deadline,
+                "not all variants were loaded within {} s: {index:?}",
+                PATIENCE.as_secs()
+            );
             tokio::time::sleep(LOOK).await;
         }
     }
@@ -134,7 +149,8 @@ impl Server {
 
     /// The swaps so far.
     pub(super) async fn swaps(&self) -> Result<Swaps> {
-        let text = self.client.get(format!("{}/swaps", self.url)).send().await?.error_for_status()?.text().await?;
+        let text =
+            self.client.get(format!("{}/swaps", self.url)).send().await?.error_for_status()?.text().await?;
         serde_json::from_str(&text).context("/swaps said something else")
     }
 
@@ -143,10 +159,32 @@ impl Server {
         Memory::of(self.process.id())
     }
 
-    /// What the load generator asks: the twins' input, whatever it shows.
-    pub(super) fn target(&self, input: (String, Vec<u64>)) -> Target {
-        let images = LabelledImages::blank(input.1.iter().product::<u64>() as usize);
+    /// What the load generator asks: a blank image.
+    pub(super) fn target(&self) -> Target {
+        let images = LabelledImages::blank(INPUT_SHAPE.iter().product::<u64>() as usize);
+        let input = (INPUT_NAME.to_owned(), INPUT_SHAPE.to_vec());
         Target { url: self.url.clone(), model: MODEL.to_owned(), input, images }
+    }
+
+    /// Asks for `time`, each request as soon as the one before is answered; how many were answered.
+    pub(super) async fn ask_for(&self, time: Duration) -> Result<u64> {
+        let values = vec![0_u8; INPUT_SHAPE.iter().product::<u64>() as usize * 4];
+        let shape: Vec<_> = std::iter::once(1).chain(INPUT_SHAPE).collect();
+        let parameters = serde_json::json!({"binary_data_size": values.len()});
+        let input = serde_json::json!({"name": INPUT_NAME, "shape": shape, "datatype": "FP32", "parameters": parameters});
+        let header = serde_json::json!({"inputs": [input]}).to_string();
+        let body = [header.as_bytes(), &values].concat();
+        let url = format!("{}/v2/models/{MODEL}/infer", self.url);
+        let deadline = Instant::now() + time;
+        let mut answered = 0;
+        while Instant::now() < deadline {
+            let request = self.client.post(&url).header("inference-header-content-length", header.len());
+            let answer = request.body(body.clone()).send().await?;
+            // A server with an objective may refuse one of two.
+            answered += u64::from(answer.status().is_success());
+            answer.bytes().await?;
+        }
+        Ok(answered)
     }
 }
 

@@ -16,8 +16,6 @@ use crate::load::{Piece, Record, Schedule, Tally, run};
 
 /// Requests that take longer than this count as late in overload.
 pub(super) const OBJECTIVE: Duration = Duration::from_millis(20);
-/// The input that all variants take.
-const INPUT_SHAPE: [u64; 3] = [3, 32, 32];
 /// Swaps between two looks at the memory: less than the 512 durations that the runtime keeps.
 const SWAPS_BETWEEN_LOOKS: u64 = 250;
 /// Between two swaps.
@@ -158,7 +156,8 @@ pub async fn measure(
 }
 
 fn compared(ours: &[Memory], plain: &[Memory]) -> MemoryReport {
-    let spread = |all: &[Memory], of: fn(&Memory) -> u64| Spread::of(all.iter().map(|one| of(one) as f64 / 1e6));
+    let spread =
+        |all: &[Memory], of: fn(&Memory) -> u64| Spread::of(all.iter().map(|one| of(one) as f64 / 1e6));
     let (anonymous, mapped) = (|it: &Memory| it.anonymous_bytes, |it: &Memory| it.mapped_bytes);
     let (anonymous_mb, mapped_mb) = (spread(ours, anonymous), spread(ours, mapped));
     let (plain_anonymous_mb, plain_mapped_mb) = (spread(plain, anonymous), spread(plain, mapped));
@@ -188,10 +187,10 @@ async fn swap(
     let (mut steady, mut swapping, mut tallies) = (Vec::new(), Vec::new(), Vec::new());
     for round in 1..=extent.rounds {
         say(&format!("swaps under {rate} requests a second, round {round} of {}", extent.rounds));
-        let (calm, _) = tokio::try_join!(load(&server, rate, extent.seconds), async { Ok(()) })?;
+        let calm = load(&server, rate, extent.seconds).await?;
         let swaps = extent.swaps / extent.rounds;
-        // The load lasts a little longer than the swaps are likely to; what counts is that they are under load.
-        let seconds = PAUSE.as_secs_f64() * swaps as f64 * 1.5;
+        // A swap takes the pause and its request; should the load end before the swaps, the rest of them are without.
+        let seconds = PAUSE.as_secs_f64() * swaps as f64 * 1.8;
         let (busy, ()) = tokio::try_join!(load(&server, rate, seconds), seen.swap(&server, swaps))?;
         steady.push(calm.p99_ms);
         swapping.push(busy.p99_ms);
@@ -280,9 +279,8 @@ async fn overload(
 
 /// Answers a second when two clients ask as fast as they are answered.
 async fn capacity(server: &Server, seconds: f64) -> Result<f64> {
-    let target = server.target(input());
     let time = Duration::from_secs_f64(seconds);
-    let (one, other) = tokio::try_join!(target.ask_for(time), target.ask_for(time))?;
+    let (one, other) = tokio::try_join!(server.ask_for(time), server.ask_for(time))?;
     Ok((one + other) as f64 / seconds)
 }
 
@@ -296,11 +294,7 @@ async fn load(server: &Server, rate: f64, seconds: f64) -> Result<Tally> {
         Ok(records)
     };
     let arrivals = schedule.arrivals(1);
-    let ((), records) = tokio::try_join!(run(server.target(input()), &arrivals, sender), collecting)
+    let ((), records) = tokio::try_join!(run(server.target(), &arrivals, sender), collecting)
         .context("the load generator failed")?;
     Ok(Tally::of(&records, OBJECTIVE))
-}
-
-fn input() -> (String, Vec<u64>) {
-    (super::variants::INPUT_NAME.to_owned(), INPUT_SHAPE.to_vec())
 }

@@ -41,8 +41,8 @@ pub fn look(networks: &[PathBuf]) -> Result<Seen> {
     let mut open = Vec::new();
     let mut seen = Vec::new();
     for network in networks {
-        let mut session =
-            session(&environment, network).with_context(|| format!("failed to open {}", network.display()))?;
+        let mut session = session(&environment, network)
+            .with_context(|| format!("failed to open {}", network.display()))?;
         seen.push(compute(&mut session)?);
         open.push(session);
     }

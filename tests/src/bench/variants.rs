@@ -33,6 +33,10 @@ pub(super) const TWINS: [&str; 2] = ["half", "half-twin"];
 
 /// The input: a small colour image.
 const INPUT: &str = "3x32x32";
+/// Its shape, without the batch dimension.
+pub(super) const INPUT_SHAPE: [u64; 3] = [3, 32, 32];
+/// Its name, which dnnshifter-pruner-job gives it.
+pub(super) const INPUT_NAME: &str = "input";
 
 /// Writes the variants' folders to `directory`, and gives their networks.
 pub(super) fn make(programs: &Programs, directory: &Path) -> Result<Vec<PathBuf>> {
@@ -42,7 +46,17 @@ pub(super) fn make(programs: &Programs, directory: &Path) -> Result<Vec<PathBuf>
         fs::create_dir_all(&folder)?;
         let network = folder.join(MODEL_FILE);
         let mut command = Command::new(&programs.pruner_job);
-        command.args(["model", "vgg16", "--input", INPUT, "--width", width, "--seed", &seed.to_string(), "--output"]);
+        command.args([
+            "model",
+            "vgg16",
+            "--input",
+            INPUT,
+            "--width",
+            width,
+            "--seed",
+            &seed.to_string(),
+            "--output",
+        ]);
         let made = command.arg(&network).output().context("failed to start dnnshifter-pruner-job")?;
         ensure!(made.status.success(), "failed to make {name}: {}", String::from_utf8_lossy(&made.stderr));
         networks.push(network);
