@@ -60,7 +60,7 @@ impl From<IntakeError> for ApiError {
     fn from(error: IntakeError) -> Self {
         let status = match &error {
             IntakeError::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-            IntakeError::TooSlow => StatusCode::REQUEST_TIMEOUT,
+            IntakeError::TooSlow | IntakeError::Displaced => StatusCode::REQUEST_TIMEOUT,
             IntakeError::Full => StatusCode::TOO_MANY_REQUESTS,
             IntakeError::Encoded { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             IntakeError::Broken(_) => StatusCode::BAD_REQUEST,

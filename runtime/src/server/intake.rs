@@ -3,7 +3,7 @@
 //! Memory is claimed as bytes arrive and given back when the request has been computed, so that neither a large claim nor a
 //! slow sender takes anything from the others. What the bytes mean is for [`protocol`](crate::protocol).
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use axum::{
     body::Body,
@@ -11,10 +11,12 @@ use axum::{
 };
 use bytes::BytesMut;
 use futures::StreamExt;
+use parking_lot::Mutex;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::timeout,
 };
+use tokio_util::sync::CancellationToken;
 
 use crate::protocol::excerpt;
 
@@ -28,9 +30,28 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Memory for a body is taken at once up to this size, whatever length it claims; beyond, as it comes.
 const FIRST_BYTES: usize = 256 << 10;
 
+/// More bodies than this are never read at a time: the one that has taken the longest is given up for a new one. With the queue's
+/// longest it is less than the connections that there may be, so that there is always an idle one to make room for a probe.
+pub(super) const MOST_READ_AT_A_TIME: usize = 200;
+
 /// Reads bodies.
 pub(crate) struct Intake {
     free_bytes: Arc<Semaphore>,
+    readers: Mutex<Readers>,
+}
+
+/// Those that read a body now, by the order in which they began.
+#[derive(Default)]
+struct Readers {
+    begun: u64,
+    give_up: BTreeMap<u64, CancellationToken>,
+}
+
+/// A body is being read, until this is dropped.
+struct Reading<'a> {
+    readers: &'a Mutex<Readers>,
+    number: u64,
+    give_up: CancellationToken,
 }
 
 /// A body that was read.
@@ -56,6 +77,9 @@ pub(crate) enum IntakeError {
     /// It does not come.
     #[error("the body did not come within {} s", PATIENCE.as_secs())]
     TooSlow,
+    /// It comes so slowly that others need its place.
+    #[error("the body came slower than {MOST_READ_AT_A_TIME} others, which needed its place")]
+    Displaced,
     /// Too much is held already.
     #[error(
         "overloaded: the requests that wait hold too much memory; send fewer or smaller ones, or try again later"
@@ -74,7 +98,7 @@ pub(crate) enum IntakeError {
 
 impl Default for Intake {
     fn default() -> Self {
-        Self { free_bytes: Arc::new(Semaphore::new(MOST_BYTES)) }
+        Self { free_bytes: Arc::new(Semaphore::new(MOST_BYTES)), readers: Mutex::default() }
     }
 }
 
@@ -96,7 +120,11 @@ impl Intake {
             return Err(IntakeError::TooLarge { limit });
         }
         let first = claimed.unwrap_or_default().min(FIRST_BYTES);
-        timeout(PATIENCE, self.collect(body, first, limit)).await.unwrap_or(Err(IntakeError::TooSlow))
+        let reading = Reading::begin(&self.readers);
+        tokio::select! {
+            read = timeout(PATIENCE, self.collect(body, first, limit)) => read.unwrap_or(Err(IntakeError::TooSlow)),
+            () = reading.give_up.cancelled() => Err(IntakeError::Displaced),
+        }
     }
 
     async fn collect(&self, body: Body, first: usize, limit: usize) -> Result<Taken, IntakeError> {
@@ -120,6 +148,28 @@ impl Intake {
     fn claim(&self, bytes: usize) -> Result<OwnedSemaphorePermit, IntakeError> {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         Arc::clone(&self.free_bytes).try_acquire_many_owned(bytes).map_err(|_| IntakeError::Full)
+    }
+}
+
+impl<'a> Reading<'a> {
+    fn begin(readers: &'a Mutex<Readers>) -> Self {
+        let mut state = readers.lock();
+        if state.give_up.len() >= MOST_READ_AT_A_TIME
+            && let Some((_, slowest)) = state.give_up.pop_first()
+        {
+            slowest.cancel();
+        }
+        state.begun += 1;
+        let (number, give_up) = (state.begun, CancellationToken::new());
+        state.give_up.insert(number, give_up.clone());
+        drop(state);
+        Self { readers, number, give_up }
+    }
+}
+
+impl Drop for Reading<'_> {
+    fn drop(&mut self) {
+        self.readers.lock().give_up.remove(&self.number);
     }
 }
 
@@ -183,5 +233,24 @@ mod tests {
         let headers = headers(header::CONTENT_ENCODING, "gzip");
         let refused = Intake::default().read(&headers, Body::empty(), 7).await.unwrap_err();
         assert_eq!(refused.to_string(), "the body has the Content-Encoding \"gzip\": send it as it is");
+    }
+
+    #[tokio::test]
+    async fn of_too_many_bodies_the_slowest_is_given_up() {
+        let intake = Arc::new(Intake::default());
+        let slow = {
+            let intake = Arc::clone(&intake);
+            let never = Body::from_stream(stream::pending::<Result<Vec<u8>, std::io::Error>>());
+            tokio::spawn(async move { intake.read(&HeaderMap::new(), never, 7).await })
+        };
+        while intake.readers.lock().give_up.is_empty() {
+            tokio::task::yield_now().await;
+        }
+        let others: Vec<_> = (1..MOST_READ_AT_A_TIME).map(|_| Reading::begin(&intake.readers)).collect();
+        assert!(intake.read(&HeaderMap::new(), chunks(vec![vec![0; 1]]), 7).await.is_ok());
+        assert!(matches!(slow.await.unwrap(), Err(IntakeError::Displaced)));
+        assert!(others.iter().all(|other| !other.give_up.is_cancelled()));
+        drop(others);
+        assert!(intake.readers.lock().give_up.is_empty());
     }
 }

@@ -21,8 +21,14 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
+use super::intake::MOST_READ_AT_A_TIME;
+use crate::lane::admission::LONGEST_QUEUE;
+
 /// A node's clients are tens, not thousands. Each connection takes about 20 KB, and a file: some systems give a process 1024.
-const MOST_CONNECTIONS: usize = 512;
+const MOST_CONNECTIONS: usize = 768;
+
+/// Those that read, wait or compute are never all of them: so one is idle, and a probe always gets in.
+const _: () = assert!(MOST_READ_AT_A_TIME + LONGEST_QUEUE + 1 < MOST_CONNECTIONS);
 
 /// A connection without a request is closed after this time: as long as reverse proxies wait (75 s is nginx's default), so that
 /// clients that keep connections are used to it. It is also the longest time for the headers of a request.
@@ -52,7 +58,17 @@ const KEEP_ALIVE: Duration = Duration::from_secs(30);
 
 /// Serves `router` until `stop`, then lets requests in flight finish, within a limit.
 pub(crate) async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) -> io::Result<()> {
-    let mut open = Open::default();
+    serve_at_most(MOST_CONNECTIONS, listener, router, stop).await
+}
+
+/// [`serve`], with so many connections.
+pub(super) async fn serve_at_most(
+    most: usize,
+    listener: TcpListener,
+    router: Router,
+    stop: CancellationToken,
+) -> io::Result<()> {
+    let mut open = Open { most, tasks: JoinSet::new(), connections: HashMap::new() };
     tokio::select! {
         () = open.accept(&listener, &router, &stop) => (),
         () = stop.cancelled() => (),
@@ -65,8 +81,8 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, stop: Cancellat
 }
 
 /// The connections that are open. Dropping it closes them.
-#[derive(Default)]
 struct Open {
+    most: usize,
     tasks: JoinSet<()>,
     connections: HashMap<Id, Arc<Connection>>,
 }
@@ -117,7 +133,7 @@ impl Open {
         while let Some(ended) = self.tasks.try_join_next_with_id() {
             self.forget(ended);
         }
-        while self.tasks.len() >= MOST_CONNECTIONS {
+        while self.tasks.len() >= self.most {
             self.end_one();
             if let Ok(Some(ended)) = timeout(PAUSE, self.tasks.join_next_with_id()).await {
                 self.forget(ended);
