@@ -1,6 +1,7 @@
 # demo, test, bench, and nothing clever. `make help` lists what there is.
 SHELL := /bin/bash -euo pipefail
 CACHE := $(or $(DNNSHIFTER_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/dnnshifter)
+TRITONCLIENT = $(CACHE)/tritonclient-2.73.0
 PACKAGES = $(shell grep -v '^\#' tests/cluster/debian-packages.txt)
 export DNNSHIFTER_CACHE := $(CACHE)
 
@@ -31,8 +32,18 @@ demo-down: ## remove the demo's cluster
 	target/release/dnnshifter-demo down
 
 .PHONY: test
-test: build ## all tests, those on a real cluster included (root)
+test: build test-protocol ## all tests, those on a real cluster included (root)
 	cargo test --release --locked --workspace
+
+.PHONY: test-protocol
+test-protocol: build ## the runtime, asked by tritonclient over HTTP and gRPC
+	python3 -m venv $(TRITONCLIENT)
+	$(TRITONCLIENT)/bin/python -m pip install --quiet 'tritonclient[http,grpc]==2.73.0'
+	$(TRITONCLIENT)/bin/python runtime/tests/protocol/tritonclient_test.py target/release/dnnshifter-runtime
+
+.PHONY: bench-serving
+bench-serving: build ## measure serving on a machine with nothing else to do; writes docs/benchmarks/serving.*
+	target/release/dnnshifter-bench serving
 
 .PHONY: lint
 lint: deps ## formatting, clippy and documentation, warnings denied
