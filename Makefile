@@ -39,7 +39,7 @@ test: build test-protocol ## all tests, those on a real cluster included (root)
 test-protocol: build ## the runtime, asked by tritonclient over HTTP and gRPC
 	python3 -m venv $(TRITONCLIENT)
 	$(TRITONCLIENT)/bin/python -m pip install --quiet 'tritonclient[http,grpc]==2.73.0'
-	$(TRITONCLIENT)/bin/python runtime/tests/protocol/tritonclient_test.py target/release/dnnshifter-runtime
+	ORT_DYLIB_PATH=$(CURDIR)/.deps/onnxruntime/libonnxruntime.so.1 $(TRITONCLIENT)/bin/python runtime/tests/protocol/tritonclient_test.py target/release/dnnshifter-runtime
 
 .PHONY: bench-serving
 bench-serving: build ## measure serving on a machine with nothing else to do; writes docs/benchmarks/serving.*
