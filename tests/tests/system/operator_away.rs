@@ -17,7 +17,7 @@ use super::{
 };
 
 /// What must be neither changed nor made anew.
-const BUILT: &str = "deployments,pods,services,mv";
+pub const BUILT: &str = "deployments,pods,services,mv";
 
 /// Kills the operator under load, and brings it back.
 pub async fn serves(scene: &Scene) -> Result<()> {
@@ -43,12 +43,10 @@ pub async fn serves(scene: &Scene) -> Result<()> {
 
 /// Ends the operator without warning, and keeps it from coming back.
 async fn kill(cluster: &Cluster) -> Result<()> {
-    let system =
-        |arguments: &[&str]| cluster.kubectl(&[&["--namespace", SYSTEM_NAMESPACE], arguments].concat());
-    system(&["scale", "deployment", "--all", "--replicas=0"])?;
-    system(&["delete", "pods", "--all", "--force", "--grace-period=0"])?;
+    system(cluster, &["scale", "deployment", "--all", "--replicas=0"])?;
+    system(cluster, &["delete", "pods", "--all", "--force", "--grace-period=0"])?;
     until("the operator to be gone", Duration::from_mins(1), async || {
-        let left = system(&["get", "pods", "--output", "name"])?;
+        let left = system(cluster, &["get", "pods", "--output", "name"])?;
         Ok(Look::whether(left.trim().is_empty(), || left.clone()))
     })
     .await
@@ -62,9 +60,12 @@ pub fn bring_back(cluster: &Cluster) -> Result<()> {
 /// So many operators, and all of them ready.
 pub fn scale(cluster: &Cluster, replicas: u8) -> Result<()> {
     let patience = format!("--timeout={}s", PATIENCE.as_secs());
-    let system =
-        |arguments: &[&str]| cluster.kubectl(&[&["--namespace", SYSTEM_NAMESPACE], arguments].concat());
-    system(&["scale", "deployment", "--all", &format!("--replicas={replicas}")])?;
-    system(&["rollout", "status", "deployment", OPERATOR, &patience])?;
+    system(cluster, &["scale", "deployment", "--all", &format!("--replicas={replicas}")])?;
+    system(cluster, &["rollout", "status", "deployment", OPERATOR, &patience])?;
     Ok(())
+}
+
+/// Runs kubectl in the operator's own namespace.
+pub fn system(cluster: &Cluster, arguments: &[&str]) -> Result<String> {
+    Ok(cluster.kubectl(&[&["--namespace", SYSTEM_NAMESPACE], arguments].concat())?)
 }

@@ -12,7 +12,6 @@ use anyhow::{Context, Result, ensure};
 use dnnshifter_cluster::{REGISTRY, REGISTRY_ADDRESS};
 use dnnshifter_crds::names::{COMPONENT_LABEL, PRUNER_COMPONENT};
 use dnnshifter_portfolio::PortfolioManifest;
-use dnnshifter_tests::demo::stage::SYSTEM_NAMESPACE;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -20,6 +19,7 @@ use super::{
     artifacts::cut_dataset,
     load::burst,
     manifests::{self, NODES},
+    operator_away::system,
     scene::{PATIENCE, Scene},
     until::{Look, until},
 };
@@ -50,8 +50,7 @@ pub async fn resumes(scene: &Scene) -> Result<()> {
     ensure!(scene.objects("mv,vpl,deployments")?.is_empty(), "something is served before the Job has ended");
     let killed = scene.objects("pods")?;
     scene.kubectl(&["delete", "pods", "--all", "--force", "--grace-period=0"])?;
-    let system = ["--namespace", SYSTEM_NAMESPACE, "delete", "pods", "--all", "--force", "--grace-period=0"];
-    scene.world.cluster.kubectl(&system)?;
+    system(&scene.world.cluster, &["delete", "pods", "--all", "--force", "--grace-period=0"])?;
 
     scene.until_ready("fashion").await?;
     let after = scene.objects("jobs")?;

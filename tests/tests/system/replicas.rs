@@ -8,16 +8,13 @@ use kube::Api;
 use super::{
     load::{Load, too_much_for_the_largest},
     manifests::{self, NODES},
-    operator_away::{bring_back, scale},
+    operator_away::{BUILT, bring_back, scale, system},
     published::same_but_for_status,
     scene::{PATIENCE, Scene},
     switching::until_stepped_down,
     until::{Look, until},
     world::OPERATOR,
 };
-
-/// What must be neither changed nor made anew.
-const BUILT: &str = "deployments,pods,services,mv";
 
 /// Kills the one that leads.
 pub async fn take_over(scene: &Scene) -> Result<()> {
@@ -31,7 +28,7 @@ pub async fn take_over(scene: &Scene) -> Result<()> {
     let first = leader(scene, "").await?;
     stand_by(scene, &first)?;
     let killed = format!("pod/{first}");
-    system(scene, &["delete", &killed, "--force", "--grace-period=0"])?;
+    system(&scene.world.cluster, &["delete", &killed, "--force", "--grace-period=0"])?;
     let second = leader(scene, &first).await?;
     ensure!(second != first, "{first} is dead and leads");
 
@@ -45,11 +42,11 @@ pub async fn take_over(scene: &Scene) -> Result<()> {
 
 /// Every other pod of the operator is ready, and has neither led nor decided anything.
 fn stand_by(scene: &Scene, leader: &str) -> Result<()> {
-    let pods = system(scene, &["get", "pods", "--output", "name"])?;
+    let pods = system(&scene.world.cluster, &["get", "pods", "--output", "name"])?;
     let others: Vec<_> = pods.lines().filter(|pod| !pod.ends_with(leader)).collect();
     ensure!(others.len() == 1, "two operators should run, {leader} among them:\n{pods}");
     for other in others {
-        let log = system(scene, &["logs", other])?;
+        let log = system(&scene.world.cluster, &["logs", other])?;
         ensure!(
             !log.contains("\"leading\"") && !log.contains("\"decided\""),
             "{other} works beside {leader}:\n{log}"
@@ -68,8 +65,4 @@ async fn leader(scene: &Scene, before: &str) -> Result<String> {
         Ok(Look::of((!holder.is_empty() && holder != before).then_some(holder), || seen))
     })
     .await
-}
-
-fn system(scene: &Scene, arguments: &[&str]) -> Result<String> {
-    Ok(scene.world.cluster.kubectl(&[&["--namespace", SYSTEM_NAMESPACE], arguments].concat())?)
 }
