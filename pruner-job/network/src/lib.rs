@@ -6,6 +6,7 @@
 //! - [`operator`] and [`graph`]: its nodes, typed; what is not known is refused with its name;
 //! - [`shapes`] and [`cost`]: what flows through it, its parameters and multiply-accumulates;
 //! - [`channels`] and [`mod@slice`]: which channels go together, and the network without some of them;
+//! - [`mod@compact`]: the same network without what it does not need;
 //! - [`builder`]: networks from nothing.
 
 #![warn(missing_docs)]
@@ -20,6 +21,7 @@ pub mod onnx;
 mod attributes;
 pub mod builder;
 pub mod channels;
+pub mod compact;
 pub mod cost;
 pub mod graph;
 pub mod network;
@@ -30,6 +32,7 @@ pub mod tensor;
 
 pub use builder::NetworkBuilder;
 pub use channels::ChannelGroup;
+pub use compact::compact;
 pub use cost::Cost;
 pub use graph::{Graph, Node};
 pub use network::{Network, TensorInfo};

@@ -105,18 +105,14 @@ impl Network {
     /// Checks a model.
     pub fn from_model(model: ModelProto) -> Result<Self, InvalidModel> {
         let graph = model.graph.as_ref().ok_or(InvalidModel::NoGraph)?;
-        let opset = model.opset_import.iter().find(|set| matches!(set.domain(), "" | "ai.onnx"));
-        let found = opset.map_or(0, OperatorSetIdProto::version);
-        if !(OLDEST_OPSET..=NEWEST_OPSET).contains(&found) {
-            return Err(InvalidModel::Opset { found });
-        }
+        opset(&model)?;
         let weights: BTreeSet<&str> = graph.initializer.iter().map(TensorProto::name).collect();
         let inputs: Vec<_> = graph.input.iter().filter(|input| !weights.contains(input.name())).collect();
         let ([input], [output]) = (inputs.as_slice(), graph.output.as_slice()) else {
             return Err(InvalidModel::Ends { inputs: inputs.len(), outputs: graph.output.len() });
         };
         let (input, output) = (described(input)?, described(output)?);
-        check_order(graph, &input.name, &weights)?;
+        check_order(graph)?;
         Ok(Self { model, input, output })
     }
 
@@ -223,9 +219,21 @@ fn described(value: &ValueInfoProto) -> Result<TensorInfo, InvalidModel> {
     Ok(TensorInfo { name: value.name().to_owned(), shape })
 }
 
-fn check_order(graph: &GraphProto, input: &str, weights: &BTreeSet<&str>) -> Result<(), InvalidModel> {
-    let mut known = weights.clone();
-    known.insert(input);
+/// The version of the standard's operator set that a model uses.
+pub(crate) fn opset(model: &ModelProto) -> Result<i64, InvalidModel> {
+    let opset = model.opset_import.iter().find(|set| matches!(set.domain(), "" | "ai.onnx"));
+    let found = opset.map_or(0, OperatorSetIdProto::version);
+    if (OLDEST_OPSET..=NEWEST_OPSET).contains(&found) {
+        Ok(found)
+    } else {
+        Err(InvalidModel::Opset { found })
+    }
+}
+
+/// Whether every value is written once, before it is read.
+pub(crate) fn check_order(graph: &GraphProto) -> Result<(), InvalidModel> {
+    let weights = graph.initializer.iter().map(TensorProto::name);
+    let mut known: BTreeSet<&str> = weights.chain(graph.input.iter().map(ValueInfoProto::name)).collect();
     for node in &graph.node {
         if let Some(value) = node.input.iter().find(|name| !name.is_empty() && !known.contains(name.as_str()))
         {

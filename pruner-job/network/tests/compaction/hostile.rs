@@ -3,6 +3,7 @@
 
 use dnnshifter_network::{
     Cost, Graph, Network, Shapes,
+    compact::{Options, compact},
     onnx::{GraphProto, ModelProto},
 };
 use prost::Message;
@@ -19,6 +20,9 @@ const NUMBERS: [i64; 10] = [0, -1, 1, 2, 3, -7, 1 << 31, 1 << 40, i64::MAX, i64:
 
 /// Everything that is done to a file before it is known to be good.
 fn use_it(bytes: &[u8]) {
+    if let Ok(mut model) = ModelProto::decode(bytes) {
+        let _ = compact(&mut model, Options::default());
+    }
     let Ok(network) = Network::read(bytes.to_vec().into()) else { return };
     let Ok(graph) = Graph::of(&network) else { return };
     if let Ok(shapes) = Shapes::infer(&network, &graph) {

@@ -12,6 +12,7 @@ mod judge;
 mod mask;
 mod zoo;
 
+mod equality;
 mod hostile;
 mod networks;
 mod properties;

@@ -1,12 +1,17 @@
 //! Random networks and random masks.
 
-use proptest::prelude::{Strategy, any, prop, proptest};
+use dnnshifter_network::compact::{Options, compact};
+use proptest::prelude::{ProptestConfig, Strategy, any, prop, proptest};
 use prost::Message;
 
 use crate::{
-    judge::{Judged, images},
+    judge::{Judged, check_equal, images},
+    mask::{self, Scope},
     random::{Choice, IMAGE, network},
 };
+
+/// Networks that are compared in one run.
+const CASES: u32 = 512;
 
 fn choices() -> impl Strategy<Value = Vec<Choice>> {
     prop::collection::vec(any::<Choice>(), 1..16)
@@ -18,5 +23,38 @@ proptest! {
         let mut network = Judged::open(&network(seed, &choices).encode_to_vec()).unwrap();
         let answers = network.run(&images(IMAGE)[0]).unwrap();
         proptest::prop_assert_eq!(answers.len(), 4);
+    }
+}
+
+/// How much of a network is dead.
+#[derive(Clone, Debug)]
+struct Dead {
+    /// Of the weights.
+    fraction: f64,
+    by_layer: bool,
+    /// Every so many layers are dead altogether, from the given one on.
+    layers: (usize, usize),
+    round_to: usize,
+}
+
+fn dead() -> impl Strategy<Value = Dead> {
+    let layers = (2..9_usize, 0..12_usize);
+    (0.3..1.0_f64, any::<bool>(), layers, prop::sample::select(vec![1, 1, 4, 8]))
+        .prop_map(|(fraction, by_layer, layers, round_to)| Dead { fraction, by_layer, layers, round_to })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(CASES))]
+    #[test]
+    fn any_masked_network_computes_the_same_when_compact(seed in 0..1000_u64, choices in choices(), dead in dead()) {
+        let mut model = network(seed, &choices);
+        mask::mask(&mut model, dead.fraction, if dead.by_layer { Scope::Layer } else { Scope::Global });
+        let (period, offset) = dead.layers;
+        mask::kill(&mut model, |position| position >= offset && (position - offset).is_multiple_of(period));
+        let untouched = model.encode_to_vec();
+        compact(&mut model, Options { round_to: dead.round_to }).unwrap();
+        if let Err(said) = check_equal(&untouched, &model.encode_to_vec(), IMAGE) {
+            proptest::prop_assert!(false, "{said}");
+        }
     }
 }

@@ -69,10 +69,10 @@ impl Architecture {
             Self::ShuffleNetV1 => mobile::shufflenet_v1(net),
             Self::ShuffleNetV2 => mobile::shufflenet_v2(net),
             Self::EfficientNet => mobile::efficientnet(net),
-            Self::UNetTransposed => dense::unet(net, Growth::Transposed),
-            Self::UNetOverlapping => dense::unet(net, Growth::Overlapping),
-            Self::UNetResized => dense::unet(net, Growth::Resized),
-            Self::Yolo => dense::yolo(net),
+            Self::UNetTransposed => dense::unet(net.calm(), Growth::Transposed),
+            Self::UNetOverlapping => dense::unet(net.calm(), Growth::Overlapping),
+            Self::UNetResized => dense::unet(net.calm(), Growth::Resized),
+            Self::Yolo => dense::yolo(net.calm()),
         }
     }
 }

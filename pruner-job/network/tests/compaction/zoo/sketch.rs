@@ -18,6 +18,10 @@ const OPSET: i64 = 17;
 const IR_VERSION: i64 = 8;
 /// Spread of the logarithm of a filter's strength.
 const SPREAD: f32 = 1.0;
+/// How much a layer strengthens what it reads, so that deep layers still tell images apart.
+const GAIN: f32 = 3.0;
+/// As [`GAIN`], where answers are made by a sigmoid or by many products: stronger values would show nothing but rounding.
+const CALM_GAIN: f32 = 1.7;
 
 /// What becomes of batch norms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,6 +92,7 @@ pub(crate) struct Sketch {
     graph: GraphProto,
     input: Value,
     norms: Norms,
+    gain: f32,
     random: ChaCha8Rng,
     nodes: usize,
 }
@@ -96,7 +101,12 @@ impl Sketch {
     pub(crate) fn new(norms: Norms, seed: u64, input: [usize; 3]) -> Self {
         let graph = GraphProto { name: Some("zoo".to_owned()), ..GraphProto::default() };
         let input = Value { name: "input".to_owned(), shape: input.to_vec() };
-        Self { graph, input, norms, random: ChaCha8Rng::seed_from_u64(seed), nodes: 0 }
+        Self { graph, input, norms, gain: GAIN, random: ChaCha8Rng::seed_from_u64(seed), nodes: 0 }
+    }
+
+    /// With weaker layers.
+    pub(crate) fn calm(self) -> Self {
+        Self { gain: CALM_GAIN, ..self }
     }
 
     pub(crate) fn input(&self) -> Value {
@@ -221,7 +231,7 @@ impl Sketch {
         for _ in 0..out {
             let strength = scale * (SPREAD * self.normal()).exp();
             for input in &inputs {
-                values.extend((0..area).map(|_| strength * input * 3.0 * self.normal()));
+                values.extend((0..area).map(|_| strength * input * self.gain * self.normal()));
             }
         }
         values

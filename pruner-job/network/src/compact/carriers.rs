@@ -1,0 +1,72 @@
+//! The constant inputs of a layer that stay, and stand for those that go: an image is padded with zeros, so at its border a constant
+//! channel is no constant any more, but a multiple of any other that is.
+
+use std::ops::Range;
+
+use super::{
+    basis::Basis,
+    constants::Constants,
+    demand::{Kept, Level},
+    state::State,
+};
+
+/// Constant inputs that stay, and carry those that go.
+pub(super) struct Carriers {
+    basis: Basis,
+    places: usize,
+}
+
+impl Carriers {
+    /// The carriers among `ins` that are kept already.
+    pub(super) fn of(kept: &Kept<'_>, ins: Range<usize>, constants: &Constants) -> Self {
+        let is_field = |slot: usize| match constants.at(slot) {
+            State::Field(values) => Some(values.len()),
+            State::Live | State::Scalar(_) => None,
+        };
+        let places = ins.clone().find_map(is_field).unwrap_or(1);
+        let mut carriers = Self { basis: Basis::default(), places };
+        let present = ins.filter(|&slot| kept.level(slot) == Level::Content && !constants.at(slot).is_zero());
+        for slot in by_strength(present, constants) {
+            carriers.add(slot, constants);
+        }
+        carriers
+    }
+
+    fn add(&mut self, slot: usize, constants: &Constants) {
+        if let Some(map) = constants.at(slot).vector(self.places) {
+            self.basis.extend(slot, &map);
+        }
+    }
+
+    /// The slots that must stay as well, so that all of `folded` that go can be carried.
+    pub(super) fn missing(&mut self, kept: &Kept<'_>, folded: &[usize], constants: &Constants) -> Vec<usize> {
+        let gone = folded.iter().copied().filter(|&slot| kept.level(slot) < Level::Content);
+        let mut missing = Vec::new();
+        for slot in by_strength(gone, constants) {
+            if self.factors(slot, constants).is_none() {
+                self.add(slot, constants);
+                missing.push(slot);
+            }
+        }
+        missing
+    }
+
+    /// The carriers whose weighted sum is the constant of `slot`.
+    pub(super) fn factors(&self, slot: usize, constants: &Constants) -> Option<Vec<(usize, f64)>> {
+        self.basis.factors(&constants.at(slot).vector(self.places)?)
+    }
+}
+
+/// The largest constants first, whose factors are small.
+fn by_strength(slots: impl Iterator<Item = usize>, constants: &Constants) -> Vec<usize> {
+    let strength = |slot: usize| match constants.at(slot) {
+        State::Live => 0.0,
+        State::Scalar(value) => value.abs(),
+        State::Field(values) => {
+            (values.iter().map(|value| value * value).sum::<f64>() / values.len() as f64).sqrt()
+        }
+    };
+    let mut slots: Vec<(f64, usize)> = slots.map(|slot| (strength(slot), slot)).collect();
+    slots.sort_by(|(left, _), (right, _)| right.total_cmp(left));
+    slots.into_iter().map(|(_, slot)| slot).collect()
+}

@@ -1,0 +1,201 @@
+//! The graph as it was read: its constants by name, and who reads what. Decides nothing.
+
+use std::collections::{HashMap, HashSet};
+
+use bytes::Bytes;
+
+use crate::{
+    attributes::Attributes,
+    onnx::{
+        AttributeProto, GraphProto, NodeProto, TensorProto, ValueInfoProto,
+        tensor_proto::{DataLocation, DataType},
+    },
+    tensor::{FloatTensor, integers_from_proto, integers_to_proto},
+};
+
+/// A constant of 32-bit floats, its values still in the bytes that were read.
+#[derive(Clone, Debug)]
+pub(super) struct Weight {
+    pub(super) dims: Vec<usize>,
+    raw: Bytes,
+}
+
+impl Weight {
+    fn of(proto: &TensorProto) -> Option<Self> {
+        let plain = proto.data_type() == DataType::Float as i32
+            && proto.data_location() != DataLocation::External
+            && proto.segment.is_none();
+        let dims: Option<Vec<usize>> = proto.dims.iter().map(|&size| usize::try_from(size).ok()).collect();
+        let dims = dims.filter(|_| plain)?;
+        let raw = match &proto.raw_data {
+            Some(raw) => raw.clone(),
+            None => proto.float_data.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>().into(),
+        };
+        let size = dims.iter().try_fold(4_usize, |size, &dim| size.checked_mul(dim));
+        (size == Some(raw.len())).then_some(Self { dims, raw })
+    }
+
+    /// All values, in row-major order.
+    pub(super) fn values(&self) -> impl Iterator<Item = f32> {
+        floats(&self.raw)
+    }
+
+    /// The bytes of `length` values from the `index`th group of that many on.
+    pub(super) fn cell(&self, index: usize, length: usize) -> &[u8] {
+        self.raw.get(4 * index * length..4 * (index + 1) * length).unwrap_or_default()
+    }
+
+    /// All bytes.
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.raw
+    }
+}
+
+/// The floats that `bytes` holds.
+pub(super) fn floats(bytes: &[u8]) -> impl Iterator<Item = f32> {
+    bytes.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes))
+}
+
+/// The graph that is read.
+pub(super) struct Source<'a> {
+    pub(super) graph: &'a GraphProto,
+    pub(super) opset: i64,
+    constants: HashMap<&'a str, TensorProto>,
+    readers: HashMap<&'a str, usize>,
+    writers: HashMap<&'a str, usize>,
+    captured: HashSet<&'a str>,
+}
+
+impl<'a> Source<'a> {
+    pub(super) fn of(graph: &'a GraphProto, opset: i64) -> Self {
+        let mut constants: HashMap<&str, TensorProto> =
+            graph.initializer.iter().map(|tensor| (tensor.name(), tensor.clone())).collect();
+        let mut readers = HashMap::new();
+        let mut writers = HashMap::new();
+        let mut captured = HashSet::new();
+        for (position, node) in graph.node.iter().enumerate() {
+            writers.extend(node.output.iter().map(|name| (name.as_str(), position)));
+            for name in &node.input {
+                *readers.entry(name.as_str()).or_insert(0) += 1;
+            }
+            for attribute in &node.attribute {
+                capture(attribute, &mut captured);
+            }
+            if let (Some(constant), Some(output)) = (constant(node, &constants), node.output.first()) {
+                constants.insert(output, constant);
+            }
+        }
+        Self { graph, opset, constants, readers, writers, captured }
+    }
+
+    pub(super) fn is_constant(&self, name: &str) -> bool {
+        self.constants.contains_key(name)
+    }
+
+    /// The float constant called `name`.
+    pub(super) fn weight(&self, name: &str) -> Option<Weight> {
+        self.constants.get(name).and_then(Weight::of)
+    }
+
+    /// The float constant called `name`, its values read.
+    pub(super) fn float(&self, name: &str) -> Option<FloatTensor> {
+        FloatTensor::from_proto(self.constants.get(name)?).ok()
+    }
+
+    /// The integer constant called `name`.
+    pub(super) fn integers(&self, name: &str) -> Option<Vec<i64>> {
+        integers_from_proto(self.constants.get(name)?).ok()
+    }
+
+    /// The integer constant called `name`, if it is a list.
+    pub(super) fn list(&self, name: &str) -> Option<Vec<i64>> {
+        self.integers(name).filter(|_| self.constants.get(name).is_some_and(|tensor| tensor.dims.len() == 1))
+    }
+
+    /// Number of times that nodes read `name`.
+    pub(super) fn readers(&self, name: &str) -> usize {
+        self.readers.get(name).copied().unwrap_or(0)
+    }
+
+    /// The position and node that write `name`.
+    pub(super) fn writer(&self, name: &str) -> Option<(usize, &'a NodeProto)> {
+        let position = *self.writers.get(name)?;
+        self.graph.node.get(position).map(|node| (position, node))
+    }
+
+    /// Whether one node alone reads `name`, and nothing else.
+    pub(super) fn is_read_once(&self, name: &str) -> bool {
+        self.readers(name) == 1 && !self.is_captured(name) && !self.is_output(name)
+    }
+
+    /// Whether a graph inside of a node, such as a branch of `If`, may read `name`.
+    pub(super) fn is_captured(&self, name: &str) -> bool {
+        self.captured.contains(name)
+    }
+
+    /// Names that graphs inside of nodes may read.
+    pub(super) fn captured(&self) -> impl Iterator<Item = &'a str> {
+        self.captured.iter().copied()
+    }
+
+    pub(super) fn is_initializer(&self, name: &str) -> bool {
+        self.is_constant(name) && !self.writers.contains_key(name)
+    }
+
+    /// Whether anything is called `name`.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.is_constant(name) || self.writers.contains_key(name) || self.is_input(name)
+    }
+
+    pub(super) fn is_output(&self, name: &str) -> bool {
+        self.graph.output.iter().any(|output| output.name() == name)
+    }
+
+    pub(super) fn is_input(&self, name: &str) -> bool {
+        self.graph.input.iter().any(|input| input.name() == name)
+    }
+}
+
+/// A node's input; `None` if it is absent.
+pub(super) fn input(node: &NodeProto, position: usize) -> Option<&str> {
+    node.input.get(position).map(String::as_str).filter(|name| !name.is_empty())
+}
+
+fn constant(node: &NodeProto, known: &HashMap<&str, TensorProto>) -> Option<TensorProto> {
+    let attributes = Attributes::of(node);
+    match node.op_type() {
+        "Identity" => known.get(input(node, 0)?).cloned(),
+        "Constant" => {
+            let [attribute] = node.attribute.as_slice() else { return None };
+            match attribute.name() {
+                "value" => attribute.t.clone(),
+                "value_float" => Some(float_scalar(attribute.f())),
+                "value_int" => Some(TensorProto { dims: vec![], ..integers_to_proto("", &[attribute.i()]) }),
+                "value_ints" => Some(integers_to_proto("", attributes.integers("value_ints")?)),
+                _ => None,
+            }
+        }
+        _ => None,
+    }
+}
+
+fn float_scalar(value: f32) -> TensorProto {
+    TensorProto {
+        data_type: Some(DataType::Float as i32),
+        raw_data: Some(Bytes::copy_from_slice(&value.to_le_bytes())),
+        ..TensorProto::default()
+    }
+}
+
+/// Names that are read within the graphs of an attribute: those that its own nodes write are among them, which does no harm.
+fn capture<'a>(attribute: &'a AttributeProto, names: &mut HashSet<&'a str>) {
+    for graph in attribute.g.iter().chain(&attribute.graphs) {
+        names.extend(graph.output.iter().map(ValueInfoProto::name));
+        for node in &graph.node {
+            names.extend(node.input.iter().map(String::as_str));
+            for attribute in &node.attribute {
+                capture(attribute, names);
+            }
+        }
+    }
+}

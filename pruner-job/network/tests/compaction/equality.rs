@@ -1,0 +1,139 @@
+//! Compaction itself: every architecture, masked as unstructured pruning masks, computes the same in ONNX Runtime after it
+//! as the untouched network did before, and is as small as its mask allows.
+
+use dnnshifter_network::{
+    compact::{Options, Report, compact},
+    onnx::ModelProto,
+};
+use prost::Message;
+
+use crate::{
+    judge::check_equal,
+    mask::{self, Scope, parameters},
+    zoo::{Architecture, IMAGE, classic, sketch::Norms},
+};
+
+/// Compacts `model`, and says if it computes something else afterwards.
+fn check(model: &ModelProto, options: Options) -> Result<(ModelProto, Report), String> {
+    let mut small = model.clone();
+    let report = compact(&mut small, options).map_err(|error| error.to_string())?;
+    check_equal(&model.encode_to_vec(), &small.encode_to_vec(), IMAGE)?;
+    Ok((small, report))
+}
+
+/// Fails with all of the networks for which `of` says something.
+fn for_all(of: impl Fn(Architecture, Norms) -> Result<(), String>) {
+    let mut wrong = Vec::new();
+    for architecture in Architecture::ALL {
+        for norms in [Norms::Kept, Norms::Folded] {
+            if let Err(said) = of(architecture, norms) {
+                wrong.push(format!("{architecture:?} {norms:?}: {said}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn a_network_without_dead_weights_stays_as_it_is() {
+    for_all(|architecture, norms| {
+        let model = architecture.small(norms, 1);
+        let (small, report) = check(&model, Options::default())?;
+        // What mixes channels, such as a softmax at the end, is a wall, and nothing else.
+        let is_understood = report.walls.iter().all(|wall| wall.operator == "Softmax");
+        if parameters(&small) == parameters(&model) && is_understood {
+            Ok(())
+        } else {
+            Err(format!("{report:?}"))
+        }
+    });
+}
+
+#[test]
+fn masked_networks_compute_the_same() {
+    for_all(|architecture, norms| {
+        for scope in [Scope::Global, Scope::Layer] {
+            for fraction in [0.5, 0.8, 0.9, 0.95, 0.99, 0.995, 0.999] {
+                let mut model = architecture.small(norms, 2);
+                mask::mask(&mut model, fraction, scope);
+                check(&model, Options::default()).map_err(|said| format!("{fraction} {scope:?}: {said}"))?;
+            }
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn networks_with_dead_layers_compute_the_same() {
+    for_all(|architecture, norms| {
+        let count = mask::layers(&mut architecture.small(norms, 3));
+        for (period, offset) in
+            [(1, 0), (2, 0), (2, 1), (3, 1), (5, 2), (7, 3), (count, count - 1), (count, count / 2)]
+        {
+            let mut model = architecture.small(norms, 3);
+            mask::mask(&mut model, 0.6, Scope::Layer);
+            mask::kill(&mut model, |position| position % period == offset);
+            check(&model, Options::default()).map_err(|said| format!("{offset} of {period}: {said}"))?;
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn a_mask_of_99_percent_leaves_under_a_quarter_of_the_parameters() {
+    for_all(|architecture, norms| {
+        let mut model = architecture.small(norms, 4);
+        mask::mask(&mut model, 0.99, Scope::Global);
+        let (small, report) = check(&model, Options::default())?;
+        let left = parameters(&small) as f64 / parameters(&model) as f64;
+        if left < 0.25 { Ok(()) } else { Err(format!("{left:.3} left: {:#?}", report.layers)) }
+    });
+}
+
+#[test]
+fn what_is_compact_is_hardly_made_smaller() {
+    for_all(|architecture, norms| {
+        let mut model = architecture.small(norms, 5);
+        mask::mask(&mut model, 0.9, Scope::Layer);
+        let (once, _) = check(&model, Options::default())?;
+        let (twice, _) = check(&once, Options::default())?;
+        let (once, twice) = (parameters(&once), parameters(&twice));
+        // Which constants carry the others is chosen one after another, and with fewer to choose from may be chosen better.
+        if twice <= once && twice as f64 > 0.95 * once as f64 {
+            Ok(())
+        } else {
+            Err(format!("{once}, then {twice}"))
+        }
+    });
+}
+
+#[test]
+fn widths_are_rounded_where_channels_are_left() {
+    for_all(|architecture, norms| {
+        let mut model = architecture.small(norms, 6);
+        mask::mask(&mut model, 0.97, Scope::Layer);
+        let (_, report) = check(&model, Options { round_to: 8 })?;
+        let is_rounded =
+            |before: usize, after: usize| after == 0 || after == before || after.is_multiple_of(8);
+        let wrong: Vec<_> = report
+            .layers
+            .iter()
+            .filter(|layer| !is_rounded(layer.outputs_before, layer.outputs_after))
+            .collect();
+        // Channels that are dealt out to groups, or to halves, are rounded where they are made, and no more afterwards.
+        let may_differ = matches!(architecture, Architecture::ShuffleNetV1 | Architecture::ShuffleNetV2);
+        if wrong.is_empty() || may_differ { Ok(()) } else { Err(format!("{wrong:?}")) }
+    });
+}
+
+#[test]
+fn vgg16_at_0_4_percent_density_is_a_small_fraction() {
+    use crate::zoo::sketch::Sketch;
+    for norms in [Norms::Kept, Norms::Folded] {
+        let mut model = classic::vgg(Sketch::new(norms, 1, IMAGE), &classic::VGG16, None);
+        mask::mask(&mut model, 0.996, Scope::Global);
+        let (small, _) = check(&model, Options::default()).unwrap();
+        let left = parameters(&small) as f64 / parameters(&model) as f64;
+        assert!(left < 0.05, "{norms:?}: {left:.3} left");
+    }
+}
