@@ -45,6 +45,10 @@ test-protocol: build ## the runtime, asked by tritonclient over HTTP and gRPC
 bench-serving: build ## measure serving on a machine with nothing else to do; writes docs/benchmarks/serving.*
 	target/release/dnnshifter-bench serving
 
+.PHONY: bench-compaction
+bench-compaction: deps ## measure exact compaction on a machine with nothing else to do; writes docs/benchmarks/compaction.*
+	cargo bench --locked -p dnnshifter-network --bench compaction
+
 .PHONY: lint
 lint: deps ## formatting, clippy and documentation, warnings denied
 	cargo fmt --all --check

@@ -1,12 +1,13 @@
 //! The command line: what each command takes. One module a command does the work.
 
-use std::path::PathBuf;
+use std::{num::NonZeroU16, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use dnnshifter_portfolio::{Fraction, VariantName};
 
 use crate::architecture::{Architecture, ImageShape, Width};
 
+pub(crate) mod compact;
 pub(crate) mod describe;
 pub(crate) mod model;
 pub(crate) mod publish;
@@ -49,6 +50,8 @@ pub(crate) enum Command {
     Describe(DescribeArguments),
     /// Publish a folder of variants as images and a portfolio, and print the portfolio's name with digest.
     Publish(PublishArguments),
+    /// Make a masked network smaller, exactly: channels that its outputs do not depend on go.
+    Compact(CompactArguments),
     /// Compare two networks by what they compute: the largest difference of their outputs on the same inputs.
     Verify(VerifyArguments),
 }
@@ -139,6 +142,21 @@ pub(crate) struct PublishArguments {
     /// A docker config.json with credentials.
     #[arg(long)]
     pub(crate) registry_config: Option<PathBuf>,
+}
+
+/// Arguments of `compact`.
+#[derive(Debug, Args)]
+pub(crate) struct CompactArguments {
+    /// The network, ONNX; weights in files beside it are read from its folder.
+    pub(crate) input: PathBuf,
+    /// The file to write, with all weights in it.
+    pub(crate) output: PathBuf,
+    /// Keep a multiple of so many channels in each layer, where it has them: some widths are computed faster.
+    #[arg(long, default_value = "1", value_name = "N")]
+    pub(crate) round_to: NonZeroU16,
+    /// Write what was done, layer by layer, as JSON into this file.
+    #[arg(long)]
+    pub(crate) report: Option<PathBuf>,
 }
 
 /// Arguments of `verify`.

@@ -4,15 +4,44 @@
 use std::{
     fs::{self, File},
     io::{self, Write},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 /// Writes a file; when this returns, it is on the disk under its name.
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    begin(path, bytes)?.finish()
+}
+
+/// Writes a file beside its place. Without [`Unfinished::finish`], and where it fails, nothing is left of it.
+pub(crate) fn begin(path: &Path, bytes: &[u8]) -> io::Result<Unfinished> {
     let partial = path.with_extension("partial");
-    write_and_sync(&partial, bytes)?;
-    fs::rename(&partial, path)?;
-    sync_folder_of(path)
+    let file = File::create(&partial)?;
+    let mut unfinished = Unfinished { file, partial, path: path.to_owned() };
+    unfinished.file.write_all(bytes)?;
+    Ok(unfinished)
+}
+
+/// A file that is written, but not yet under its name.
+pub(crate) struct Unfinished {
+    file: File,
+    partial: PathBuf,
+    path: PathBuf,
+}
+
+impl Unfinished {
+    /// When this returns, the file is on the disk under its name.
+    pub(crate) fn finish(self) -> io::Result<()> {
+        self.file.sync_all()?;
+        fs::rename(&self.partial, &self.path)?;
+        sync_folder_of(&self.path)
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        // After the rename there is none; else the failure that led here is the one to report.
+        let _ = fs::remove_file(&self.partial);
+    }
 }
 
 /// Writes files into a folder of their own; when this returns, all of them are on the disk under its name. A folder that was
@@ -51,6 +80,15 @@ fn sync_folder_of(path: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_full_disk_leaves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink("/dev/full", folder.path().join("file.partial")).unwrap();
+        let error = write(&folder.path().join("file.json"), b"text").unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
 
     #[test]
     fn files_and_folders_are_replaced_whole() {

@@ -10,9 +10,11 @@ use dnnshifter_network::network::InvalidModel;
 use crate::{
     architecture::InvalidBlueprint,
     checkpoint::CheckpointError,
+    command::compact::UnusableModel,
     data::DataError,
     describe::DescribeError,
     engine::EngineError,
+    external::ExternalError,
     plan::PlanError,
     publish::{PublishError, registry::RegistryError},
     structured::StructuredError,
@@ -45,6 +47,8 @@ pub(crate) enum Failure {
     Blueprint(#[from] InvalidBlueprint),
     #[error("the model \"{name}\" cannot be used")]
     Model { name: String, source: InvalidModel },
+    #[error("the model \"{name}\" cannot be compacted")]
+    Uncompactable { name: String, source: UnusableModel },
     #[error(transparent)]
     Engine(#[from] EngineError),
     #[error(transparent)]
@@ -85,7 +89,12 @@ impl Failure {
     pub(crate) fn class(&self) -> Class {
         match self {
             Self::Read { source, .. } if source.kind() == io::ErrorKind::NotFound => Class::NoInput,
-            Self::Read { .. } | Self::Blueprint(_) | Self::Model { .. } => Class::Data,
+            Self::Uncompactable { source: UnusableModel::External(ExternalError::Read { .. }), .. } => {
+                Class::NoInput
+            }
+            Self::Read { .. } | Self::Blueprint(_) | Self::Model { .. } | Self::Uncompactable { .. } => {
+                Class::Data
+            }
             Self::Write { .. } | Self::Print(_) | Self::Serialize(_) => Class::Output,
             Self::Plan(PlanError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
                 Class::NoInput

@@ -4,7 +4,7 @@
 //! [`command`] is the command line. What the commands are made of, in the order of the data: [`plan`], [`architecture`] and
 //! [`data`]; [`interpreter`] and [`training`]; [`engine`] and [`latency`]; [`structured`], [`selection`] and [`describe`],
 //! which [`study`] puts together, while [`checkpoint`] keeps what is finished; [`variant`], [`report`], [`publish`], [`outcome`], [`failure`]; [`durable`]
-//! writes files that survive a power cut.
+//! writes files that survive a power cut; [`external`] reads weights that are beside a model.
 //! [`verify`] compares two networks by what they compute.
 
 use std::{
@@ -26,6 +26,7 @@ mod data;
 mod describe;
 mod durable;
 mod engine;
+mod external;
 mod failure;
 mod interpreter;
 mod latency;
@@ -68,6 +69,7 @@ async fn execute(command: Command) -> Result<(), Failure> {
         Command::Run(arguments) => run(&arguments).await,
         Command::Model(arguments) => blocking(move || command::model::execute(&arguments)).await,
         Command::Describe(arguments) => blocking(move || command::describe::execute(&arguments)).await,
+        Command::Compact(arguments) => blocking(move || command::compact::execute(&arguments)).await,
         Command::Verify(arguments) => blocking(move || command::verify::execute(&arguments)).await,
         Command::Publish(arguments) => command::publish::execute(&arguments).await,
     }

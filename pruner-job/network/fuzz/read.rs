@@ -6,10 +6,18 @@
 
 #![no_main]
 
-use dnnshifter_network::{Cost, Graph, Network, Shapes};
+use dnnshifter_network::{
+    Cost, Graph, Network, Shapes,
+    compact::{Options, compact},
+    onnx::ModelProto,
+};
 use libfuzzer_sys::fuzz_target;
+use prost::Message;
 
 fuzz_target!(|bytes: &[u8]| {
+    if let Ok(mut model) = ModelProto::decode(bytes) {
+        let _ = compact(&mut model, Options::default());
+    }
     let Ok(network) = Network::read(bytes.to_vec().into()) else { return };
     let Ok(graph) = Graph::of(&network) else { return };
     if let Ok(shapes) = Shapes::infer(&network, &graph) {

@@ -9,7 +9,7 @@ use super::{
     step::{Arrange, Channelwise, Function, Join, Linear, Operation, Pointwise, Step, Walk},
 };
 
-/// Multiplications that may be spent on constants that differ from place to place. Beyond it they count as live, which
+/// Multiplications, and numbers, that may be spent on constants that differ from place to place. Beyond it they count as live, which
 /// is as exact, and leaves a channel more.
 const MOST_WORK: usize = 1 << 24;
 
@@ -24,8 +24,8 @@ impl Constants {
             match step {
                 Step::Linear(layer) => states.linear(layer, &budget),
                 Step::Channelwise(node) => states.channelwise(node, &budget),
-                Step::Join(node) => states.join(node),
-                Step::Arrange(node) => states.arrange(node),
+                Step::Join(node) => states.join(node, &budget),
+                Step::Arrange(node) => states.arrange(node, &budget),
                 Step::Nothing | Step::Wall(_) => {}
             }
         }
@@ -37,16 +37,21 @@ impl Constants {
         self.0.get(slot).unwrap_or(&State::Live)
     }
 
-    fn set(&mut self, slot: usize, state: State) {
+    /// A map is kept only as long as there is room for it.
+    fn set(&mut self, slot: usize, state: State, budget: &Budget) {
+        let fits = match &state {
+            State::Field(values) => budget.spend(values.len()).is_some(),
+            State::Live | State::Scalar(_) => true,
+        };
         if let Some(known) = self.0.get_mut(slot) {
-            *known = state;
+            *known = if fits { state } else { State::Live };
         }
     }
 
     fn linear(&mut self, layer: &Linear<'_>, budget: &Budget) {
         for (output, slot) in layer.outs.clone().enumerate() {
             let state = self.output(layer, output, budget);
-            self.set(slot, state);
+            self.set(slot, state, budget);
         }
     }
 
@@ -72,6 +77,9 @@ impl Constants {
             return State::scalar(bias + sum.sum::<f64>());
         }
         let Some(walk) = &layer.walk else { return State::Live };
+        if budget.spend_on(walk).is_none() {
+            return State::Live;
+        }
         let mut map = vec![bias; walk.output.iter().product()];
         for (input, state) in constants() {
             let weights: Vec<f64> = layer.weights(output, input).collect();
@@ -85,11 +93,11 @@ impl Constants {
     fn channelwise(&mut self, node: &Channelwise<'_>, budget: &Budget) {
         for (channel, (from, to)) in node.from.slots.clone().zip(node.to.slots.clone()).enumerate() {
             let state = apply(&node.function, channel, self.at(from), budget);
-            self.set(to, state);
+            self.set(to, state, budget);
         }
     }
 
-    fn join(&mut self, node: &Join<'_>) {
+    fn join(&mut self, node: &Join<'_>, budget: &Budget) {
         let [left, right] = &node.values;
         let slots = left.slots.clone().zip(right.slots.clone()).zip(node.to.slots.clone());
         // A row or column that is repeated over a map is not followed; one number is.
@@ -104,11 +112,11 @@ impl Constants {
                 _ if is_repeated(left) || is_repeated(right) => State::Live,
                 _ => left.join(right, |left, right| node.operation.of(left, right)),
             };
-            self.set(to, state);
+            self.set(to, state, budget);
         }
     }
 
-    fn arrange(&mut self, node: &Arrange<'_>) {
+    fn arrange(&mut self, node: &Arrange<'_>, budget: &Budget) {
         let mut written = std::collections::HashSet::new();
         for each in &node.moves {
             let state = match (self.at(each.from), each.place) {
@@ -120,7 +128,7 @@ impl Constants {
             // Where several channels follow one another along another axis, only what is the same in all is known.
             let is_first = written.insert(each.to);
             let agrees = is_first || (state.is_scalar() && *self.at(each.to) == state);
-            self.set(each.to, if agrees { state } else { State::Live });
+            self.set(each.to, if agrees { state } else { State::Live }, budget);
         }
     }
 }
@@ -133,11 +141,17 @@ impl Budget {
         self.0.set(self.0.get().checked_sub(work)?);
         Some(())
     }
+
+    /// What it takes to move a window over a map, and to hold both maps.
+    fn spend_on(&self, walk: &Walk) -> Option<()> {
+        self.spend(walk.input.iter().fold(1, |places: usize, &size| places.saturating_mul(size)))?;
+        self.spend(walk.window.work(walk.output))
+    }
 }
 
 /// Adds to `map` what a kernel makes of a constant.
 fn convolve(walk: &Walk, state: &State, weights: &[f64], map: &mut [f64], budget: &Budget) -> Option<()> {
-    budget.spend(walk.window.work(walk.output))?;
+    budget.spend_on(walk)?;
     let values = state.vector(walk.input.iter().product())?;
     walk.window.walk(walk.input, walk.output, |to, kernel, from| {
         let value = from.and_then(|from| values.get(from)).copied().unwrap_or(0.0);
@@ -206,8 +220,8 @@ fn averaged(state: &State, walk: Option<&Walk>, counts_padding: bool, budget: &B
 fn places(state: &State, walk: Option<&Walk>, budget: &Budget, of: &dyn Fn(&[Option<f64>]) -> f64) -> State {
     let map = || {
         let walk = walk?;
+        budget.spend_on(walk)?;
         let values = state.vector(walk.input.iter().product())?;
-        budget.spend(walk.window.work(walk.output))?;
         let mut windows = vec![Vec::new(); walk.output.iter().product()];
         walk.window.walk(walk.input, walk.output, |to, _, from| {
             if let Some(window) = windows.get_mut(to) {

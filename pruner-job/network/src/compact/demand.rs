@@ -128,7 +128,7 @@ impl<'a> Kept<'a> {
                             node.input.iter().for_each(|name| self.require(name));
                         }
                     },
-                    Step::Nothing => node.input.iter().for_each(|name| self.require(name)),
+                    Step::Nothing => node.input.iter().for_each(|name| self.size(name, plan)),
                     Step::Wall(_) => {
                         for name in &node.input {
                             self.require(name);
@@ -140,6 +140,14 @@ impl<'a> Kept<'a> {
             if !self.grew {
                 return;
             }
+        }
+    }
+
+    /// The size of a value is read, which must be there for that.
+    fn size(&mut self, name: &'a str, plan: &Plan<'_>) {
+        self.require(name);
+        if let Some(slots) = plan.slots(name).filter(|slots| !self.has_any(slots)) {
+            self.raise(slots.start, Level::Shape);
         }
     }
 

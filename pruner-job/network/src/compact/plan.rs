@@ -14,7 +14,7 @@ use super::{read, source::Source, step::Step};
 pub(super) type Read<T> = Result<T, &'static str>;
 
 /// Far more channels than any real network has; beyond it values are not followed.
-const MOST_SLOTS: usize = 1 << 24;
+const MOST_SLOTS: usize = 1 << 22;
 
 /// A value whose channels, its axis 1, are followed.
 #[derive(Clone, Debug)]

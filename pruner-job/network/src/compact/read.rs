@@ -6,6 +6,7 @@ mod channelwise;
 mod join;
 mod linear;
 mod pooling;
+mod sizes;
 
 use crate::{attributes::Attributes, onnx::NodeProto};
 
@@ -51,6 +52,7 @@ pub(super) fn step<'a>(builder: &mut Builder<'a>, node: &'a NodeProto) -> Read<S
         "Reshape" => arrange::reshape(builder, node),
         "Squeeze" | "Unsqueeze" => arrange::squeeze(builder, node),
         "Transpose" => arrange::transpose(builder, node),
+        "Shape" => sizes::shape(builder, node),
         _ => Err("its operator is not known"),
     }
 }

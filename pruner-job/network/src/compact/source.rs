@@ -61,7 +61,8 @@ pub(super) struct Source<'a> {
     pub(super) graph: &'a GraphProto,
     pub(super) opset: i64,
     constants: HashMap<&'a str, TensorProto>,
-    readers: HashMap<&'a str, usize>,
+    /// Positions of the nodes that read each value, once for each time.
+    readers: HashMap<&'a str, Vec<usize>>,
     writers: HashMap<&'a str, usize>,
     captured: HashSet<&'a str>,
 }
@@ -70,13 +71,13 @@ impl<'a> Source<'a> {
     pub(super) fn of(graph: &'a GraphProto, opset: i64) -> Self {
         let mut constants: HashMap<&str, TensorProto> =
             graph.initializer.iter().map(|tensor| (tensor.name(), tensor.clone())).collect();
-        let mut readers = HashMap::new();
+        let mut readers: HashMap<&str, Vec<usize>> = HashMap::new();
         let mut writers = HashMap::new();
         let mut captured = HashSet::new();
         for (position, node) in graph.node.iter().enumerate() {
             writers.extend(node.output.iter().map(|name| (name.as_str(), position)));
             for name in &node.input {
-                *readers.entry(name.as_str()).or_insert(0) += 1;
+                readers.entry(name.as_str()).or_default().push(position);
             }
             for attribute in &node.attribute {
                 capture(attribute, &mut captured);
@@ -112,9 +113,10 @@ impl<'a> Source<'a> {
         self.integers(name).filter(|_| self.constants.get(name).is_some_and(|tensor| tensor.dims.len() == 1))
     }
 
-    /// Number of times that nodes read `name`.
-    pub(super) fn readers(&self, name: &str) -> usize {
-        self.readers.get(name).copied().unwrap_or(0)
+    /// The nodes that read `name`, once for each time.
+    pub(super) fn readers(&self, name: &str) -> impl Iterator<Item = &'a NodeProto> {
+        let positions = self.readers.get(name).into_iter().flatten();
+        positions.filter_map(|&position| self.graph.node.get(position))
     }
 
     /// The position and node that write `name`.
@@ -125,7 +127,7 @@ impl<'a> Source<'a> {
 
     /// Whether one node alone reads `name`, and nothing else.
     pub(super) fn is_read_once(&self, name: &str) -> bool {
-        self.readers(name) == 1 && !self.is_captured(name) && !self.is_output(name)
+        self.readers(name).count() == 1 && !self.is_captured(name) && !self.is_output(name)
     }
 
     /// Whether a graph inside of a node, such as a branch of `If`, may read `name`.

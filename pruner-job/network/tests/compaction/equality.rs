@@ -3,14 +3,17 @@
 
 use dnnshifter_network::{
     compact::{Options, Report, compact},
-    onnx::ModelProto,
+    onnx::{ModelProto, NodeProto, TensorProto, tensor_proto::DataType},
 };
 use prost::Message;
 
 use crate::{
     judge::check_equal,
     mask::{self, Scope, parameters},
-    zoo::{Architecture, IMAGE, classic, sketch::Norms},
+    zoo::{
+        self, Architecture, IMAGE, classic,
+        sketch::{Norms, Sketch},
+    },
 };
 
 /// Compacts `model`, and says if it computes something else afterwards.
@@ -128,12 +131,60 @@ fn widths_are_rounded_where_channels_are_left() {
 
 #[test]
 fn vgg16_at_0_4_percent_density_is_a_small_fraction() {
-    use crate::zoo::sketch::Sketch;
     for norms in [Norms::Kept, Norms::Folded] {
         let mut model = classic::vgg(Sketch::new(norms, 1, IMAGE), &classic::VGG16, None);
         mask::mask(&mut model, 0.996, Scope::Global);
         let (small, _) = check(&model, Options::default()).unwrap();
         let left = parameters(&small) as f64 / parameters(&model) as f64;
         assert!(left < 0.05, "{norms:?}: {left:.3} left");
+    }
+}
+
+/// Flattens as exporters do where the batch is open: to the batch of the value, and what is left.
+fn with_computed_batch(model: &mut ModelProto) {
+    let graph = model.graph.as_mut().unwrap();
+    let at = graph.node.iter().position(|node| node.op_type() == "Flatten").unwrap();
+    let flatten = graph.node.remove(at);
+    let integers = |name: &str, dims: &[i64], value: i64| TensorProto {
+        name: Some(name.to_owned()),
+        dims: dims.to_vec(),
+        data_type: Some(DataType::Int64 as i32),
+        raw_data: Some(value.to_le_bytes().to_vec().into()),
+        ..TensorProto::default()
+    };
+    graph.initializer.extend([
+        integers("first", &[], 0),
+        integers("axes", &[1], 0),
+        integers("rest", &[1], -1),
+    ]);
+    let node = |operator: &str, inputs: &[&str], output: &str| NodeProto {
+        op_type: Some(operator.to_owned()),
+        input: inputs.iter().map(|&name| name.to_owned()).collect(),
+        output: vec![output.to_owned()],
+        ..NodeProto::default()
+    };
+    let mut concat = node("Concat", &["batch_list", "rest"], "sizes");
+    concat.attribute = vec![zoo::proto::int("axis", 0)];
+    let nodes = [
+        node("Shape", &[&flatten.input[0]], "shape"),
+        node("Gather", &["shape", "first"], "batch"),
+        node("Unsqueeze", &["batch", "axes"], "batch_list"),
+        concat,
+        node("Reshape", &[&flatten.input[0], "sizes"], &flatten.output[0]),
+    ];
+    graph.node.splice(at..at, nodes);
+}
+
+#[test]
+fn an_open_batch_is_followed_through_computed_shapes() {
+    for architecture in [Architecture::Vgg, Architecture::MobileNetV3] {
+        let mut model = architecture.small(Norms::Kept, 7);
+        mask::mask(&mut model, 0.97, Scope::Global);
+        let (plain, _) = check(&model, Options::default()).unwrap();
+        with_computed_batch(&mut model);
+        let (small, report) = check(&model, Options::default()).unwrap();
+        // The three integers of the shape are the only parameters more.
+        assert_eq!(parameters(&small), parameters(&plain), "{:?}", report.walls);
+        assert!(report.walls.is_empty(), "{:?}", report.walls);
     }
 }

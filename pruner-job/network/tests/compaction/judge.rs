@@ -31,14 +31,9 @@ pub(crate) struct Images {
 
 impl Judged {
     pub(crate) fn open(model: &[u8]) -> Result<Self, String> {
-        let open = |level| {
-            let session = Session::builder(&ENGINE)?.with_optimization_level(level)?.with_intra_threads(1)?;
-            let mut session = session;
-            session.commit_from_memory(model)
-        };
         let said = |error: ort::Error| format!("ONNX Runtime does not open it: {error}");
-        let plain = open(GraphOptimizationLevel::Disable).map_err(said)?;
-        Ok(Self([plain, open(GraphOptimizationLevel::All).map_err(said)?]))
+        let open = |level| session(model, level).map_err(said);
+        Ok(Self([open(GraphOptimizationLevel::Disable)?, open(GraphOptimizationLevel::All)?]))
     }
 
     /// The outputs, of the network as it is written and then of the optimised one.
@@ -53,6 +48,12 @@ impl Judged {
         }
         Ok(outputs)
     }
+}
+
+/// A network that is open on one thread.
+pub(crate) fn session(model: &[u8], level: GraphOptimizationLevel) -> ort::Result<Session> {
+    let mut builder = Session::builder(&ENGINE)?.with_optimization_level(level)?.with_intra_threads(1)?;
+    builder.commit_from_memory(model)
 }
 
 /// Images of `[channels, height, width]` on which mistakes of compaction show: at the border, and away from it.

@@ -11,6 +11,7 @@ use super::{
             step::{Move, Movement, Step},
         },
         channelwise::value_of,
+        sizes,
     },
     moved, same_channels, selected,
 };
@@ -45,8 +46,7 @@ pub(crate) fn reshape<'a>(builder: &mut Builder<'a>, node: &'a NodeProto) -> Rea
         return shuffle.finish(builder, node);
     }
     let from = value_of(builder, node)?;
-    let shape =
-        input(node, 1).and_then(|name| builder.source.integers(name)).ok_or("its shape is computed")?;
+    let shape = sizes::list(builder.source, input(node, 1).ok_or("it has no shape")?)?;
     let (Some((&batch, rest)), Some((&channels, spatial))) =
         (shape.split_first(), shape.get(1..).and_then(<[i64]>::split_first))
     else {
@@ -75,6 +75,10 @@ pub(crate) fn reshape<'a>(builder: &mut Builder<'a>, node: &'a NodeProto) -> Rea
     let count = from.channels() as i64;
     match (channels, places) {
         (0, _) => same_channels(builder, node, &from, reshaped(&from, spatial), None),
+        // A number that is computed elsewhere cannot be made smaller here.
+        (1.., _) if input(node, 1).is_none_or(|name| !builder.source.is_constant(name)) => {
+            Err("the number of channels in its shape is computed")
+        }
         (size, _) if size == count => same_channels(builder, node, &from, reshaped(&from, spatial), Some(1)),
         (-1, _) if spatial.is_empty() => flattened(builder, node, &from, None),
         (size, Some(places)) if spatial.is_empty() && size == count.saturating_mul(places as i64) => {

@@ -1,0 +1,151 @@
+//! Weights that an ONNX model keeps in files beside it (ONNX specification, "External Data"): they become part of the model.
+//! Files outside of the model's folder are never read, whatever the model says.
+
+use std::{
+    fs::File,
+    io,
+    os::unix::fs::FileExt,
+    path::{Component, Path, PathBuf},
+};
+
+use dnnshifter_network::onnx::{
+    AttributeProto, GraphProto, ModelProto, TensorProto, tensor_proto::DataLocation,
+};
+
+/// Why weights beside a model cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ExternalError {
+    #[error("failed to read the data of tensor \"{tensor}\" from \"{}\"; keep the model's files together", path.display())]
+    Read { tensor: String, path: PathBuf, source: io::Error },
+    #[error(
+        "tensor \"{tensor}\" keeps its data in \"{location}\", which is not within the model's folder; save the model again, with its data beside it"
+    )]
+    Outside { tensor: String, location: String },
+    #[error(
+        "tensor \"{tensor}\" keeps its data in another file, but states {what} that is none; save the model again"
+    )]
+    Entry { tensor: String, what: &'static str },
+}
+
+/// Reads the data of every tensor of `model` that is in a file of `folder`; returns the number of bytes.
+pub(crate) fn embed(model: &mut ModelProto, folder: &Path) -> Result<u64, ExternalError> {
+    model.graph.as_mut().map_or(Ok(0), |graph| embed_graph(graph, folder))
+}
+
+fn embed_graph(graph: &mut GraphProto, folder: &Path) -> Result<u64, ExternalError> {
+    let mut read = 0;
+    for tensor in &mut graph.initializer {
+        read += embed_tensor(tensor, folder)?;
+    }
+    for attribute in graph.node.iter_mut().flat_map(|node| &mut node.attribute) {
+        let AttributeProto { t, g, tensors, graphs, .. } = attribute;
+        for tensor in t.iter_mut().chain(tensors) {
+            read += embed_tensor(tensor, folder)?;
+        }
+        for graph in g.iter_mut().chain(graphs) {
+            read += embed_graph(graph, folder)?;
+        }
+    }
+    Ok(read)
+}
+
+fn embed_tensor(tensor: &mut TensorProto, folder: &Path) -> Result<u64, ExternalError> {
+    if tensor.data_location() != DataLocation::External {
+        return Ok(0);
+    }
+    let name = || tensor.name().to_owned();
+    let entry =
+        |key: &str| tensor.external_data.iter().find(|entry| entry.key() == key).map(|entry| entry.value());
+    let number = |key, what| match entry(key) {
+        None => Ok(None),
+        Some(text) => {
+            text.parse::<u64>().map(Some).map_err(|_| ExternalError::Entry { tensor: name(), what })
+        }
+    };
+    let location =
+        entry("location").ok_or_else(|| ExternalError::Entry { tensor: name(), what: "a location" })?;
+    let is_within = Path::new(location).components().all(|part| matches!(part, Component::Normal(_)));
+    if location.is_empty() || !is_within {
+        return Err(ExternalError::Outside { tensor: name(), location: location.to_owned() });
+    }
+    let offset = number("offset", "an offset")?.unwrap_or(0);
+    let length = number("length", "a length")?;
+    let path = folder.join(location);
+    let bytes = read_part(&path, offset, length).map_err(|source| ExternalError::Read {
+        tensor: name(),
+        path: path.clone(),
+        source,
+    })?;
+    let size = bytes.len() as u64;
+    tensor.raw_data = Some(bytes.into());
+    tensor.external_data.clear();
+    tensor.data_location = None;
+    Ok(size)
+}
+
+/// The `length` bytes from `offset` on, or all that follow; never more than the file holds.
+fn read_part(path: &Path, offset: u64, length: Option<u64>) -> io::Result<Vec<u8>> {
+    let file = File::open(path)?;
+    let rest = file.metadata()?.len().checked_sub(offset).ok_or(io::ErrorKind::UnexpectedEof)?;
+    let length = length.unwrap_or(rest);
+    if length > rest {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    let mut bytes = vec![0; usize::try_from(length).map_err(io::Error::other)?];
+    file.read_exact_at(&mut bytes, offset)?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use dnnshifter_network::onnx::StringStringEntryProto;
+
+    use super::*;
+
+    fn model(entries: &[(&str, &str)]) -> ModelProto {
+        let entry = |(key, value): &(&str, &str)| StringStringEntryProto {
+            key: Some((*key).to_owned()),
+            value: Some((*value).to_owned()),
+        };
+        let tensor = TensorProto {
+            name: Some("weight".to_owned()),
+            data_location: Some(DataLocation::External as i32),
+            external_data: entries.iter().map(entry).collect(),
+            ..TensorProto::default()
+        };
+        ModelProto {
+            graph: Some(GraphProto { initializer: vec![tensor], ..GraphProto::default() }),
+            ..ModelProto::default()
+        }
+    }
+
+    fn said(entries: &[(&str, &str)], folder: &Path) -> String {
+        crate::failure::explain(&embed(&mut model(entries), folder).unwrap_err())
+    }
+
+    #[test]
+    fn data_beside_the_model_becomes_part_of_it() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("data"), b"0123456789").unwrap();
+        let mut read = model(&[("location", "data"), ("offset", "2"), ("length", "4")]);
+        assert_eq!(embed(&mut read, folder.path()).unwrap(), 4);
+        let tensor = &read.graph.unwrap().initializer[0];
+        assert_eq!(tensor.raw_data(), b"2345");
+        assert_eq!(tensor.data_location(), DataLocation::Default);
+        assert_eq!(embed(&mut model(&[("location", "data")]), folder.path()).unwrap(), 10);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_said() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("data"), b"0123").unwrap();
+        for outside in ["/etc/passwd", "../data", "a/../../data", ""] {
+            assert!(said(&[("location", outside)], folder.path()).contains("not within"), "{outside}");
+        }
+        assert!(said(&[], folder.path()).contains("a location that is none"));
+        assert!(said(&[("location", "data"), ("offset", "x")], folder.path()).contains("an offset"));
+        assert!(said(&[("location", "data"), ("length", "5")], folder.path()).contains("\"weight\""));
+        assert!(said(&[("location", "data"), ("offset", "5")], folder.path()).contains("\"weight\""));
+        assert!(said(&[("location", "none")], folder.path()).contains("keep the model's files together"));
+    }
+}

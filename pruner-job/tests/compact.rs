@@ -1,0 +1,154 @@
+//! `compact` as a person runs it: what it prints, its report, weights beside a model, what it must not accept.
+
+#![expect(clippy::unwrap_used, reason = "in a test a panic is a failed test")]
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
+
+use dnnshifter_network::onnx::{ModelProto, StringStringEntryProto, TensorProto, tensor_proto::DataLocation};
+use prost::Message;
+use serde_json::Value;
+use tempfile::TempDir;
+
+fn program() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_dnnshifter-pruner-job"))
+}
+
+/// A small network, three quarters of whose filters are dead.
+fn masked(folder: &TempDir, architecture: &str) -> PathBuf {
+    let path = folder.path().join(format!("{architecture}.onnx"));
+    let model = ["model", architecture, "--width", "1/4", "--input", "3x32x32", "--output"];
+    assert!(program().args(model).arg(&path).status().unwrap().success());
+    change(&path, |model| {
+        for tensor in weights(model) {
+            let filters = tensor.dims.first().copied().unwrap_or(1) as usize;
+            let mut raw = tensor.raw_data().to_vec();
+            let size = raw.len() / filters;
+            for (filter, bytes) in raw.chunks_mut(size).enumerate() {
+                if !filter.is_multiple_of(4) {
+                    bytes.fill(0);
+                }
+            }
+            tensor.raw_data = Some(raw.into());
+        }
+    });
+    path
+}
+
+/// The weights of convolutions.
+fn weights(model: &mut ModelProto) -> impl Iterator<Item = &mut TensorProto> {
+    model.graph.as_mut().unwrap().initializer.iter_mut().filter(|tensor| tensor.dims.len() == 4)
+}
+
+fn change(path: &Path, of: impl FnOnce(&mut ModelProto)) {
+    let mut model = ModelProto::decode(fs::read(path).unwrap().as_slice()).unwrap();
+    of(&mut model);
+    fs::write(path, model.encode_to_vec()).unwrap();
+}
+
+fn compact(input: &Path, output: &Path, more: &[&str]) -> Output {
+    program().arg("compact").args([input, output]).args(more).output().unwrap()
+}
+
+fn verify(expected: &Path, found: &Path) -> Output {
+    program().arg("verify").args([expected, found]).output().unwrap()
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&[output.stdout.as_slice(), &output.stderr].concat()).into_owned()
+}
+
+#[test]
+fn a_masked_network_becomes_small_and_computes_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let (small, report) = (folder.path().join("small.onnx"), folder.path().join("report.json"));
+    for architecture in ["vgg16", "resnet20"] {
+        let input = masked(&folder, architecture);
+        let output = compact(&input, &small, &["--report", report.to_str().unwrap()]);
+        assert!(output.status.success() && said(&output).starts_with("parameters "), "{}", said(&output));
+        let report: Value = serde_json::from_slice(&fs::read(&report).unwrap()).unwrap();
+        let number = |name: &str| report[name].as_u64().unwrap();
+        for what in ["parameters", "bytes", "macs"] {
+            let (before, after) = (number(&format!("{what}Before")), number(&format!("{what}After")));
+            assert!(0 < after && 3 * after < before, "{architecture} {what}: {before} -> {after}");
+        }
+        assert_eq!(report["walls"], Value::Array(vec![]));
+        assert_eq!(report["bytesAfter"], fs::metadata(&small).unwrap().len());
+        assert!(report["seconds"]["compact"].as_f64().unwrap() > 0.0, "{report}");
+        let equal = verify(&input, &small);
+        assert!(equal.status.success(), "{}", said(&equal));
+    }
+}
+
+#[test]
+fn widths_are_kept_at_multiples() {
+    let folder = tempfile::tempdir().unwrap();
+    let (input, small) = (masked(&folder, "vgg16"), folder.path().join("small.onnx"));
+    let output = compact(&input, &small, &["--round-to", "8"]);
+    assert!(output.status.success(), "{}", said(&output));
+    change(&small, |model| {
+        for tensor in weights(model) {
+            assert_eq!(tensor.dims[0] % 8, 0, "{}: {:?}", tensor.name(), tensor.dims);
+        }
+    });
+    assert!(verify(&input, &small).status.success());
+}
+
+#[test]
+fn weights_beside_the_model_are_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let (input, small) = (masked(&folder, "vgg16"), folder.path().join("small.onnx"));
+    let whole = folder.path().join("whole.onnx");
+    fs::copy(&input, &whole).unwrap();
+    let mut data = Vec::new();
+    change(&input, |model| {
+        for tensor in weights(model) {
+            let entry = |key: &str, value: usize| StringStringEntryProto {
+                key: Some(key.to_owned()),
+                value: Some(value.to_string()),
+            };
+            let raw = tensor.raw_data.take().unwrap();
+            tensor.external_data = vec![entry("offset", data.len()), entry("length", raw.len())];
+            tensor.external_data.push(StringStringEntryProto {
+                key: Some("location".to_owned()),
+                value: Some("weights.bin".to_owned()),
+            });
+            tensor.data_location = Some(DataLocation::External as i32);
+            data.extend_from_slice(&raw);
+        }
+    });
+    fs::write(folder.path().join("weights.bin"), data).unwrap();
+    let output = compact(&input, &small, &[]);
+    assert!(output.status.success(), "{}", said(&output));
+    let equal = verify(&whole, &small);
+    assert!(equal.status.success(), "{}", said(&equal));
+    fs::remove_file(folder.path().join("weights.bin")).unwrap();
+    let output = compact(&input, &small, &[]);
+    assert!(output.status.code() == Some(66) && said(&output).contains("weights.bin"), "{}", said(&output));
+}
+
+#[test]
+fn what_cannot_be_compacted_is_said_and_nothing_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let (input, small) = (masked(&folder, "vgg16"), folder.path().join("small.onnx"));
+    let broken = folder.path().join("broken.onnx");
+    fs::write(&broken, &fs::read(&input).unwrap()[..1000]).unwrap();
+    let old = folder.path().join("old.onnx");
+    fs::copy(&input, &old).unwrap();
+    change(&old, |model| model.opset_import[0].version = Some(9));
+    for (path, code, word) in [
+        (&broken, 65, "broken.onnx"),
+        (&old, 65, "operator set 9"),
+        (&folder.path().join("none.onnx"), 66, "none.onnx"),
+    ] {
+        let output = compact(path, &small, &[]);
+        assert!(output.status.code() == Some(code) && said(&output).contains(word), "{}", said(&output));
+        assert!(!small.exists());
+    }
+    let nowhere = compact(&input, &folder.path().join("nowhere/small.onnx"), &[]);
+    assert_eq!(nowhere.status.code(), Some(73), "{}", said(&nowhere));
+    assert_eq!(compact(&input, &small, &["--round-to", "0"]).status.code(), Some(2));
+}
