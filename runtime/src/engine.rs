@@ -53,8 +53,19 @@ pub(crate) struct Interface {
 /// Why the engine did not do what was asked.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum EngineError {
+    /// There is no engine, or one that is too old.
+    #[error(
+        "failed to load ONNX Runtime from \"{path}\"; set ORT_DYLIB_PATH to libonnxruntime.so.1 of release 1.31.1"
+    )]
+    Library {
+        /// Its library.
+        path: String,
+        /// What the dynamic loader said.
+        #[source]
+        source: Box<dyn Error + Send + Sync>,
+    },
     /// The engine itself does not start.
-    #[error("failed to start ONNX Runtime; is ORT_DYLIB_PATH the path of its library?")]
+    #[error("failed to start ONNX Runtime")]
     Start {
         /// What it said.
         #[source]

@@ -8,7 +8,7 @@
 use std::{env, fs, path::Path, thread};
 
 use ort::{
-    environment::{Environment, GlobalThreadPoolOptions},
+    environment::{Environment, EnvironmentBuilder, GlobalThreadPoolOptions},
     session::{RunOptions, Session, builder::GraphOptimizationLevel},
     value::{Outlet, TensorElementType, TensorRef, ValueType},
 };
@@ -19,6 +19,11 @@ use super::{
     machine, optimise,
     optimised::{OptimisedError, OptimisedNetworks, WEIGHTS_FILE},
 };
+
+/// The variable that names ONNX Runtime's library, as `ort` itself reads it.
+const LIBRARY_VARIABLE: &str = "ORT_DYLIB_PATH";
+/// What the dynamic loader looks for if the variable is not set.
+const LIBRARY: &str = "libonnxruntime.so.1";
 
 /// Folder of the optimised networks within the store.
 const FOLDER: &str = "optimised";
@@ -45,9 +50,7 @@ struct OnnxNetwork {
 impl OnnxRuntime {
     /// Loads the library that `ORT_DYLIB_PATH` names, and starts it with `threads` threads for each operator.
     pub(crate) fn start(threads: usize) -> Result<Self, EngineError> {
-        environment(threads.max(1))
-            .map(|environment| Self { environment, optimised: None })
-            .map_err(|source| EngineError::Start { source: source.into() })
+        environment(threads.max(1)).map(|environment| Self { environment, optimised: None })
     }
 
     /// So many threads as whole CPUs are granted: the quota (in CPUs) rounded down, at least one.
@@ -114,14 +117,23 @@ impl OnnxRuntime {
     }
 }
 
-/// The engine's only environment of this process.
-pub(super) fn environment(threads: usize) -> ort::Result<Environment> {
+/// Loads the library, and makes the engine's only environment of this process. Without the first, `ort` would look for a library
+/// by itself, and panic where there is none.
+pub(super) fn environment(threads: usize) -> Result<Environment, EngineError> {
+    let path = env::var(LIBRARY_VARIABLE).ok().filter(|path| !path.is_empty());
+    let path = path.unwrap_or_else(|| LIBRARY.to_owned());
+    let library =
+        ort::init_from(&path).map_err(|source| EngineError::Library { path, source: source.into() })?;
+    started(library, threads).map_err(|source| EngineError::Start { source: source.into() })
+}
+
+fn started(library: EnvironmentBuilder, threads: usize) -> ort::Result<Environment> {
     let pool = GlobalThreadPoolOptions::default()
         .with_intra_threads(threads)?
         .with_inter_threads(1)?
         .with_spin_control(false)?
         .with_flush_to_zero()?;
-    ort::init().with_name("dnnshifter").with_telemetry(false).with_global_thread_pool(pool).build()
+    library.with_name("dnnshifter").with_telemetry(false).with_global_thread_pool(pool).build()
 }
 
 impl Engine for OnnxRuntime {

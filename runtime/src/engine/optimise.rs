@@ -26,8 +26,7 @@ const LEAST_MAPPED_BYTES: &str = "1024";
 
 /// Optimises `network` for this machine, and writes it to `directory`. The work of the other process.
 pub(crate) fn optimise(network: &Path, directory: &Path) -> Result<(), EngineError> {
-    let environment =
-        super::onnx::environment(1).map_err(|source| EngineError::Start { source: source.into() })?;
+    let environment = super::onnx::environment(1)?;
     write(&environment, network, directory)
         .map(drop)
         .map_err(|source| EngineError::Open { path: network.display().to_string(), source: source.into() })
