@@ -49,6 +49,86 @@ pub struct TensorDescription {
     pub name: String,
     /// Its shape without the batch dimension, which comes first and is free.
     pub shape: Vec<u64>,
+    /// The type of its values; FP32, which the pruner-job's networks have, is not written.
+    #[serde(default, skip_serializing_if = "Datatype::is_default")]
+    pub datatype: Datatype,
+}
+
+/// The type of a tensor's values, by the names of the Open Inference Protocol (`specification/protocol/inference_rest.md`,
+/// "Tensor Data Types"). Texts (`BYTES`) are not among them: a variant's check vector is of numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Datatype {
+    /// True or false, one byte each.
+    Bool,
+    /// Unsigned, 8 bits.
+    Uint8,
+    /// Unsigned, 16 bits.
+    Uint16,
+    /// Unsigned, 32 bits.
+    Uint32,
+    /// Unsigned, 64 bits.
+    Uint64,
+    /// Signed, 8 bits.
+    Int8,
+    /// Signed, 16 bits.
+    Int16,
+    /// Signed, 32 bits.
+    Int32,
+    /// Signed, 64 bits.
+    Int64,
+    /// IEEE 754 half precision, 16 bits.
+    Fp16,
+    /// The upper half of an FP32.
+    Bf16,
+    /// IEEE 754 single precision, 32 bits.
+    #[default]
+    Fp32,
+    /// IEEE 754 double precision, 64 bits.
+    Fp64,
+}
+
+impl Datatype {
+    /// All of them.
+    pub const ALL: [Self; 13] = [
+        Self::Bool,
+        Self::Uint8,
+        Self::Uint16,
+        Self::Uint32,
+        Self::Uint64,
+        Self::Int8,
+        Self::Int16,
+        Self::Int32,
+        Self::Int64,
+        Self::Fp16,
+        Self::Bf16,
+        Self::Fp32,
+        Self::Fp64,
+    ];
+
+    /// Its name in the protocol.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Bool => "BOOL",
+            Self::Uint8 => "UINT8",
+            Self::Uint16 => "UINT16",
+            Self::Uint32 => "UINT32",
+            Self::Uint64 => "UINT64",
+            Self::Int8 => "INT8",
+            Self::Int16 => "INT16",
+            Self::Int32 => "INT32",
+            Self::Int64 => "INT64",
+            Self::Fp16 => "FP16",
+            Self::Bf16 => "BF16",
+            Self::Fp32 => "FP32",
+            Self::Fp64 => "FP64",
+        }
+    }
+
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// An input (a batch of one) and the output that ONNX Runtime gave for it where the variant was made.
@@ -85,6 +165,17 @@ mod tests {
         assert!(!check.holds(&[10.0, -1.9]));
         assert!(!check.holds(&[10.0]));
         assert!(!check.holds(&[f32::NAN, -2.0]));
+    }
+
+    #[test]
+    fn a_datatype_is_written_by_its_name_in_the_protocol_unless_it_is_fp32() {
+        let tensor = |datatype| TensorDescription { name: "x".to_owned(), shape: vec![2], datatype };
+        for datatype in Datatype::ALL {
+            let text = serde_json::to_string(&tensor(datatype)).unwrap();
+            let field = format!(r#","datatype":"{}""#, datatype.as_str());
+            assert_eq!(text.contains(&field), datatype != Datatype::Fp32, "{text}");
+            assert_eq!(serde_json::from_str::<TensorDescription>(&text).unwrap(), tensor(datatype));
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use dnnshifter_network::{
 };
 use dnnshifter_portfolio::{
     Fraction, VariantDescription, VariantName,
-    description::{CheckVector, DESCRIPTION_VERSION, TensorDescription},
+    description::{CheckVector, DESCRIPTION_VERSION, Datatype, TensorDescription},
 };
 use tch::{TchError, Tensor};
 
@@ -109,7 +109,8 @@ impl Describer<'_> {
 }
 
 fn tensor(info: &TensorInfo) -> TensorDescription {
-    TensorDescription { name: info.name.clone(), shape: info.shape.iter().map(|&size| size as u64).collect() }
+    let shape = info.shape.iter().map(|&size| size as u64).collect();
+    TensorDescription { name: info.name.clone(), shape, datatype: Datatype::Fp32 }
 }
 
 /// How far the outputs of two engines are apart.

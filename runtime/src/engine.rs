@@ -14,6 +14,7 @@ use std::{error::Error, path::Path};
 use dnnshifter_portfolio::{VariantDescription, description::TensorDescription};
 
 pub(crate) use self::{onnx::OnnxRuntime, optimise::optimise};
+use crate::values::{Part, Values};
 
 /// While an engine opens a network that is not optimised it holds the file, its weights, and their packed copies: measured,
 /// 59 MB took 200 to 240.
@@ -32,8 +33,9 @@ pub(crate) trait Engine: Send + Sync {
 
 /// A network that is ready to compute.
 pub(crate) trait Network: Send {
-    /// Computes a batch of `items`: `input` holds them one after the other, row-major; their outputs are appended to `output`.
-    fn run(&mut self, items: usize, input: &[f32], output: &mut Vec<f32>) -> Result<(), EngineError>;
+    /// Computes a batch of `items`: `input` holds them one after the other, row-major; their outputs are appended to `output`. Both
+    /// are of the types of its interface.
+    fn run(&mut self, items: usize, input: Part<'_>, output: &mut Values) -> Result<(), EngineError>;
 
     /// Bytes of its weights that are mapped from a file, instead of copied to private memory.
     fn mapped_bytes(&self) -> u64 {
@@ -98,7 +100,7 @@ pub(crate) enum EngineError {
         status: String,
     },
     /// The network's tensors are not those that were described.
-    #[error("failed to open the network {path}: it has no {what} \"{name}\" of f32")]
+    #[error("failed to open the network {path}: it has no {what} \"{name}\" of {datatype}")]
     Interface {
         /// Its file.
         path: String,
@@ -106,6 +108,8 @@ pub(crate) enum EngineError {
         what: &'static str,
         /// The tensor that was described.
         name: String,
+        /// Its type, as the protocol calls it.
+        datatype: &'static str,
     },
     /// An inference failed.
     #[error("failed to compute {items} items")]

@@ -23,14 +23,14 @@ use self::{
     admission::Shed,
     queue::{Demand, Queue},
 };
-use crate::{engine::EngineError, switch::Switch, variant::Resident};
+use crate::{engine::EngineError, switch::Switch, values::Values, variant::Resident};
 
 /// A batch to compute.
 pub(crate) struct Batch {
     /// How many items.
     pub(crate) items: usize,
     /// Their values, one item after the other.
-    pub(crate) input: Vec<f32>,
+    pub(crate) input: Values,
     /// When the request arrived.
     pub(crate) arrived: Instant,
     /// The only variant that may answer, if the request names one.
@@ -44,7 +44,7 @@ pub(crate) struct Batch {
 /// What became of a batch.
 pub(crate) struct Answer {
     /// The outputs, one item after the other.
-    pub(crate) output: Vec<f32>,
+    pub(crate) output: Values,
     /// The variant that computed them.
     pub(crate) variant: Arc<Resident>,
     /// How long that took.
@@ -177,7 +177,10 @@ impl Shared {
         if batch.variant.as_ref().is_some_and(|wanted| wanted != variant.name().as_str()) {
             return Err(LaneError::Changed);
         }
-        if batch.input.len() != batch.items.saturating_mul(variant.interface.input_length()) {
+        let interface = &variant.interface;
+        let fits = batch.input.datatype() == interface.input.datatype
+            && batch.input.len() == batch.items.saturating_mul(interface.input_length());
+        if !fits {
             return Err(LaneError::Changed);
         }
         self.beats.fetch_add(1, Ordering::AcqRel);

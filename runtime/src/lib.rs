@@ -23,6 +23,7 @@ mod standalone;
 mod switch;
 #[cfg(test)]
 mod testing;
+mod values;
 mod variant;
 
 use std::{io, net::SocketAddr};

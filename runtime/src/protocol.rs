@@ -1,7 +1,7 @@
 //! The Open Inference Protocol, version 2: from bytes to a batch, and from an answer to bytes. Pure.
 //!
 //! Specification: kserve/open-inference-protocol, `specification/protocol/inference_rest.md`; the binary tensor extension is
-//! that of Triton (`docs/protocol/extension_binary_data.md`). Networks here have one input and one output of f32.
+//! that of Triton (`docs/protocol/extension_binary_data.md`). Networks here have one input and one output.
 
 mod bounded;
 mod data;
@@ -37,11 +37,15 @@ const REST_BYTES: usize = 64 << 10;
 
 /// The largest body that a request to a model with the tensors of `interface` may have.
 pub(crate) fn largest_body_bytes(interface: &Interface) -> usize {
-    interface
-        .input_length()
-        .saturating_mul(LARGEST_BATCH * LONGEST_NUMBER_BYTES)
+    most_values(interface)
+        .saturating_mul(LONGEST_NUMBER_BYTES)
         .saturating_add(REST_BYTES)
         .min(LARGEST_BODY_BYTES)
+}
+
+/// The values of the largest batch.
+pub(crate) fn most_values(interface: &Interface) -> usize {
+    interface.input_length().saturating_mul(LARGEST_BATCH)
 }
 
 /// Why a request cannot be answered, in words that help to mend it.
@@ -78,13 +82,15 @@ pub(crate) enum ProtocolError {
         /// The model's.
         expected: String,
     },
-    /// The input is not of f32.
-    #[error("the input \"{name}\" has the datatype \"{given}\": send FP32")]
+    /// The input is of another type than the model's.
+    #[error("the input \"{name}\" has the datatype \"{given}\": send {expected}")]
     Datatype {
         /// The input.
         name: String,
         /// Its datatype.
         given: String,
+        /// The model's.
+        expected: &'static str,
     },
     /// The shape is not a batch of what the model takes.
     #[error(
@@ -126,12 +132,32 @@ pub(crate) enum ProtocolError {
         name: String,
     },
     /// The raw tensor is not of whole values.
-    #[error("the input \"{name}\" has {given} raw bytes, but a value of FP32 has four")]
+    #[error("the input \"{name}\" has {given} raw bytes, which are no whole values of {datatype}")]
     RawSize {
         /// The input.
         name: String,
         /// Bytes that came.
         given: usize,
+        /// Its type.
+        datatype: &'static str,
+    },
+    /// A value is none of the model's type.
+    #[error("the input \"{name}\" has the value {given}, which is none of {datatype}")]
+    Value {
+        /// The input.
+        name: String,
+        /// The value.
+        given: i64,
+        /// Its type.
+        datatype: &'static str,
+    },
+    /// There is no field for values of this type.
+    #[error("the input \"{name}\" is of {datatype}, which gRPC has no contents for: send raw_input_contents")]
+    RawOnly {
+        /// The input.
+        name: String,
+        /// Its type.
+        datatype: &'static str,
     },
     /// The message cannot be read.
     #[error("the request is not a ModelInferRequest: {0}")]
@@ -144,9 +170,17 @@ pub(crate) enum ProtocolError {
         /// How many may be.
         limit: usize,
     },
+    /// The message has more values than are ever taken.
+    #[error("the request has {given} values, but the largest batch that is taken has {most}")]
+    Many {
+        /// Values that came.
+        given: usize,
+        /// How many may come.
+        most: usize,
+    },
     /// The raw tensor has another length than its parameter says.
     #[error(
-        "the input \"{name}\" has the parameter binary_data_size {size}, but {given} bytes follow the JSON; four bytes a value"
+        "the input \"{name}\" has the parameter binary_data_size {size}, but {given} bytes follow the JSON"
     )]
     BinarySize {
         /// The input.

@@ -19,6 +19,7 @@ use crate::{
     metrics::{Identity, Metrics},
     server::{Chooser, Service},
     switch::{Switch, Wanted},
+    values::{Element, Part, Values, of_any_type},
     variant::{Resident, VariantFolder},
 };
 
@@ -65,11 +66,11 @@ impl Engine for Constant {
 }
 
 impl Network for Constant {
-    fn run(&mut self, items: usize, _input: &[f32], output: &mut Vec<f32>) -> Result<(), EngineError> {
+    fn run(&mut self, items: usize, _input: Part<'_>, output: &mut Values) -> Result<(), EngineError> {
         self.gate.1.wait_while(&mut self.gate.0.lock(), |shut| *shut);
         assert!(!self.broken.load(Ordering::SeqCst), "the engine breaks down, as it was told");
         self.runs.fetch_add(1, Ordering::SeqCst);
-        output.extend(std::iter::repeat_n(self.value, items * 3));
+        of_any_type!(output, values => values.resize(values.len() + items * 3, Element::from_f32(self.value)));
         Ok(())
     }
 }

@@ -20,7 +20,10 @@ use dnnshifter_portfolio::{
 use parking_lot::Mutex;
 
 pub(crate) use self::error::VariantError;
-use crate::engine::{Engine, EngineError, Interface, Network};
+use crate::{
+    engine::{Engine, EngineError, Interface, Network},
+    values::Values,
+};
 
 /// A description of more bytes than this is none: the largest part is the check vector, and a million values are 10 MB.
 const LARGEST_DESCRIPTION_BYTES: u64 = 32 << 20;
@@ -129,6 +132,8 @@ pub(crate) struct Resident {
     pub(crate) description: VariantDescription,
     /// Its tensors.
     pub(crate) interface: Interface,
+    /// The input of its check vector.
+    check_input: Values,
     network: Mutex<Box<dyn Network>>,
     /// The latest times of one item alone, in microseconds, the oldest first.
     recent_us: Mutex<VecDeque<u32>>,
@@ -146,6 +151,7 @@ impl Resident {
         let interface = Interface::of(&description);
         let network = engine.prepare(&network, &interface)?;
         let resident = Self {
+            check_input: Values::of_numbers(interface.input.datatype, &description.check.input),
             interface,
             network: Mutex::new(network),
             recent_us: Mutex::default(),
@@ -154,8 +160,8 @@ impl Resident {
             loaded_at: Instant::now(),
             description,
         };
-        let output = resident.run(1, &resident.description.check.input)?;
-        resident.hold_against_check(&output)?;
+        let output = resident.run(1, &resident.check_input)?;
+        resident.hold_against_check(&output.numbers())?;
         resident.service_ns.store(0, Ordering::Relaxed);
         resident.warm()?;
         Ok(resident)
@@ -172,12 +178,13 @@ impl Resident {
     }
 
     /// Computes a batch of `items`.
-    pub(crate) fn run(&self, items: usize, input: &[f32]) -> Result<Vec<f32>, EngineError> {
+    pub(crate) fn run(&self, items: usize, input: &Values) -> Result<Values, EngineError> {
         let length = self.interface.input_length().max(1);
-        let mut output = Vec::with_capacity(items.saturating_mul(self.interface.output_length()));
+        let capacity = items.saturating_mul(self.interface.output_length());
+        let mut output = Values::with_capacity(self.interface.output.datatype, capacity);
         let mut network = self.network.lock();
         let started = Instant::now();
-        for part in input.chunks(length.saturating_mul(LARGEST_PART)) {
+        for part in input.parts(length.saturating_mul(LARGEST_PART)) {
             network.run(part.len() / length, part, &mut output)?;
         }
         drop(network);
@@ -187,7 +194,7 @@ impl Resident {
 
     /// Computes the check vector, so that weights and code are where the processor finds them at once.
     pub(crate) fn warm(&self) -> Result<(), EngineError> {
-        self.run(1, &self.description.check.input).map(drop)
+        self.run(1, &self.check_input).map(drop)
     }
 
     /// The running mean of the time that one item takes.

@@ -8,7 +8,7 @@ use std::{
 
 use dnnshifter_portfolio::{
     Fraction, VariantDescription, VariantName,
-    description::{CheckVector, DESCRIPTION_VERSION, TensorDescription},
+    description::{CheckVector, DESCRIPTION_VERSION, Datatype, TensorDescription},
 };
 use oci_client::manifest::{IMAGE_CONFIG_MEDIA_TYPE, IMAGE_LAYER_GZIP_MEDIA_TYPE};
 use tempfile::TempDir;
@@ -110,7 +110,8 @@ async fn put_runtime(publisher: &Publisher) {
 }
 
 fn variant(name: &str, accuracy: &str) -> Variant {
-    let tensor = |shape: u64| TensorDescription { name: "x".to_owned(), shape: vec![shape] };
+    let tensor =
+        |shape: u64| TensorDescription { name: "x".to_owned(), shape: vec![shape], datatype: Datatype::Fp32 };
     Variant {
         description: VariantDescription {
             version: DESCRIPTION_VERSION.to_owned(),

@@ -7,10 +7,11 @@
 
 use std::{env, fs, path::Path, thread};
 
+use dnnshifter_portfolio::description::{Datatype, TensorDescription};
 use ort::{
     environment::{Environment, EnvironmentBuilder, GlobalThreadPoolOptions},
-    session::{RunOptions, Session, builder::GraphOptimizationLevel},
-    value::{Outlet, TensorElementType, TensorRef, ValueType},
+    session::{RunOptions, Session, SessionInputValue, builder::GraphOptimizationLevel},
+    value::{DynValue, Outlet, PrimitiveTensorElementType, TensorElementType, TensorRef, ValueType},
 };
 
 use super::{
@@ -19,6 +20,7 @@ use super::{
     machine, optimise,
     optimised::{OptimisedError, OptimisedNetworks, WEIGHTS_FILE},
 };
+use crate::values::{Part, Values, of_any_type};
 
 /// The variable that names ONNX Runtime's library, as `ort` itself reads it.
 const LIBRARY_VARIABLE: &str = "ORT_DYLIB_PATH";
@@ -140,29 +142,24 @@ impl Engine for OnnxRuntime {
     fn prepare(&self, path: &Path, interface: &Interface) -> Result<Box<dyn Network>, EngineError> {
         let shown = || path.display().to_string();
         let (session, mapped_bytes) = self.open(path)?;
-        let has = |outlets: &[Outlet], name: &str| outlets.iter().any(|outlet| is_f32(outlet, name));
-        let (input, output) = (&interface.input.name, &interface.output.name);
-        for (what, name, outlets) in
+        let (input, output) = (&interface.input, &interface.output);
+        for (what, tensor, outlets) in
             [("input", input, session.inputs()), ("output", output, session.outputs())]
         {
-            if !has(outlets, name) {
-                return Err(EngineError::Interface { path: shown(), what, name: name.clone() });
+            if !outlets.iter().any(|outlet| is(outlet, tensor)) {
+                let (name, datatype) = (tensor.name.clone(), tensor.datatype.as_str());
+                return Err(EngineError::Interface { path: shown(), what, name, datatype });
             }
         }
         let mut network = OnnxNetwork {
-            input_name: input.clone(),
-            output_name: output.clone(),
-            input_shape: interface
-                .input
-                .shape
-                .iter()
-                .map(|side| i64::try_from(*side).unwrap_or(i64::MAX))
-                .collect(),
+            input_name: input.name.clone(),
+            output_name: output.name.clone(),
+            input_shape: input.shape.iter().map(|side| i64::try_from(*side).unwrap_or(i64::MAX)).collect(),
             output_length: interface.output_length(),
             mapped_bytes,
             session,
         };
-        network.give_back_memory(interface.input_length())?;
+        network.give_back_memory(&Values::zeros(input.datatype, interface.input_length()))?;
         Ok(Box::new(network))
     }
 
@@ -178,7 +175,7 @@ impl Engine for OnnxRuntime {
 
 impl OnnxNetwork {
     /// Computes once and lets the arena shrink: what optimising and packing weights took is given back.
-    fn give_back_memory(&mut self, input_length: usize) -> Result<(), EngineError> {
+    fn give_back_memory(&mut self, input: &Values) -> Result<(), EngineError> {
         let shrinking = || -> ort::Result<RunOptions> {
             let mut options = RunOptions::new()?;
             options.set("memory.enable_memory_arena_shrinkage", "cpu:0")?;
@@ -186,8 +183,7 @@ impl OnnxNetwork {
         };
         let failed = |source: ort::Error| EngineError::Run { items: 1, source: source.into() };
         let options = shrinking().map_err(failed)?;
-        let input = vec![0.0_f32; input_length];
-        let tensor = TensorRef::from_array_view((self.shape(1), input.as_slice())).map_err(failed)?;
+        let tensor = tensor(self.shape(1), input.whole()).map_err(failed)?;
         let inputs = ort::inputs![self.input_name.as_str() => tensor];
         self.session.run_with_options(inputs, &options).map(drop).map_err(failed)
     }
@@ -198,25 +194,22 @@ impl OnnxNetwork {
 }
 
 impl Network for OnnxNetwork {
-    fn run(&mut self, items: usize, input: &[f32], output: &mut Vec<f32>) -> Result<(), EngineError> {
+    fn run(&mut self, items: usize, input: Part<'_>, output: &mut Values) -> Result<(), EngineError> {
         let failed = |source: ort::Error| EngineError::Run { items, source: source.into() };
         let expected = items.saturating_mul(self.output_length);
-        let tensor = TensorRef::from_array_view((self.shape(items), input)).map_err(failed)?;
+        let tensor = tensor(self.shape(items), input).map_err(failed)?;
         let inputs = ort::inputs![self.input_name.as_str() => tensor];
         let flushing = DenormalsAsZero::begin();
         let outputs = self.session.run(inputs);
         drop(flushing);
         let outputs = outputs.map_err(failed)?;
-        let given = outputs
-            .get(self.output_name.as_str())
-            .map(|value| value.try_extract_tensor::<f32>().map(|(_, values)| values))
-            .transpose()
-            .map_err(failed)?
-            .unwrap_or_default();
-        if given.len() != expected {
-            return Err(EngineError::Output { items, given: given.len(), expected });
+        let Some(value) = outputs.get(self.output_name.as_str()) else {
+            return Err(EngineError::Output { items, given: 0, expected });
+        };
+        let given = of_any_type!(output, values => append(value, expected, values)).map_err(failed)?;
+        if given != expected {
+            return Err(EngineError::Output { items, given, expected });
         }
-        output.extend_from_slice(given);
         Ok(())
     }
 
@@ -225,7 +218,49 @@ impl Network for OnnxNetwork {
     }
 }
 
-fn is_f32(outlet: &Outlet, name: &str) -> bool {
-    let f32_tensor = matches!(outlet.dtype(), ValueType::Tensor { ty: TensorElementType::Float32, .. });
-    outlet.name() == name && f32_tensor
+/// Some values as ONNX Runtime takes them, without a copy.
+fn tensor(shape: Vec<i64>, part: Part<'_>) -> ort::Result<SessionInputValue<'_>> {
+    let Part { values, range } = part;
+    of_any_type!(values, values => {
+        let values = values.get(range).unwrap_or_default();
+        TensorRef::from_array_view((shape, values)).map(SessionInputValue::from)
+    })
+}
+
+/// Appends the values of an output, if it has as many as expected, and says how many it has.
+fn append<T: PrimitiveTensorElementType + Copy>(
+    value: &DynValue,
+    expected: usize,
+    values: &mut Vec<T>,
+) -> ort::Result<usize> {
+    let (_, given) = value.try_extract_tensor::<T>()?;
+    if given.len() == expected {
+        values.extend_from_slice(given);
+    }
+    Ok(given.len())
+}
+
+/// Whether the network's tensor is the one that was described; its shape shows when it computes.
+fn is(outlet: &Outlet, described: &TensorDescription) -> bool {
+    let expected = element_type(described.datatype);
+    let typed = matches!(outlet.dtype(), ValueType::Tensor { ty, .. } if *ty == expected);
+    outlet.name() == described.name && typed
+}
+
+fn element_type(datatype: Datatype) -> TensorElementType {
+    match datatype {
+        Datatype::Bool => TensorElementType::Bool,
+        Datatype::Uint8 => TensorElementType::Uint8,
+        Datatype::Uint16 => TensorElementType::Uint16,
+        Datatype::Uint32 => TensorElementType::Uint32,
+        Datatype::Uint64 => TensorElementType::Uint64,
+        Datatype::Int8 => TensorElementType::Int8,
+        Datatype::Int16 => TensorElementType::Int16,
+        Datatype::Int32 => TensorElementType::Int32,
+        Datatype::Int64 => TensorElementType::Int64,
+        Datatype::Fp16 => TensorElementType::Float16,
+        Datatype::Bf16 => TensorElementType::Bfloat16,
+        Datatype::Fp32 => TensorElementType::Float32,
+        Datatype::Fp64 => TensorElementType::Float64,
+    }
 }

@@ -1,28 +1,23 @@
 //! Requests and answers over gRPC, as batches: the counterpart of the JSON of REST. Pure.
 
+mod contents;
+mod frame;
+
 use std::time::Duration;
 
-use bytes::{Buf, Bytes};
-use prost::{
-    DecodeError,
-    encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field},
-};
+use bytes::Bytes;
 
+pub(crate) use self::frame::expect_modest;
 use super::{
     InferenceRequest, Outputs, ProtocolError,
     inference::{
-        InferParameter, InferTensorContents, ModelInferRequest, ModelInferResponse,
-        infer_parameter::ParameterChoice, model_infer_request::InferInputTensor,
-        model_infer_response::InferOutputTensor,
+        InferParameter, ModelInferRequest, ModelInferResponse, infer_parameter::ParameterChoice,
+        model_infer_request::InferInputTensor, model_infer_response::InferOutputTensor,
     },
     request,
-    tensor::{Described, expect_output, little_endian},
+    tensor::{Described, expect_output},
 };
 use crate::engine::Interface;
-
-/// All of a message but its values: names, shapes, parameters. Two bytes of it can become hundreds in memory (an empty input is a
-/// struct), so it is bounded before it is decoded.
-const LARGEST_FRAME_BYTES: usize = 16 << 10;
 
 /// Reads a request to a model with the tensors of `interface`.
 pub(crate) fn read(
@@ -38,7 +33,7 @@ pub(crate) fn read(
     let described = Described { name: &name, datatype: &datatype, shape: &shape };
     let items = described.items(interface)?;
     outputs.iter().try_for_each(|output| expect_output(&output.name, interface))?;
-    let input = values(&name, contents, &raw)?;
+    let input = contents::values(&described, interface.input.datatype, contents, &raw)?;
     described.expect_length(input.len(), items.saturating_mul(interface.input_length()))?;
     let timeout = request::timeout(parameters.get("timeout").and_then(whole_number));
     Ok(InferenceRequest {
@@ -48,19 +43,6 @@ pub(crate) fn read(
         raw_output: !raw.is_empty(),
         timeout,
     })
-}
-
-fn values(
-    name: &str,
-    contents: Option<InferTensorContents>,
-    raw: &[Bytes],
-) -> Result<Vec<f32>, ProtocolError> {
-    match (contents, raw) {
-        (None, [raw]) if raw.len() % 4 == 0 => Ok(little_endian(raw)),
-        (None, [raw]) => Err(ProtocolError::RawSize { name: name.to_owned(), given: raw.len() }),
-        (Some(contents), []) => Ok(contents.fp32_contents),
-        _ => Err(ProtocolError::Contents { name: name.to_owned() }),
-    }
 }
 
 fn whole_number(parameter: &InferParameter) -> Option<u64> {
@@ -73,11 +55,15 @@ fn whole_number(parameter: &InferParameter) -> Option<u64> {
     }
 }
 
-/// Writes an answer, with raw values if `raw`.
+/// Writes an answer, with raw values if `raw`, or if the message has no contents for their type.
 pub(crate) fn write(outputs: &Outputs<'_>, raw: bool) -> ModelInferResponse {
     let sides = outputs.tensor.shape.iter().map(|side| i64::try_from(*side).unwrap_or(i64::MAX));
-    let contents = || InferTensorContents { fp32_contents: outputs.values.to_vec(), ..Default::default() };
-    let bytes = || outputs.values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>();
+    let contents = if raw { None } else { contents::of(outputs.values) };
+    let bytes = || {
+        let mut bytes = Vec::new();
+        outputs.values.append_little_endian(&mut bytes);
+        Bytes::from(bytes)
+    };
     let variant = ParameterChoice::StringParam(outputs.variant.to_owned());
     let variant = InferParameter { parameter_choice: Some(variant) };
     ModelInferResponse {
@@ -85,14 +71,14 @@ pub(crate) fn write(outputs: &Outputs<'_>, raw: bool) -> ModelInferResponse {
         model_version: outputs.variant.to_owned(),
         id: outputs.id.unwrap_or_default().to_owned(),
         parameters: std::iter::once(("variant".to_owned(), variant)).collect(),
+        raw_output_contents: if contents.is_none() { vec![bytes()] } else { Vec::new() },
         outputs: vec![InferOutputTensor {
             name: outputs.tensor.name.clone(),
-            datatype: "FP32".to_owned(),
+            datatype: outputs.values.datatype().as_str().to_owned(),
             shape: std::iter::once(outputs.items as i64).chain(sides).collect(),
-            contents: (!raw).then(contents),
+            contents,
             ..Default::default()
         }],
-        raw_output_contents: raw.then(|| Bytes::from(bytes())).into_iter().collect(),
     }
 }
 
@@ -111,57 +97,23 @@ pub(crate) fn deadline(text: &str) -> Option<Duration> {
     }
 }
 
-/// Refuses an encoded [`ModelInferRequest`] that would take far more memory than its values.
-pub(crate) fn expect_modest(message: &[u8]) -> Result<(), ProtocolError> {
-    let values = value_bytes(message, Part::Request).map_err(ProtocolError::Message)?;
-    let rest = message.len().saturating_sub(values);
-    if rest > LARGEST_FRAME_BYTES {
-        return Err(ProtocolError::Frame { bytes: rest, limit: LARGEST_FRAME_BYTES });
-    }
-    Ok(())
-}
-
-/// Where in a request: values are in `raw_input_contents`, and in `inputs` . `contents` . `fp32_contents`.
-#[derive(Clone, Copy)]
-enum Part {
-    Request,
-    Input,
-    Contents,
-}
-
-/// Bytes of `message` that are values.
-fn value_bytes(mut message: &[u8], part: Part) -> Result<usize, DecodeError> {
-    let mut bytes = 0_usize;
-    while message.has_remaining() {
-        let (tag, kind) = decode_key(&mut message)?;
-        if kind != WireType::LengthDelimited {
-            skip_field(kind, tag, &mut message, DecodeContext::default())?;
-            continue;
-        }
-        let length = usize::try_from(decode_varint(&mut message)?).unwrap_or(usize::MAX);
-        // A field that is cut off is for the decoder to refuse.
-        let Some((field, rest)) = message.split_at_checked(length) else { break };
-        message = rest;
-        bytes = bytes.saturating_add(match (part, tag) {
-            (Part::Request, 7) | (Part::Contents, 6) => field.len(),
-            (Part::Request, 5) => value_bytes(field, Part::Input)?,
-            (Part::Input, 5) => value_bytes(field, Part::Contents)?,
-            _ => 0,
-        });
-    }
-    Ok(bytes)
-}
-
 #[cfg(test)]
 mod tests {
-    use dnnshifter_portfolio::description::TensorDescription;
-    use prost::Message;
+    use dnnshifter_portfolio::description::{Datatype, TensorDescription};
 
-    use super::*;
+    use super::{super::inference::InferTensorContents, *};
+    use crate::values::Values;
 
     fn interface() -> Interface {
-        let tensor =
-            |name: &str, shape: &[u64]| TensorDescription { name: name.to_owned(), shape: shape.to_vec() };
+        interface_of(Datatype::Fp32)
+    }
+
+    fn interface_of(datatype: Datatype) -> Interface {
+        let tensor = |name: &str, shape: &[u64]| TensorDescription {
+            name: name.to_owned(),
+            shape: shape.to_vec(),
+            datatype,
+        };
         Interface { input: tensor("image", &[2, 2]), output: tensor("scores", &[3]) }
     }
 
@@ -182,9 +134,9 @@ mod tests {
     #[test]
     fn values_come_typed_or_raw_and_the_answer_is_to_be_alike() {
         let typed = read(message(&[1, 2, 2], Some(&[1.0, 2.0, 3.0, 4.0]), &[]), &interface()).unwrap();
-        assert_eq!((typed.input, typed.raw_output), (vec![1.0, 2.0, 3.0, 4.0], false));
+        assert_eq!((typed.input, typed.raw_output), (Values::Fp32(vec![1.0, 2.0, 3.0, 4.0]), false));
         let raw = read(message(&[2, 2, 2], None, &[&[0; 32]]), &interface()).unwrap();
-        assert_eq!((raw.items, raw.input, raw.raw_output), (2, vec![0.0; 8], true));
+        assert_eq!((raw.items, raw.input, raw.raw_output), (2, Values::Fp32(vec![0.0; 8]), true));
     }
 
     #[test]
@@ -193,7 +145,7 @@ mod tests {
             (message(&[1, 2, 2], None, &[]), "either contents or raw_input_contents"),
             (message(&[1, 2, 2], Some(&[1.0]), &[&[0; 16]]), "either contents or raw_input_contents"),
             (message(&[1, 2, 2], None, &[&[0; 16], &[0; 16]]), "either contents or raw_input_contents"),
-            (message(&[1, 2, 2], None, &[&[0; 15]]), "15 raw bytes"),
+            (message(&[1, 2, 2], None, &[&[0; 15]]), "15 raw bytes, which are no whole values of FP32"),
             (message(&[1, 2, 2], None, &[&[0; 12]]), "3 values, but its shape [1, 2, 2] asks for 4"),
             (message(&[-1, 2, 2], None, &[&[0; 12]]), "send [n, 2, 2]"),
             (message(&[i64::MAX, 2, 2], None, &[]), "send [n, 2, 2]"),
@@ -225,20 +177,49 @@ mod tests {
     }
 
     #[test]
-    fn only_values_may_be_many() {
-        let large = vec![0_u8; 1 << 20];
-        let raw = message(&[1, 2, 2], None, &[&large]);
-        let typed = message(&[1, 2, 2], Some(&vec![0.0; 1 << 18]), &[]);
-        for message in [raw, typed] {
-            assert!(expect_modest(&message.encode_to_vec()).is_ok());
+    fn values_of_every_type_go_both_ways_in_the_form_of_the_request() {
+        for datatype in Datatype::ALL {
+            let (interface, values) =
+                (interface_of(datatype), Values::of_numbers(datatype, &[0.0, 1.0, 1.0, 0.0]));
+            let mut raw = Vec::new();
+            values.append_little_endian(&mut raw);
+            let typed = contents::of(&values);
+            // There are no contents for halves.
+            assert_eq!(typed.is_none(), [Datatype::Fp16, Datatype::Bf16].contains(&datatype));
+            for contents in [None].into_iter().chain(typed.map(Some)) {
+                let is_raw = contents.is_none();
+                let raws = [&raw[..]];
+                let mut message = message(&[1, 2, 2], None, if is_raw { &raws } else { &[] });
+                message.inputs[0].datatype = datatype.as_str().to_owned();
+                message.inputs[0].contents = contents;
+                let request = read(message, &interface).unwrap();
+                assert_eq!((&request.input, request.raw_output), (&values, is_raw));
+                let answer = write(&outputs(&interface, &values), request.raw_output);
+                assert_eq!(answer.outputs[0].datatype, datatype.as_str());
+                assert_eq!(answer.outputs[0].contents, if is_raw { None } else { contents::of(&values) });
+                assert_eq!(
+                    answer.raw_output_contents.concat(),
+                    if is_raw { raw.clone() } else { Vec::new() }
+                );
+            }
         }
-        let inputs =
-            ModelInferRequest { inputs: vec![InferInputTensor::default(); 10_000], ..Default::default() };
-        let shape = message(&vec![1; 20_000], None, &[]);
-        for message in [inputs, shape] {
-            let said = expect_modest(&message.encode_to_vec()).unwrap_err().to_string();
-            assert!(said.contains("at most 16384"), "{said}");
-        }
-        assert!(expect_modest(&[0xff; 20]).is_err());
+    }
+
+    fn outputs<'a>(interface: &'a Interface, values: &'a Values) -> Outputs<'a> {
+        Outputs { model: "m", variant: "v", id: None, tensor: &interface.output, items: 1, values }
+    }
+
+    #[test]
+    fn values_that_are_none_of_the_type_are_refused() {
+        let typed = |datatype: Datatype, contents: InferTensorContents| {
+            let mut message = message(&[1, 2, 2], None, &[]);
+            message.inputs[0].datatype = datatype.as_str().to_owned();
+            message.inputs[0].contents = Some(contents);
+            read(message, &interface_of(datatype)).unwrap_err().to_string()
+        };
+        let numbers = InferTensorContents { int_contents: vec![0, 128], ..Default::default() };
+        assert!(typed(Datatype::Int8, numbers.clone()).contains("the value 128, which is none of INT8"));
+        assert!(typed(Datatype::Int64, numbers.clone()).contains("0 values"));
+        assert!(typed(Datatype::Fp16, numbers).contains("FP16, which gRPC has no contents for"));
     }
 }

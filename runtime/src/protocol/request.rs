@@ -8,9 +8,12 @@ use super::{
     ProtocolError,
     bounded::{AtMost, excerpt},
     data::Data,
-    tensor::{Described, expect_output, little_endian},
+    tensor::{Described, expect_output},
 };
-use crate::engine::Interface;
+use crate::{
+    engine::Interface,
+    values::{Element, Values, with_element},
+};
 
 /// Lists of inputs, outputs, or sides of a shape are never longer than this: networks have one input, of a few dimensions.
 const MOST: usize = 16;
@@ -23,19 +26,21 @@ pub(crate) struct InferenceRequest {
     /// How many items.
     pub(crate) items: usize,
     /// Their values, one item after the other.
-    pub(crate) input: Vec<f32>,
+    pub(crate) input: Values,
     /// Whether the output is wanted as raw bytes.
     pub(crate) raw_output: bool,
     /// The client has no use for an answer that comes later than this after its request.
     pub(crate) timeout: Option<Duration>,
 }
 
+/// A request to a model whose input is of the type `T`.
 #[derive(Deserialize)]
-struct Body {
+#[serde(bound = "T: Element")]
+struct Body<T> {
     id: Option<String>,
     #[serde(default)]
     parameters: RequestParameters,
-    inputs: AtMost<Input, MOST>,
+    inputs: AtMost<Input<T>, MOST>,
     #[serde(default)]
     outputs: AtMost<RequestedOutput, MOST>,
 }
@@ -49,13 +54,14 @@ struct RequestParameters {
 }
 
 #[derive(Deserialize)]
-struct Input {
+#[serde(bound = "T: Element")]
+struct Input<T> {
     name: String,
     shape: AtMost<i64, MOST>,
     datatype: String,
     #[serde(default)]
     parameters: InputParameters,
-    data: Option<Data>,
+    data: Option<Data<T>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -83,10 +89,18 @@ pub(crate) fn parse(
     interface: &Interface,
 ) -> Result<InferenceRequest, ProtocolError> {
     let (json, raw) = split(body, json_length)?;
+    with_element!(interface.input.datatype, T => parse_with::<T>(json, raw, interface))
+}
+
+fn parse_with<T: Element>(
+    json: &[u8],
+    raw: &[u8],
+    interface: &Interface,
+) -> Result<InferenceRequest, ProtocolError> {
     let Body { id, parameters, inputs: AtMost(inputs), outputs: AtMost(outputs) } =
-        serde_json::from_slice(json).map_err(ProtocolError::Json)?;
+        serde_json::from_slice::<Body<T>>(json).map_err(ProtocolError::Json)?;
     let given = inputs.len();
-    let [input]: [Input; 1] = inputs
+    let [input]: [Input<T>; 1] = inputs
         .try_into()
         .map_err(|_| ProtocolError::Inputs { given, expected: interface.input.name.clone() })?;
     let Input { name, shape: AtMost(shape), datatype, parameters: of_input, data } = input;
@@ -116,16 +130,16 @@ fn split<'a>(body: &'a [u8], json_length: Option<&str>) -> Result<(&'a [u8], &'a
     text.parse().ok().and_then(|length| body.split_at_checked(length)).ok_or_else(wrong)
 }
 
-fn values(
+fn values<T: Element>(
     input: &Described<'_>,
-    data: Option<Data>,
+    data: Option<Data<T>>,
     parameters: &InputParameters,
     raw: &[u8],
-) -> Result<Vec<f32>, ProtocolError> {
+) -> Result<Values, ProtocolError> {
     let name = || input.name.to_owned();
     match (data, parameters.binary_data_size) {
-        (Some(Data(values)), None) => Ok(values),
-        (None, Some(size)) if size == raw.len() && size % 4 == 0 => Ok(little_endian(raw)),
+        (Some(Data(values)), None) => Ok(T::wrap(values)),
+        (None, Some(size)) if size == raw.len() => input.little_endian(T::DATATYPE, raw),
         (None, Some(size)) => Err(ProtocolError::BinarySize { name: name(), size, given: raw.len() }),
         (Some(_), Some(_)) | (None, None) => Err(ProtocolError::NoData { name: name() }),
     }
@@ -133,13 +147,20 @@ fn values(
 
 #[cfg(test)]
 mod tests {
-    use dnnshifter_portfolio::description::TensorDescription;
+    use dnnshifter_portfolio::description::{Datatype, TensorDescription};
 
     use super::*;
 
     fn interface() -> Interface {
-        let tensor =
-            |name: &str, shape: &[u64]| TensorDescription { name: name.to_owned(), shape: shape.to_vec() };
+        interface_of(Datatype::Fp32)
+    }
+
+    fn interface_of(datatype: Datatype) -> Interface {
+        let tensor = |name: &str, shape: &[u64]| TensorDescription {
+            name: name.to_owned(),
+            shape: shape.to_vec(),
+            datatype,
+        };
         Interface { input: tensor("image", &[2, 2]), output: tensor("scores", &[3]) }
     }
 
@@ -159,7 +180,7 @@ mod tests {
         let expected = InferenceRequest {
             id: Some("7".to_owned()),
             items: 2,
-            input: vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0],
+            input: Values::Fp32(vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0]),
             raw_output: false,
             timeout: None,
         };
@@ -172,7 +193,7 @@ mod tests {
         let json = r#"{"inputs":[{"name":"image","shape":[1,2,2],"datatype":"FP32","parameters":{"binary_data_size":16}}],
             "outputs":[{"name":"scores","parameters":{"binary_data":true}}]}"#;
         let request = binary(json, &raw).unwrap();
-        assert_eq!((request.input, request.raw_output), (vec![1.0, -2.0, 0.5, 4.0], true));
+        assert_eq!((request.input, request.raw_output), (Values::Fp32(vec![1.0, -2.0, 0.5, 4.0]), true));
     }
 
     #[test]
@@ -232,7 +253,7 @@ mod tests {
             ),
             (
                 input(r#""name":"image","shape":[1,2,2],"datatype":"FP32","data":[1,"a"]"#),
-                "invalid type: string \"a\", expected a number",
+                "invalid type: string \"a\", expected a value of FP32",
             ),
             (input(r#""name":"image","shape":[1,2,2],"datatype":"FP32""#), "must have either \"data\" or"),
         ];
@@ -252,10 +273,34 @@ mod tests {
         let said = |json: &str, raw: &[u8]| binary(json, raw).unwrap_err().to_string();
         assert!(said(&json("16"), &[0; 12]).contains("binary_data_size 16, but 12 bytes follow"));
         assert!(said(&json("12"), &[0; 12]).contains("3 values, but its shape [1, 2, 2] asks for 4"));
+        assert!(said(&json("15"), &[0; 15]).contains("15 raw bytes, which are no whole values of FP32"));
         assert!(said(&json("18446744073709551615"), &[]).contains("0 bytes follow"));
         for length in ["-1", "x", "", "99999"] {
             let refused = parse(b"{}", Some(length), &interface()).unwrap_err().to_string();
             assert!(refused.contains("must be the length of the JSON part in bytes, at most 2"), "{refused}");
+        }
+    }
+
+    #[test]
+    fn values_of_every_type_come_in_json_and_raw() {
+        for datatype in Datatype::ALL {
+            let (interface, name) = (interface_of(datatype), datatype.as_str());
+            let expected = Values::of_numbers(datatype, &[0.0, 1.0, 1.0, 0.0]);
+            let data = if datatype == Datatype::Bool { "[false,true,true,false]" } else { "[0,1,1,0]" };
+            let json = format!(
+                r#"{{"inputs":[{{"name":"image","shape":[1,2,2],"datatype":"{name}","data":{data}}}]}}"#
+            );
+            assert_eq!(parse(json.as_bytes(), None, &interface).unwrap().input, expected);
+            let (mut raw, size) = (Vec::new(), expected.byte_length());
+            expected.append_little_endian(&mut raw);
+            let json = format!(
+                r#"{{"inputs":[{{"name":"image","shape":[1,2,2],"datatype":"{name}","parameters":{{"binary_data_size":{size}}}}}]}}"#
+            );
+            let body = [json.as_bytes(), &raw].concat();
+            assert_eq!(parse(&body, Some(&json.len().to_string()), &interface).unwrap().input, expected);
+            let other = json.replace(name, "BYTES");
+            let said = parse(other.as_bytes(), None, &interface).unwrap_err().to_string();
+            assert!(said.contains(&format!("datatype \"BYTES\": send {name}")), "{said}");
         }
     }
 

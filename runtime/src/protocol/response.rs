@@ -3,6 +3,8 @@
 use dnnshifter_portfolio::description::TensorDescription;
 use serde::Serialize;
 
+use crate::values::Values;
+
 /// The answer to an inference request, as it goes over the wire.
 #[derive(Debug)]
 pub(crate) struct Rendered {
@@ -36,7 +38,7 @@ struct Output<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     parameters: Option<OutputParameters>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    data: Option<&'a [f32]>,
+    data: Option<&'a Values>,
 }
 
 #[derive(Serialize)]
@@ -68,7 +70,7 @@ pub(crate) struct Outputs<'a> {
     /// How many items.
     pub(crate) items: usize,
     /// Their values.
-    pub(crate) values: &'a [f32],
+    pub(crate) values: &'a Values,
 }
 
 /// Writes an answer, with the values as raw little-endian bytes if `binary`.
@@ -76,8 +78,8 @@ pub(crate) fn render(outputs: &Outputs<'_>, binary: bool) -> Result<Rendered, se
     let output = Output {
         name: &outputs.tensor.name,
         shape: std::iter::once(outputs.items as u64).chain(outputs.tensor.shape.iter().copied()).collect(),
-        datatype: "FP32",
-        parameters: binary.then_some(OutputParameters { binary_data_size: size_of_val(outputs.values) }),
+        datatype: outputs.values.datatype().as_str(),
+        parameters: binary.then(|| OutputParameters { binary_data_size: outputs.values.byte_length() }),
         data: (!binary).then_some(outputs.values),
     };
     let mut body = serde_json::to_vec(&Body {
@@ -89,7 +91,7 @@ pub(crate) fn render(outputs: &Outputs<'_>, binary: bool) -> Result<Rendered, se
     })?;
     let json_length = binary.then_some(body.len());
     if binary {
-        body.extend(outputs.values.iter().flat_map(|value| value.to_le_bytes()));
+        outputs.values.append_little_endian(&mut body);
     }
     Ok(Rendered { body, json_length })
 }
@@ -99,25 +101,25 @@ pub(crate) fn metadata_tensor(tensor: &TensorDescription) -> TensorMetadata {
     let sides = tensor.shape.iter().map(|side| i64::try_from(*side).unwrap_or(i64::MAX));
     TensorMetadata {
         name: tensor.name.clone(),
-        datatype: "FP32",
+        datatype: tensor.datatype.as_str(),
         shape: std::iter::once(-1).chain(sides).collect(),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use dnnshifter_portfolio::description::Datatype;
+
     use super::*;
 
     fn rendered(binary: bool) -> Rendered {
-        let tensor = TensorDescription { name: "scores".to_owned(), shape: vec![2] };
-        let outputs = Outputs {
-            model: "m",
-            variant: "v",
-            id: Some("7"),
-            tensor: &tensor,
-            items: 1,
-            values: &[1.5, -2.0],
-        };
+        rendered_of(&Values::Fp32(vec![1.5, -2.0]), binary)
+    }
+
+    fn rendered_of(values: &Values, binary: bool) -> Rendered {
+        let datatype = values.datatype();
+        let tensor = TensorDescription { name: "scores".to_owned(), shape: vec![2], datatype };
+        let outputs = Outputs { model: "m", variant: "v", id: Some("7"), tensor: &tensor, items: 1, values };
         render(&outputs, binary).unwrap()
     }
 
@@ -125,6 +127,24 @@ mod tests {
     fn an_answer_names_model_variant_and_request() {
         let expected = r#"{"model_name":"m","model_version":"v","id":"7","parameters":{"variant":"v"},"outputs":[{"name":"scores","shape":[1,2],"datatype":"FP32","data":[1.5,-2.0]}]}"#;
         assert_eq!(String::from_utf8(rendered(false).body).unwrap(), expected);
+    }
+
+    #[test]
+    fn values_of_other_types_are_written_as_they_are() {
+        let cases = [
+            (
+                Values::Int64(vec![i64::MIN, (1 << 53) + 1]),
+                r#""INT64","data":[-9223372036854775808,9007199254740993]"#,
+            ),
+            (Values::Bool(vec![true, false]), r#""BOOL","data":[true,false]"#),
+            (Values::of_numbers(Datatype::Fp16, &[0.5, -2.0]), r#""FP16","data":[0.5,-2.0]"#),
+        ];
+        for (values, expected) in cases {
+            let text = String::from_utf8(rendered_of(&values, false).body).unwrap();
+            assert!(text.contains(expected), "{text}");
+            let Rendered { body, json_length } = rendered_of(&values, true);
+            assert_eq!(body.len() - json_length.unwrap(), values.byte_length());
+        }
     }
 
     #[test]

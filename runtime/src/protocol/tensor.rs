@@ -1,7 +1,9 @@
 //! An input tensor as a client describes it, held against the model's: the same for every way in which requests come.
 
+use dnnshifter_portfolio::description::Datatype;
+
 use super::{LARGEST_BATCH, ProtocolError, excerpt};
-use crate::engine::Interface;
+use crate::{engine::Interface, values::Values};
 
 /// What the request says of its input.
 pub(super) struct Described<'a> {
@@ -18,9 +20,9 @@ impl Described<'_> {
             let (given, expected) = (excerpt(self.name), expected.name.clone());
             return Err(ProtocolError::Name { kind: "input", given, expected });
         }
-        if self.datatype != "FP32" {
+        if self.datatype != expected.datatype.as_str() {
             let (name, given) = (expected.name.clone(), excerpt(self.datatype));
-            return Err(ProtocolError::Datatype { name, given });
+            return Err(ProtocolError::Datatype { name, given, expected: expected.datatype.as_str() });
         }
         let items = match self.shape.split_first() {
             Some((items, item)) if is_same(item, &expected.shape) => usize::try_from(*items).ok(),
@@ -30,6 +32,15 @@ impl Described<'_> {
             name: expected.name.clone(),
             given: self.shape.to_vec(),
             expected: expected.shape.clone(),
+        })
+    }
+
+    /// The values of a raw tensor.
+    pub(super) fn little_endian(&self, datatype: Datatype, raw: &[u8]) -> Result<Values, ProtocolError> {
+        Values::from_little_endian(datatype, raw).ok_or_else(|| ProtocolError::RawSize {
+            name: self.name.to_owned(),
+            given: raw.len(),
+            datatype: datatype.as_str(),
         })
     }
 
@@ -55,9 +66,4 @@ pub(super) fn expect_output(name: &str, interface: &Interface) -> Result<(), Pro
         return Ok(());
     }
     Err(ProtocolError::Name { kind: "output", given: excerpt(name), expected: expected.clone() })
-}
-
-/// The values of a raw tensor: little-endian, four bytes each; what is left over is no value.
-pub(super) fn little_endian(raw: &[u8]) -> Vec<f32> {
-    raw.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()
 }

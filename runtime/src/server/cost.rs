@@ -23,6 +23,7 @@ use crate::{
     lane::Lane,
     metrics::{Identity, Metrics},
     switch::Switch,
+    values::{Element, Part, Values, of_any_type},
     variant::{Resident, VariantFolder},
 };
 
@@ -91,10 +92,11 @@ fn service(description: &VariantDescription) -> io::Result<Arc<Service>> {
 
 /// A request of one item in JSON, which is what costs the most.
 fn request(interface: &Interface) -> Vec<u8> {
-    let values: Vec<f32> = (0..interface.input_length()).map(|index| (index % 255) as f32 / 255.0).collect();
+    let datatype = interface.input.datatype;
+    let numbers: Vec<f32> = (0..interface.input_length()).map(|index| (index % 255) as f32 / 255.0).collect();
+    let values = Values::of_numbers(datatype, &numbers);
     let shape: Vec<u64> = std::iter::once(1).chain(interface.input.shape.iter().copied()).collect();
-    let input =
-        serde_json::json!({"name": interface.input.name, "shape": shape, "datatype": "FP32", "data": values});
+    let input = serde_json::json!({"name": interface.input.name, "shape": shape, "datatype": datatype, "data": values});
     let body = serde_json::json!({"inputs": [input]}).to_string();
     let head = format!(
         "POST /v2/models/{MODEL}/infer HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n\r\n",
@@ -154,8 +156,9 @@ impl Engine for Nothing {
 struct Zeros(usize);
 
 impl Network for Zeros {
-    fn run(&mut self, items: usize, _input: &[f32], output: &mut Vec<f32>) -> Result<(), EngineError> {
-        output.resize(output.len() + items * self.0, 0.0);
+    fn run(&mut self, items: usize, _input: Part<'_>, output: &mut Values) -> Result<(), EngineError> {
+        let count = items.saturating_mul(self.0);
+        of_any_type!(output, values => values.resize(values.len().saturating_add(count), Element::from_f32(0.0)));
         Ok(())
     }
 }

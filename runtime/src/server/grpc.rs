@@ -21,17 +21,19 @@ use super::{
     infer::{Origin, Target},
     intake::Taken,
 };
-use crate::protocol::{
-    Outputs, TensorMetadata,
-    grpc::{deadline, expect_modest, read, write},
-    inference::{
-        ModelInferRequest, ModelInferResponse, ModelMetadataRequest, ModelMetadataResponse,
-        ModelReadyRequest, ModelReadyResponse, ServerLiveRequest, ServerLiveResponse, ServerMetadataRequest,
-        ServerMetadataResponse, ServerReadyRequest, ServerReadyResponse,
-        grpc_inference_service_server::{GrpcInferenceService, GrpcInferenceServiceServer},
-        model_metadata_response,
+use crate::{
+    protocol::{
+        Outputs, TensorMetadata,
+        grpc::{deadline, expect_modest, read, write},
+        inference::{
+            ModelInferRequest, ModelInferResponse, ModelMetadataRequest, ModelMetadataResponse,
+            ModelReadyRequest, ModelReadyResponse, ServerLiveRequest, ServerLiveResponse,
+            ServerMetadataRequest, ServerMetadataResponse, ServerReadyRequest, ServerReadyResponse,
+            grpc_inference_service_server::{GrpcInferenceService, GrpcInferenceServiceServer},
+            model_metadata_response,
+        },
+        largest_body_bytes, most_values,
     },
-    largest_body_bytes,
 };
 
 /// The largest message while there is no model whose tensors would say: questions are small.
@@ -51,11 +53,14 @@ pub(super) async fn call(State(service): State<Arc<Service>>, request: Request) 
     let arrived = Instant::now();
     let (head, body) = request.into_parts();
     let active = service.switch.active();
-    let limit = active.map_or(SMALL_BYTES, |active| largest_body_bytes(&active.interface));
+    let limit = active.as_ref().map_or(SMALL_BYTES, |active| largest_body_bytes(&active.interface));
+    let most_values = active.map_or(SMALL_BYTES, |active| most_values(&active.interface));
     let taken = service.intake.read(&head.headers, body, limit).await;
     let taken = taken.map_err(|error| service.turned_away(error)).and_then(|taken| {
         match taken.bytes.split_at_checked(PREFIX_BYTES) {
-            Some((_, message)) if head.uri.path().ends_with("/ModelInfer") => expect_modest(message)?,
+            Some((_, message)) if head.uri.path().ends_with("/ModelInfer") => {
+                expect_modest(message, most_values)?;
+            }
             _ => (),
         }
         Ok(taken)

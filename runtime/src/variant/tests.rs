@@ -1,5 +1,7 @@
 //! Variants that load, and variants that are refused.
 
+mod types;
+
 use std::{fs, path::Path, sync::LazyLock};
 
 use super::*;
@@ -41,10 +43,10 @@ fn a_network_whose_output_is_that_of_its_check_vector_is_loaded_and_computes_bat
     let resident = load(&tiny("a"), TINY).unwrap();
     let items = LARGEST_PART + 3;
     let input: Vec<f32> = (0..items * 4).map(|value| value as f32).collect();
-    let output = resident.run(items, &input).unwrap();
+    let output = resident.run(items, &Values::Fp32(input.clone())).unwrap();
     let expected: Vec<f32> =
         input.chunks(4).flat_map(|item| [item[0], item[1], item.iter().sum::<f32>() + 1.0]).collect();
-    assert_eq!(output, expected);
+    assert_eq!(output, Values::Fp32(expected));
 }
 
 #[test]
@@ -65,7 +67,7 @@ fn what_is_no_network_or_another_one_is_refused() {
     let mut other = tiny("a");
     other.input.name = "picture".to_owned();
     let refused = load(&other, TINY).err().unwrap();
-    assert!(refused.contains("it has no input \"picture\" of f32"), "{refused}");
+    assert!(refused.contains("it has no input \"picture\" of FP32"), "{refused}");
     let mut other = tiny("a");
     (other.input.shape, other.check.input) = (vec![2, 3], vec![0.0; 6]);
     let refused = load(&other, TINY).err().unwrap();
@@ -133,7 +135,7 @@ fn denormal_numbers_count_as_zero_on_every_thread() {
     }
     shrink.check = CheckVector { input: vec![1e30; 4], output: vec![1.0; 4] };
     let resident = std::sync::Arc::new(load(&shrink, SHRINK).unwrap());
-    let compute = move || resident.run(1, &[1e-9, 1.0, 1e30, -1e-10]).unwrap();
+    let compute = move || resident.run(1, &Values::Fp32(vec![1e-9, 1.0, 1e30, -1e-10])).unwrap().numbers();
     let output = std::thread::spawn(compute).join().unwrap();
     let zeros: Vec<_> = output.iter().map(|value| value.abs().to_bits() == 0).collect();
     assert_eq!(zeros, [true, false, false, true], "{output:?}");

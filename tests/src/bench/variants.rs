@@ -9,7 +9,9 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use dnnshifter_portfolio::{
     Fraction, VariantDescription, VariantName,
-    description::{CheckVector, DESCRIPTION_FILE, DESCRIPTION_VERSION, MODEL_FILE, TensorDescription},
+    description::{
+        CheckVector, DESCRIPTION_FILE, DESCRIPTION_VERSION, Datatype, MODEL_FILE, TensorDescription,
+    },
 };
 
 use super::{
@@ -81,8 +83,12 @@ fn describe(name: &str, bytes: u64, seen: SeenNetwork) -> Result<VariantDescript
         parameters: bytes / 4,
         bytes,
         macs: bytes,
-        input: TensorDescription { name: input_name, shape },
-        output: TensorDescription { name: output_name, shape: vec![output.len() as u64] },
+        input: TensorDescription { name: input_name, shape, datatype: Datatype::Fp32 },
+        output: TensorDescription {
+            name: output_name,
+            shape: vec![output.len() as u64],
+            datatype: Datatype::Fp32,
+        },
         check: CheckVector { input, output },
     })
 }

@@ -1,0 +1,67 @@
+//! Networks whose tensors are of other types than FP32.
+
+use dnnshifter_portfolio::description::Datatype;
+
+use super::*;
+
+/// What ONNX calls a type (`onnx.proto3`, `TensorProto.DataType`).
+fn element_type(datatype: Datatype) -> u8 {
+    match datatype {
+        Datatype::Fp32 => 1,
+        Datatype::Uint8 => 2,
+        Datatype::Int8 => 3,
+        Datatype::Uint16 => 4,
+        Datatype::Int16 => 5,
+        Datatype::Int32 => 6,
+        Datatype::Int64 => 7,
+        Datatype::Bool => 9,
+        Datatype::Fp16 => 10,
+        Datatype::Fp64 => 11,
+        Datatype::Uint32 => 12,
+        Datatype::Uint64 => 13,
+        Datatype::Bf16 => 16,
+    }
+}
+
+/// A field of a message, whose content is short.
+fn field(tag: u8, content: &[u8]) -> Vec<u8> {
+    [&[tag << 3 | 2, u8::try_from(content.len()).unwrap()], content].concat()
+}
+
+/// A network whose output `y` is its input `x`: any number of items of three values (`onnx.proto3`, `ModelProto`).
+fn identity(datatype: Datatype) -> Vec<u8> {
+    let shape = [field(1, &field(2, b"n")), field(1, &[1 << 3, 3])].concat();
+    let tensor = [vec![1 << 3, element_type(datatype)], field(2, &shape)].concat();
+    let value = |name: &[u8]| [field(1, name), field(2, &field(1, &tensor))].concat();
+    let node = [field(1, b"x"), field(2, b"y"), field(4, b"Identity")].concat();
+    let graph =
+        [field(1, &node), field(2, b"graph"), field(11, &value(b"x")), field(12, &value(b"y"))].concat();
+    // Of IR version 8 and opset 13.
+    [vec![1 << 3, 8], field(7, &graph), field(8, &[2 << 3, 13])].concat()
+}
+
+fn described(datatype: Datatype) -> VariantDescription {
+    let mut description = description("a", 0.0);
+    for (tensor, name) in [(&mut description.input, "x"), (&mut description.output, "y")] {
+        (tensor.name, tensor.shape, tensor.datatype) = (name.to_owned(), vec![3], datatype);
+    }
+    description.check = CheckVector { input: vec![0.0, 1.0, 1.0], output: vec![0.0, 1.0, 1.0] };
+    description
+}
+
+#[test]
+fn values_of_every_type_go_through_the_engine() {
+    for datatype in Datatype::ALL {
+        let resident = load(&described(datatype), &identity(datatype)).unwrap();
+        let items = LARGEST_PART + 1;
+        let numbers: Vec<f32> = (0..items * 3).map(|value| value as f32).collect();
+        let input = Values::of_numbers(datatype, &numbers);
+        assert_eq!(resident.run(items, &input).unwrap(), input);
+    }
+}
+
+#[test]
+fn a_network_of_another_type_than_described_is_refused() {
+    let refused = load(&described(Datatype::Int8), &identity(Datatype::Uint8)).err().unwrap();
+    assert!(refused.contains("it has no input \"x\" of INT8"), "{refused}");
+}
