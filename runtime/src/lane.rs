@@ -130,6 +130,7 @@ impl Lane {
         let (reply, answer) = oneshot::channel();
         let now = Instant::now();
         let gone = now.saturating_duration_since(batch.arrived);
+        self.shared.queue.still_in_time(gone, batch.timeout)?;
         let timeout = batch.timeout.map(|timeout| timeout.saturating_sub(gone));
         let demand = Demand { items: batch.items, per_item, timeout };
         self.shared.queue.offer(Ticket { batch, reply }, demand, now)?;

@@ -9,6 +9,7 @@ mod infer;
 mod intake;
 mod listen;
 mod observe;
+mod path;
 mod repository;
 
 use std::{

@@ -36,8 +36,17 @@ pub(crate) enum Shed {
     Expired {
         /// How long it waited.
         waited: Duration,
-        /// The objective, or the request's own timeout.
+        /// The objective.
         allowed: Duration,
+    },
+    /// Its own timeout has passed, so that nobody waits for the answer.
+    #[error(
+        "the request's own timeout of {} has passed: ask with a longer one, or send fewer requests",
+        milliseconds(timeout)
+    )]
+    Deadline {
+        /// The timeout.
+        timeout: Duration,
     },
     /// Too many wait already.
     #[error("overloaded: {waiting} requests wait already; send fewer requests or try again later")]

@@ -84,10 +84,11 @@ impl<T> Queue<T> {
 
     /// Whether a ticket that has `waited` may still be computed.
     pub(super) fn still_in_time(&self, waited: Duration, timeout: Option<Duration>) -> Result<(), Shed> {
-        match shorter(self.objective(), timeout) {
-            Some(allowed) if waited > allowed => Err(Shed::Expired { waited, allowed }),
-            _ => Ok(()),
+        let passed = |limit: &Duration| waited > *limit;
+        if let Some(timeout) = timeout.filter(passed) {
+            return Err(Shed::Deadline { timeout });
         }
+        self.objective().filter(passed).map_or(Ok(()), |allowed| Err(Shed::Expired { waited, allowed }))
     }
 
     /// Waits for the next ticket; `None` when the queue is closed and empty.
@@ -174,7 +175,7 @@ mod tests {
         let expired = |waited, allowed| Err(Shed::Expired { waited: MS * waited, allowed: MS * allowed });
         assert_eq!(queue.still_in_time(MS * 21, None), expired(21, 20));
         assert_eq!(queue.still_in_time(MS * 21, Some(MS * 50)), expired(21, 20));
-        assert_eq!(queue.still_in_time(MS * 6, Some(MS * 5)), expired(6, 5));
+        assert_eq!(queue.still_in_time(MS * 6, Some(MS * 5)), Err(Shed::Deadline { timeout: MS * 5 }));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::intake::IntakeError;
 use crate::{
-    lane::LaneError,
+    lane::{LaneError, admission::Shed},
     metrics::Outcome,
     protocol::{ProtocolError, excerpt},
 };
@@ -23,6 +23,8 @@ pub(super) struct ApiError {
     pub(super) message: String,
     /// Items that were asked for, as far as that was read; the request itself is at least one.
     pub(super) items: usize,
+    /// Whether the client's own deadline has passed, for which gRPC has a code of its own.
+    pub(super) is_late: bool,
 }
 
 #[derive(Serialize)]
@@ -32,7 +34,7 @@ struct Body {
 
 impl ApiError {
     pub(super) fn new(status: StatusCode, message: impl Into<String>) -> Self {
-        Self { status, message: message.into(), items: 1 }
+        Self { status, message: message.into(), items: 1, is_late: false }
     }
 
     /// The same, of a request for so many items.
@@ -69,10 +71,17 @@ impl From<IntakeError> for ApiError {
     }
 }
 
+impl From<Shed> for ApiError {
+    fn from(shed: Shed) -> Self {
+        let is_late = matches!(shed, Shed::Deadline { .. });
+        Self { is_late, ..Self::new(StatusCode::TOO_MANY_REQUESTS, shed.to_string()) }
+    }
+}
+
 impl From<LaneError> for ApiError {
     fn from(error: LaneError) -> Self {
         let status = match &error {
-            LaneError::Shed(_) => StatusCode::TOO_MANY_REQUESTS,
+            LaneError::Shed(shed) => return Self::from(*shed),
             LaneError::NotReady | LaneError::Changed | LaneError::Closed => StatusCode::SERVICE_UNAVAILABLE,
             LaneError::Engine(source) => {
                 tracing::error!(error = crate::keeper::chain(source), "an inference failed");

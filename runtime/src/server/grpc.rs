@@ -11,6 +11,7 @@ use axum::{
     response::Response,
 };
 use parking_lot::Mutex;
+use tokio::time::timeout;
 use tonic::{Code, Status};
 use tower::ServiceExt;
 
@@ -22,6 +23,7 @@ use super::{
     intake::Taken,
 };
 use crate::{
+    lane::admission::Shed,
     protocol::{
         Outputs, TensorMetadata,
         grpc::{deadline, expect_modest, read, write},
@@ -153,6 +155,7 @@ impl Call {
         request: tonic::Request<ModelInferRequest>,
         origin: Origin,
     ) -> Result<ModelInferResponse, ApiError> {
+        let arrived = origin.arrived;
         let patience = request.metadata().get("grpc-timeout").and_then(|text| deadline(text.to_str().ok()?));
         let mut message = request.into_inner();
         let (model, version) =
@@ -163,7 +166,14 @@ impl Call {
         let mut request = read(message, &active.interface)?;
         request.timeout = request.timeout.into_iter().chain(patience).min();
         let (id, items, raw) = (request.id.take(), request.items, request.raw_output);
-        let answer = self.service.compute(request, target, origin).await?;
+        let computing = self.service.compute(request, target, origin);
+        let answer = match patience {
+            Some(patience) => {
+                let late = |_| Err(ApiError::from(Shed::Deadline { timeout: patience }).of(items));
+                timeout(patience.saturating_sub(arrived.elapsed()), computing).await.unwrap_or_else(late)?
+            }
+            None => computing.await?,
+        };
         let outputs = Outputs {
             model: &self.service.model,
             variant: answer.variant.name().as_str(),
@@ -194,6 +204,7 @@ fn tensor(metadata: TensorMetadata) -> model_metadata_response::TensorMetadata {
 impl From<ApiError> for Status {
     fn from(error: ApiError) -> Self {
         let code = match error.status {
+            _ if error.is_late => Code::DeadlineExceeded,
             StatusCode::NOT_FOUND => Code::NotFound,
             StatusCode::REQUEST_TIMEOUT => Code::DeadlineExceeded,
             StatusCode::PAYLOAD_TOO_LARGE => Code::ResourceExhausted,

@@ -2,15 +2,11 @@
 
 use std::sync::Arc;
 
-use axum::{
-    Json,
-    extract::{Path, State},
-    http::StatusCode,
-};
+use axum::{Json, extract::State, http::StatusCode};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{Service, error::ApiError};
+use super::{Service, error::ApiError, path::Named};
 use crate::protocol::{TensorMetadata, excerpt, metadata_tensor};
 
 /// What the server calls itself.
@@ -48,7 +44,7 @@ pub(super) async fn ready(State(service): State<Arc<Service>>) -> (StatusCode, J
 
 pub(super) async fn model(
     State(service): State<Arc<Service>>,
-    Path(model): Path<String>,
+    Named(model): Named<String>,
 ) -> Result<Json<ModelMetadata>, ApiError> {
     service.expect_model(&model)?;
     service.metadata().map(Json)
@@ -56,7 +52,7 @@ pub(super) async fn model(
 
 pub(super) async fn version(
     State(service): State<Arc<Service>>,
-    Path((model, version)): Path<(String, String)>,
+    Named((model, version)): Named<(String, String)>,
 ) -> Result<Json<ModelMetadata>, ApiError> {
     service.expect_version(&model, &version)?;
     service.metadata().map(Json)
@@ -64,7 +60,7 @@ pub(super) async fn version(
 
 pub(super) async fn model_ready(
     State(service): State<Arc<Service>>,
-    Path(model): Path<String>,
+    Named(model): Named<String>,
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
     service.expect_model(&model)?;
     Ok(readiness("ready", service.ready()))
@@ -72,7 +68,7 @@ pub(super) async fn model_ready(
 
 pub(super) async fn version_ready(
     State(service): State<Arc<Service>>,
-    Path((model, version)): Path<(String, String)>,
+    Named((model, version)): Named<(String, String)>,
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
     service.expect_version(&model, &version)?;
     Ok(readiness("ready", service.serves(&version)))

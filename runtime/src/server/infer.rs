@@ -7,7 +7,7 @@ use std::{
 };
 
 use axum::{
-    extract::{Path, Request, State},
+    extract::{Request, State},
     http::{HeaderName, HeaderValue, StatusCode, Version, header},
     response::{IntoResponse, Response},
 };
@@ -17,6 +17,7 @@ use super::{
     Service,
     error::ApiError,
     intake::{IntakeError, Taken},
+    path::Named,
 };
 use crate::{
     lane::{Answer, Batch, LaneError},
@@ -28,7 +29,7 @@ use crate::{
 /// A request to whatever variant serves.
 pub(super) async fn infer(
     State(service): State<Arc<Service>>,
-    Path(model): Path<String>,
+    Named(model): Named<String>,
     request: Request,
 ) -> Response {
     service.answer(Target { model: &model, version: None }, request).await
@@ -37,7 +38,7 @@ pub(super) async fn infer(
 /// A request to one variant, which is answered only while that one serves: the node, not the client, chooses.
 pub(super) async fn infer_version(
     State(service): State<Arc<Service>>,
-    Path((model, version)): Path<(String, String)>,
+    Named((model, version)): Named<(String, String)>,
     request: Request,
 ) -> Response {
     service.answer(Target { model: &model, version: Some(&version) }, request).await

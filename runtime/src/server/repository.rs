@@ -7,13 +7,13 @@ use std::{
 
 use axum::{
     Json,
-    extract::{Path, Request, State},
+    extract::{Request, State},
     http::StatusCode,
 };
 use dnnshifter_portfolio::VariantName;
 use serde::{Deserialize, Serialize};
 
-use super::{Chooser, Service, error::ApiError};
+use super::{Chooser, Service, error::ApiError, path::Named};
 use crate::{
     protocol::excerpt,
     switch::{Slot, Wanted},
@@ -66,7 +66,7 @@ pub(super) async fn index(State(service): State<Arc<Service>>) -> Json<Vec<Entry
 /// Lets the variant that the parameter `version` names serve; answers once it does.
 pub(super) async fn load(
     State(service): State<Arc<Service>>,
-    Path(model): Path<String>,
+    Named(model): Named<String>,
     request: Request,
 ) -> Result<StatusCode, ApiError> {
     let received = Instant::now();

@@ -13,6 +13,7 @@ use crate::protocol::inference::{
 /// The codes of gRPC that are expected here.
 const OK: &str = "0";
 const INVALID_ARGUMENT: &str = "3";
+const DEADLINE_EXCEEDED: &str = "4";
 const NOT_FOUND: &str = "5";
 const RESOURCE_EXHAUSTED: &str = "8";
 const UNIMPLEMENTED: &str = "12";
@@ -24,15 +25,29 @@ async fn call<T: Message + Default>(
     method: &str,
     message: &impl Message,
 ) -> (String, Option<T>) {
+    call_within(service, method, message, None).await
+}
+
+/// The same, with the deadline of the header `grpc-timeout`.
+async fn call_within<T: Message + Default>(
+    service: &Arc<Service>,
+    method: &str,
+    message: &impl Message,
+    deadline: Option<&str>,
+) -> (String, Option<T>) {
     let message = message.encode_to_vec();
     let mut frame = vec![0];
     frame.extend((message.len() as u32).to_be_bytes());
     frame.extend(message);
-    let request = Request::post(format!("/inference.GRPCInferenceService/{method}"))
+    let mut request = Request::post(format!("/inference.GRPCInferenceService/{method}"))
         .header("content-type", "application/grpc")
         .header("te", "trailers")
-        .body(Body::from(frame));
-    let response = router(Arc::clone(service)).oneshot(request.unwrap()).await.unwrap();
+        .body(Body::from(frame))
+        .unwrap();
+    if let Some(deadline) = deadline {
+        request.headers_mut().insert("grpc-timeout", deadline.parse().unwrap());
+    }
+    let response = router(Arc::clone(service)).oneshot(request).await.unwrap();
     assert_eq!(response.status(), StatusCode::OK);
     let code = response.headers().get("grpc-status").map(|code| code.to_str().unwrap().to_owned());
     let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();
@@ -95,6 +110,23 @@ async fn requests_that_cannot_be_answered_get_the_code_that_says_why() {
     let empty = service_without_variants();
     let (code, _) = call::<ModelInferResponse>(&empty, "ModelInfer", &good).await;
     assert_eq!(code, UNAVAILABLE);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deadline_that_passes_has_its_own_code_and_counts_as_shed() {
+    let engine = Constant::of(1.0);
+    let service = service(Chooser::Clients, vec![resident_on(&engine, "big")]);
+    engine.shut();
+    for deadline in ["50m", "0n"] {
+        let item = one_item();
+        let call = call_within::<ModelInferResponse>(&service, "ModelInfer", &item, Some(deadline));
+        assert_eq!(call.await.0, DEADLINE_EXCEEDED, "{deadline}");
+    }
+    engine.open();
+    let metrics = ask(&service, Method::GET, "/metrics", "").await.text();
+    assert!(metrics.contains("dnnshifter_requests_total{outcome=\"shed\"} 2"), "{metrics}");
+    let (code, _) = call::<ModelInferResponse>(&service, "ModelInfer", &one_item()).await;
+    assert_eq!(code, OK);
 }
 
 fn service_without_variants() -> Arc<Service> {

@@ -110,6 +110,30 @@ async fn what_a_client_wrote_is_not_given_back_at_length() {
     }
 }
 
+#[tokio::test]
+async fn a_path_that_is_no_text_is_refused() {
+    let service = two_variants(Chooser::Clients);
+    for (method, path) in [
+        (Method::POST, "/v2/models/%ff/infer"),
+        (Method::POST, "/v2/models/m/versions/%ff/infer"),
+        (Method::GET, "/v2/models/%C3%28"),
+        (Method::GET, "/v2/models/%ff/versions/big/ready"),
+        (Method::POST, "/v2/repository/models/%ff/load"),
+    ] {
+        let reply = ask(&service, method, path, one_item()).await;
+        assert_eq!(reply.status, StatusCode::BAD_REQUEST, "{path}: {}", reply.text());
+        let said = reply.json()["error"].to_string();
+        assert!(
+            said.contains("Invalid UTF-8 in `") && said.contains("percent-encoded UTF-8"),
+            "{path}: {said}"
+        );
+    }
+    // A slash may be part of a name that does not exist; it is no other path.
+    let reply = ask(&service, Method::GET, "/v2/models/a%2Fb", "").await;
+    assert_eq!(reply.status, StatusCode::NOT_FOUND);
+    assert!(reply.text().contains("no model \\\"a/b\\\""), "{}", reply.text());
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_request_that_cannot_be_answered_within_its_own_timeout_is_shed() {
     let engine = Constant::of(1.0);
