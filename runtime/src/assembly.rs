@@ -12,7 +12,7 @@ use crate::{
     keeper::{Host, Keeper, Notes, attempts::Attempts, memory::ProcessMemory},
     lane::Lane,
     metrics::{Identity, Metrics},
-    server::{self, Chooser, Service},
+    server::{self, Chooser, Front, Service, Tls, TlsFiles},
     shutdown,
     switch::Switch,
 };
@@ -31,6 +31,8 @@ pub(crate) struct Plan {
     pub(crate) store: Option<PathBuf>,
     /// Where to listen.
     pub(crate) listen: SocketAddr,
+    /// What to encrypt with, if that is wanted.
+    pub(crate) tls: Option<TlsFiles>,
     /// How long to drain.
     pub(crate) drain: Duration,
 }
@@ -44,6 +46,7 @@ pub(crate) struct Assembly {
     /// Cancelled when everything is to end.
     pub(crate) stop: CancellationToken,
     listener: TcpListener,
+    tls: Option<Arc<Tls>>,
     drain: Duration,
     attempts: Attempts,
 }
@@ -51,7 +54,11 @@ pub(crate) struct Assembly {
 impl Assembly {
     /// Starts the engine, the lane and the keeper, and binds the address.
     pub(crate) async fn start(plan: Plan) -> Result<Self, Error> {
-        let Plan { model, chooser, identity, models, store, listen, drain } = plan;
+        let Plan { model, chooser, identity, models, store, listen, tls, drain } = plan;
+        let tls = match tls {
+            Some(files) => Some(Arc::new(Tls::load(files).await?)),
+            None => None,
+        };
         let listener =
             TcpListener::bind(listen).await.map_err(|source| Error::Listen { address: listen, source })?;
         let cgroup = Cgroup::of_this_process("/".as_ref());
@@ -90,7 +97,7 @@ impl Assembly {
         let keeper = keeper.start(tokio, stop.clone()).map_err(Error::Thread)?;
         // Nobody waits for it: it may be loading a network, and ends with the process.
         service.keeper.get_or_init(|| keeper);
-        Ok(Self { service, host, stop, listener, drain, attempts })
+        Ok(Self { service, host, stop, listener, tls, drain, attempts })
     }
 
     /// Ends everything without having answered.
@@ -101,10 +108,23 @@ impl Assembly {
 
     /// Answers until a signal comes, drains, and ends everything.
     pub(crate) async fn run(self) -> Result<(), Error> {
-        let Self { service, stop, listener, drain, attempts, .. } = self;
-        let serving = server::serve(listener, server::router(Arc::clone(&service)), stop.clone());
-        let (served, drained) =
-            tokio::join!(serving, shutdown::drain_on_signal(&service, drain, stop.clone()));
+        let Self { service, stop, listener, tls, drain, attempts, .. } = self;
+        let router = server::router(Arc::clone(&service));
+        let front = match &tls {
+            Some(tls) => {
+                let unknown = server::router_for_the_unknown(Arc::clone(&service));
+                Front::guarded(router, Arc::clone(tls), unknown)
+            }
+            None => Front::plain(router),
+        };
+        let keeping_fresh = async {
+            if let Some(tls) = &tls {
+                stop.run_until_cancelled(tls.keep_fresh(&service.metrics)).await;
+            }
+        };
+        let serving = server::serve(listener, front, stop.clone());
+        let draining = shutdown::drain_on_signal(&service, drain, stop.clone());
+        let (served, drained, ()) = tokio::join!(serving, draining, keeping_fresh);
         attempts.end();
         served.and(drained).map_err(Error::Serve)
     }

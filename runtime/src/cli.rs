@@ -5,6 +5,8 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use dnnshifter_portfolio::VariantName;
 
+use crate::server::TlsFiles;
+
 /// Serves the variants of one model by the Open Inference Protocol v2, and switches between them without dropping a request.
 #[derive(Debug, Parser)]
 #[command(version)]
@@ -61,6 +63,9 @@ pub struct ServeArguments {
     /// by default nothing is written.
     #[arg(long, env = "DNNSHIFTER_STORE")]
     pub store: Option<PathBuf>,
+    /// Encryption.
+    #[command(flatten)]
+    pub tls: TlsArguments,
     /// Shutting down.
     #[command(flatten)]
     pub drain: DrainArguments,
@@ -118,9 +123,34 @@ pub struct NodeArguments {
     /// Address to listen on, for requests, metrics and probes.
     #[arg(long, env = "DNNSHIFTER_LISTEN", default_value = "0.0.0.0:8080")]
     pub listen: SocketAddr,
+    /// Encryption.
+    #[command(flatten)]
+    pub tls: TlsArguments,
     /// Shutting down.
     #[command(flatten)]
     pub drain: DrainArguments,
+}
+
+/// Of encryption. Files that change are read again within seconds.
+#[derive(Clone, Debug, Args)]
+pub struct TlsArguments {
+    /// PEM file with the certificate of this server, and then those that it was signed with: all is served by TLS, and only so.
+    #[arg(long = "tls-certificate", env = "DNNSHIFTER_TLS_CERTIFICATE", requires = "key")]
+    certificate: Option<PathBuf>,
+    /// PEM file with the private key of this certificate.
+    #[arg(long = "tls-key", env = "DNNSHIFTER_TLS_KEY", requires = "certificate")]
+    key: Option<PathBuf>,
+    /// PEM file with certificate authorities: only clients with a certificate of one of them are served. Probes need none.
+    #[arg(long = "tls-client-ca", env = "DNNSHIFTER_TLS_CLIENT_CA", requires = "certificate")]
+    client_ca: Option<PathBuf>,
+}
+
+impl TlsArguments {
+    /// The files, if all is to be encrypted.
+    pub(crate) fn files(self) -> Option<TlsFiles> {
+        let (certificate, key) = self.certificate.zip(self.key)?;
+        Some(TlsFiles { certificate, key, client_ca: self.client_ca })
+    }
 }
 
 /// Of shutting down.
@@ -165,6 +195,19 @@ mod tests {
         let cli = Cli::try_parse_from(["dnnshifter-runtime", "serve", "variants"]).unwrap();
         let Command::Serve(serve) = cli.command else { panic!("not serve") };
         assert_eq!(serve.listen.to_string(), "127.0.0.1:8080");
+    }
+
+    #[test]
+    fn a_certificate_needs_its_key_and_a_client_authority_a_certificate() {
+        let parse =
+            |rest: &[&str]| Cli::try_parse_from([&["dnnshifter-runtime", "serve", "d"], rest].concat());
+        for rest in [&["--tls-certificate", "c"][..], &["--tls-key", "k"], &["--tls-client-ca", "a"]] {
+            assert!(parse(rest).unwrap_err().to_string().contains("required arguments were not provided"));
+        }
+        let cli = parse(&["--tls-certificate", "c", "--tls-key", "k", "--tls-client-ca", "a"]).unwrap();
+        let Command::Serve(serve) = cli.command else { panic!("not serve") };
+        assert_eq!(serve.tls.files().unwrap().client_ca, Some("a".into()));
+        assert!(parse(&[]).is_ok());
     }
 
     #[test]

@@ -42,6 +42,9 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// TLS cannot be spoken.
+    #[error(transparent)]
+    Tls(Box<dyn std::error::Error + Send + Sync>),
     /// The engine does not start.
     #[error(transparent)]
     Engine(Box<dyn std::error::Error + Send + Sync>),
@@ -88,6 +91,12 @@ pub enum Error {
 impl From<engine::EngineError> for Error {
     fn from(error: engine::EngineError) -> Self {
         Self::Engine(Box::new(error))
+    }
+}
+
+impl From<server::TlsError> for Error {
+    fn from(error: server::TlsError) -> Self {
+        Self::Tls(Box::new(error))
     }
 }
 

@@ -34,6 +34,8 @@ const SWAP: &str = "Time from a decision received to the new variant serving, by
 const LOAD: &str = "Time from a variant's folder to a checked and warm variant.";
 const ACTIVE: &str = "1 for the variant that serves, 0 for the others.";
 const RESIDENT: &str = "Memory that a loaded variant takes.";
+const RELOADS: &str =
+    "Changes of the TLS certificate, its key or the client authority that were seen, by what became of them.";
 const PROCESS: &str = "Resident memory of the process.";
 
 /// How a request ended.
@@ -75,8 +77,12 @@ pub(crate) struct Metrics {
     pub(crate) variant_load_seconds: Histogram,
     active: IntGaugeVec,
     resident_bytes: IntGaugeVec,
+    certificate_reloads: IntCounterVec,
     process_bytes: IntGauge,
 }
+
+/// What became of a certificate that was new.
+const CERTIFICATE_OUTCOMES: [&str; 2] = ["taken", "refused"];
 
 /// Makes metrics in one registry.
 struct Maker<'a>(&'a Registry);
@@ -117,6 +123,9 @@ impl Metrics {
         for outcome in [Outcome::Answered, Outcome::Shed, Outcome::Invalid, Outcome::Failed] {
             metrics.requests.with_label_values(&[outcome.as_str()]);
         }
+        for outcome in CERTIFICATE_OUTCOMES {
+            metrics.certificate_reloads.with_label_values(&[outcome]);
+        }
         Ok(Arc::new(metrics))
     }
 
@@ -154,6 +163,11 @@ impl Metrics {
             )?,
             active: make.gauges("dnnshifter_variant_active", ACTIVE, &["variant"])?,
             resident_bytes: make.gauges("dnnshifter_variant_resident_bytes", RESIDENT, &["variant"])?,
+            certificate_reloads: make.counters(
+                "dnnshifter_certificate_reloads_total",
+                RELOADS,
+                &["outcome"],
+            )?,
             process_bytes: make.gauge("process_resident_memory_bytes", PROCESS)?,
             registry: registry.clone(),
         })
@@ -171,6 +185,12 @@ impl Metrics {
     pub(crate) fn answered(&self, variant: &str, seconds: f64, inference: f64) {
         self.request_seconds.observe(seconds);
         self.inference_seconds.with_label_values(&[variant]).observe(inference);
+    }
+
+    /// The files of TLS have changed, and were `taken` or refused.
+    pub(crate) fn certificate_reloaded(&self, taken: bool) {
+        let [as_taken, as_refused] = CERTIFICATE_OUTCOMES;
+        self.certificate_reloads.with_label_values(&[if taken { as_taken } else { as_refused }]).inc();
     }
 
     /// The variant that serves has changed.

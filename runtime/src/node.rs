@@ -72,6 +72,7 @@ fn plan(arguments: &NodeArguments) -> Plan {
         models: arguments.models.clone(),
         store: arguments.store.clone(),
         listen: arguments.listen,
+        tls: arguments.tls.clone().files(),
         drain: arguments.drain.duration(),
     }
 }

@@ -3,6 +3,7 @@
 
 pub(crate) mod cost;
 mod error;
+mod front;
 mod grpc;
 mod health;
 mod infer;
@@ -11,6 +12,7 @@ mod listen;
 mod observe;
 mod path;
 mod repository;
+mod tls;
 
 use std::{
     sync::{
@@ -26,7 +28,11 @@ use axum::{
 };
 
 use self::intake::Intake;
-pub(crate) use self::listen::serve;
+pub(crate) use self::{
+    front::Front,
+    listen::serve,
+    tls::{Tls, TlsError, TlsFiles},
+};
 use crate::{
     clock::Clock, lane::Lane, load::LoadMeter, metrics::Metrics, objective::ObjectiveMeter, switch::Switch,
 };
@@ -120,6 +126,16 @@ pub(crate) fn router(service: Arc<Service>) -> Router {
         .route("/metrics", get(observe::metrics))
         .route("/swaps", get(observe::swaps))
         .fallback(error::no_such_route)
+        .method_not_allowed_fallback(error::no_such_method)
+        .with_state(service)
+}
+
+/// The routes for those who were to show a certificate, and have not: probes, since the kubelet has none to show.
+pub(crate) fn router_for_the_unknown(service: Arc<Service>) -> Router {
+    Router::new()
+        .route("/livez", get(health::live))
+        .route("/readyz", get(health::ready))
+        .fallback(error::no_certificate)
         .method_not_allowed_fallback(error::no_such_method)
         .with_state(service)
 }

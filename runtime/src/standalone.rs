@@ -22,7 +22,7 @@ const INITIAL: &str = "Initial";
 
 /// Serves until a signal comes.
 pub(crate) async fn serve(arguments: ServeArguments) -> Result<(), Error> {
-    let ServeArguments { directory, listen, name, variant, latency_objective, store, drain } = arguments;
+    let ServeArguments { directory, listen, name, variant, latency_objective, store, tls, drain } = arguments;
     let order = variant::found_in(&directory)?;
     let nothing = || Error::NoVariants { directory: directory.display().to_string() };
     let first = variant.or_else(|| order.first().cloned()).ok_or_else(nothing)?;
@@ -31,7 +31,8 @@ pub(crate) async fn serve(arguments: ServeArguments) -> Result<(), Error> {
     }
     let model = name.unwrap_or_else(|| name_of(&directory));
     let identity = Identity { portfolio: model.clone(), ..Identity::default() };
-    let drain = drain.duration();
+    let (tls, drain) = (tls.files(), drain.duration());
+    let scheme = if tls.is_some() { "https" } else { "http" };
     let assembly = Assembly::start(Plan {
         model: model.clone(),
         chooser: Chooser::Clients,
@@ -39,13 +40,14 @@ pub(crate) async fn serve(arguments: ServeArguments) -> Result<(), Error> {
         models: directory,
         store,
         listen,
+        tls,
         drain,
     })
     .await?;
     assembly.service.lane.keep_within(latency_objective.map(Duration::from_millis));
     let wanted = Wanted { variant: first, reason: INITIAL.to_owned() };
     assembly.service.switch.direct(&order, Some(wanted), Instant::now());
-    tracing::info!(%listen, model, variants = order.len(), "serving: POST /v2/models/{model}/infer");
+    tracing::info!(%listen, scheme, model, variants = order.len(), "serving: POST /v2/models/{model}/infer");
     assembly.run().await
 }
 

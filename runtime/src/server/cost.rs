@@ -15,7 +15,7 @@ use dnnshifter_portfolio::VariantDescription;
 use tokio::{net::TcpListener, runtime::Handle};
 use tokio_util::sync::CancellationToken;
 
-use super::{Chooser, Service, router, serve};
+use super::{Chooser, Front, Service, router, serve};
 use crate::{
     clock,
     engine::{Engine, EngineError, Interface, Network},
@@ -54,7 +54,7 @@ fn attempt(tokio: &Handle, like: &Resident) -> io::Result<Duration> {
     let listener = tokio.block_on(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))?;
     let address = listener.local_addr()?;
     let stop = CancellationToken::new();
-    let serving = tokio.spawn(serve(listener, router(service), stop.clone()));
+    let serving = tokio.spawn(serve(listener, Front::plain(router(service)), stop.clone()));
     let request = request(&like.interface);
     let mut client = Client::connect(address)?;
     let costs = (0..REQUESTS).map(|_| cost(&mut client, &request)).collect::<io::Result<Vec<_>>>();

@@ -2,10 +2,11 @@
 
 use axum::{
     Json,
-    http::{Method, StatusCode, Uri},
+    http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header},
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
+use tonic::Status;
 
 use super::intake::IntakeError;
 use crate::{
@@ -105,6 +106,16 @@ pub(super) async fn no_such_route(uri: Uri) -> ApiError {
         excerpt(uri.path())
     );
     ApiError::new(StatusCode::NOT_FOUND, message)
+}
+
+/// The answer to who was to show a certificate, and has not.
+pub(super) async fn no_certificate(headers: HeaderMap) -> Response {
+    let message = "this server serves clients with a certificate of its client authority: show one in the TLS handshake";
+    let kind = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
+    if kind.is_some_and(|kind| kind.starts_with(b"application/grpc")) {
+        return Status::unauthenticated(message).into_http();
+    }
+    ApiError::new(StatusCode::FORBIDDEN, message).into_response()
 }
 
 /// The answer to a method that a path does not have.

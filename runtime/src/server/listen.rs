@@ -1,4 +1,5 @@
-//! Connections: how many there may be, how long they may be idle, and how they end. What they ask for is the router's.
+//! Connections: how many there may be, how long they may be idle, and how they end. What they ask for is the router's, what they
+//! are encrypted with [`tls`](super::tls)'s.
 //!
 //! HTTP/1.1 and HTTP/2 (which gRPC needs) share one port: the first bytes tell which it is. When there are as many connections
 //! as there may be, the one that has been idle the longest makes room: so idle ones, however many, keep nobody out.
@@ -14,6 +15,7 @@ use hyper_util::{
 };
 use parking_lot::Mutex;
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     task::{Id, JoinSet},
     time::{Instant, sleep, timeout},
@@ -21,7 +23,11 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
-use super::intake::MOST_READ_AT_A_TIME;
+use super::{
+    front::{Front, Guard},
+    intake::MOST_READ_AT_A_TIME,
+    tls::Peer,
+};
 use crate::lane::admission::LONGEST_QUEUE;
 
 /// A node's clients are tens, not thousands. Each connection takes about 20 KB, and a file: some systems give a process 1024.
@@ -33,6 +39,9 @@ const _: () = assert!(MOST_READ_AT_A_TIME + LONGEST_QUEUE + 1 < MOST_CONNECTIONS
 /// A connection without a request is closed after this time: as long as reverse proxies wait (75 s is nginx's default), so that
 /// clients that keep connections are used to it. It is also the longest time for the headers of a request.
 const LONGEST_IDLE: Duration = Duration::from_secs(75);
+
+/// Hands are shaken within this time: three packets each way over a poor link, or an attacker.
+const LONGEST_HANDSHAKE: Duration = Duration::from_secs(10);
 
 /// Requests in flight get so long once the server stops; connections that are still open then are closed.
 const LONGEST_FAREWELL: Duration = Duration::from_secs(10);
@@ -56,21 +65,21 @@ const CONNECTION_WINDOW_BYTES: u32 = 1 << 20;
 /// Connections of HTTP/2 are asked so often whether somebody is there: a peer that lost power never says so.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 
-/// Serves `router` until `stop`, then lets requests in flight finish, within a limit.
-pub(crate) async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) -> io::Result<()> {
-    serve_at_most(MOST_CONNECTIONS, listener, router, stop).await
+/// Serves until `stop`, then lets requests in flight finish, within a limit.
+pub(crate) async fn serve(listener: TcpListener, front: Front, stop: CancellationToken) -> io::Result<()> {
+    serve_at_most(MOST_CONNECTIONS, listener, front, stop).await
 }
 
 /// [`serve`], with so many connections.
 pub(super) async fn serve_at_most(
     most: usize,
     listener: TcpListener,
-    router: Router,
+    front: Front,
     stop: CancellationToken,
 ) -> io::Result<()> {
     let mut open = Open { most, tasks: JoinSet::new(), connections: HashMap::new() };
     tokio::select! {
-        () = open.accept(&listener, &router, &stop) => (),
+        () = open.accept(&listener, &front, &stop) => (),
         () = stop.cancelled() => (),
     }
     drop(listener);
@@ -102,12 +111,12 @@ struct Activity {
 }
 
 impl Open {
-    async fn accept(&mut self, listener: &TcpListener, router: &Router, stop: &CancellationToken) {
+    async fn accept(&mut self, listener: &TcpListener, front: &Front, stop: &CancellationToken) {
         loop {
             match listener.accept().await {
                 Ok((stream, _)) => {
                     self.make_room().await;
-                    self.attend(stream, router.clone(), stop.clone());
+                    self.attend(stream, front.clone(), stop.clone());
                 }
                 Err(error) => {
                     tracing::debug!(%error, "failed to accept a connection");
@@ -118,13 +127,13 @@ impl Open {
         }
     }
 
-    fn attend(&mut self, stream: TcpStream, router: Router, stop: CancellationToken) {
+    fn attend(&mut self, stream: TcpStream, front: Front, stop: CancellationToken) {
         // Answers are small: waiting for more to send (Nagle) would add 40 ms to them.
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "failed to set TCP_NODELAY");
         }
         let connection = Arc::new(Connection::begun());
-        let task = self.tasks.spawn(Arc::clone(&connection).attend(stream, router, stop));
+        let task = self.tasks.spawn(Arc::clone(&connection).attend(stream, front, stop));
         self.connections.insert(task.id(), connection);
     }
 
@@ -175,8 +184,30 @@ impl Connection {
         (requests == 0).then_some(last)
     }
 
+    /// Shakes hands, if that is asked for, and answers what comes.
+    async fn attend(self: Arc<Self>, stream: TcpStream, front: Front, stop: CancellationToken) {
+        let Front { router, guard } = front;
+        let Some(Guard { tls, for_the_unknown }) = guard else {
+            return self.converse(stream, router, stop).await;
+        };
+        let shaken = tokio::select! {
+            shaken = timeout(LONGEST_HANDSHAKE, tls.accept(stream)) => shaken,
+            () = stop.cancelled() => return,
+            () = self.end.cancelled() => return,
+        };
+        match shaken {
+            Ok(Ok((stream, Peer::Known))) => self.converse(stream, router, stop).await,
+            Ok(Ok((stream, Peer::Unknown))) => self.converse(stream, for_the_unknown, stop).await,
+            Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
+            Err(_) => tracing::debug!("a TLS handshake took too long"),
+        }
+    }
+
     /// Answers what comes, until the peer, this server, or its time ends it.
-    async fn attend(self: Arc<Self>, stream: TcpStream, router: Router, stop: CancellationToken) {
+    async fn converse<S>(self: Arc<Self>, stream: S, router: Router, stop: CancellationToken)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         let builder = builder();
         let answer = service_fn(|request: Request<Incoming>| {
             let at_work = AtWork::begin(Arc::clone(&self));

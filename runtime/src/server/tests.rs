@@ -3,6 +3,7 @@
 mod failing;
 mod grpc;
 mod hostile;
+mod tls;
 mod versions;
 
 use std::time::{Duration, Instant};

@@ -37,6 +37,7 @@ pub(crate) async fn profile(arguments: ProfileArguments) -> Result<(), Error> {
         store,
         // Nobody is answered here.
         listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+        tls: None,
         drain: Duration::ZERO,
     })
     .await?;

@@ -4,7 +4,8 @@
     VENV/bin/python runtime/tests/protocol/tritonclient_test.py target/release/dnnshifter-runtime
 
 Serves two variants of the network in `runtime/fixtures` (its scores are the first value, the second, and the sum plus one) on a
-port of the loopback interface, and fails with a traceback at the first thing that is not as it should be.
+port of the loopback interface, plainly and by mutual TLS, then networks of other types; fails with a traceback at the first thing
+that is not as it should be. Certificates are made with the program `openssl`.
 """
 
 import contextlib
@@ -13,6 +14,7 @@ import json
 import pathlib
 import shutil
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -42,16 +44,63 @@ def write_variants(directory, names):
         (folder / "variant.json").write_text(json.dumps(description))
 
 
+# All but BF16, which numpy does not have.
+TYPES = {
+    "BOOL": (9, numpy.bool_), "UINT8": (2, numpy.uint8), "UINT16": (4, numpy.uint16), "UINT32": (12, numpy.uint32),
+    "UINT64": (13, numpy.uint64), "INT8": (3, numpy.int8), "INT16": (5, numpy.int16), "INT32": (6, numpy.int32),
+    "INT64": (7, numpy.int64), "FP16": (10, numpy.float16), "FP32": (1, numpy.float32), "FP64": (11, numpy.float64),
+}
+
+
+def identity(element_type):
+    """An ONNX network whose output is its input, of three values an item (`onnx.proto3`)."""
+    def field(tag, content):
+        return bytes([tag << 3 | 2, len(content)]) + content
+
+    shape = field(1, field(2, b"n")) + field(1, bytes([8, 3]))
+    tensor = bytes([8, element_type]) + field(2, shape)
+    x, y = (field(1, name) + field(2, field(1, tensor)) for name in (b"x", b"y"))
+    node = field(1, b"x") + field(2, b"y") + field(4, b"Identity")
+    graph = field(1, node) + field(2, b"graph") + field(11, x) + field(12, y)
+    return bytes([8, 8]) + field(7, graph) + field(8, bytes([16, 13]))
+
+
+def write_identity(directory, datatype):
+    folder = directory / "only"
+    folder.mkdir(parents=True)
+    network = identity(TYPES[datatype][0])
+    (folder / "model.onnx").write_bytes(network)
+    description = {
+        "version": "dnnshifter.io/variant/v1", "name": "only", "revision": "1", "accuracy": "1", "parameters": 0,
+        "bytes": len(network), "macs": 0, "input": {"name": "x", "shape": [3], "datatype": datatype},
+        "output": {"name": "y", "shape": [3], "datatype": datatype}, "check": {"input": [0, 1, 1], "output": [0, 1, 1]},
+    }
+    (folder / "variant.json").write_text(json.dumps(description))
+
+
+def write_certificates(directory):
+    """An authority, and certificates of it for the server and a client."""
+    def openssl(*arguments):
+        subprocess.run(["openssl", *arguments], cwd=directory, check=True, capture_output=True)
+
+    key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "1"]
+    openssl("req", "-x509", *key, "-keyout", "ca.key", "-out", "ca.crt", "-subj", "/CN=authority")
+    for name in ("server", "client"):
+        signed = ["-CA", "ca.crt", "-CAkey", "ca.key", "-addext", "subjectAltName=DNS:localhost", "-addext", "basicConstraints=CA:FALSE"]
+        openssl("req", "-x509", *key, "-keyout", f"{name}.key", "-out", f"{name}.crt", "-subj", f"/CN={name}", *signed)
+
+
 def free_port():
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         return bound.getsockname()[1]
 
 
-def is_ready(address):
-    connection = http.client.HTTPConnection(address, timeout=1)
+def is_ready(address, context):
+    plain, secure = http.client.HTTPConnection, http.client.HTTPSConnection
+    connection = secure(address, timeout=1, context=context) if context else plain(address, timeout=1)
     try:
-        connection.request("GET", "/v2/health/ready")
+        connection.request("GET", "/readyz")
         return connection.getresponse().status == 200
     except OSError:
         return False
@@ -60,13 +109,14 @@ def is_ready(address):
 
 
 @contextlib.contextmanager
-def serving(program, directory):
-    address = f"127.0.0.1:{free_port()}"
-    command = [program, "serve", str(directory), "--name", MODEL, "--listen", address, "--variant", "big"]
+def serving(program, directory, *arguments, context=None):
+    port = free_port()
+    address = f"localhost:{port}" if context else f"127.0.0.1:{port}"
+    command = [program, "serve", str(directory), "--name", MODEL, "--listen", f"127.0.0.1:{port}", *arguments]
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + READY_SECONDS
-        while not is_ready(address):
+        while not is_ready(address, context):
             assert server.poll() is None, "the server ended"
             assert time.monotonic() < deadline, "the server does not become ready"
             time.sleep(0.05)
@@ -143,11 +193,51 @@ def check_grpc(address):
     return client
 
 
+def check_types(program, directory):
+    for datatype, (_, dtype) in TYPES.items():
+        write_identity(directory / datatype, datatype)
+        values = numpy.array([[0, 1, 1], [1, 0, 1]], dtype=dtype)
+        with serving(program, directory / datatype) as address:
+            for library in (tritonclient.http, tritonclient.grpc):
+                client = library.InferenceServerClient(address)
+                tensor = library.InferInput("x", [2, 3], datatype)
+                tensor.set_data_from_numpy(values)
+                numpy.testing.assert_array_equal(client.infer(MODEL, [tensor]).as_numpy("y"), values)
+                client.close()
+
+
+def check_tls(program, directory, variants):
+    directory.mkdir()
+    write_certificates(directory)
+    path = lambda name: str(directory / name)
+    arguments = ["--variant", "big", "--tls-certificate", path("server.crt"), "--tls-key", path("server.key"),
+                 "--tls-client-ca", path("ca.crt")]
+    # As the kubelet asks: it has no certificate to show, and does not look at the server's.
+    kubelet = ssl.create_default_context()
+    kubelet.check_hostname, kubelet.verify_mode = False, ssl.CERT_NONE
+    with serving(program, variants, *arguments, context=kubelet) as address:
+        files = {"root_certificates": path("ca.crt"), "private_key": path("client.key"), "certificate_chain": path("client.crt")}
+        over_grpc = tritonclient.grpc.InferenceServerClient(address, ssl=True, **files)
+        check(tritonclient.grpc, over_grpc, "big")
+        over_grpc.close()
+        unknown = tritonclient.grpc.InferenceServerClient(address, ssl=True, root_certificates=path("ca.crt"))
+        expect_refusal("show one in the TLS handshake", unknown.is_server_live)
+        unknown.close()
+        known = ssl.create_default_context(cafile=path("ca.crt"))
+        known.load_cert_chain(path("client.crt"), path("client.key"))
+        over_http = tritonclient.http.InferenceServerClient(address, ssl=True, ssl_context_factory=lambda: known)
+        check(tritonclient.http, over_http, "big")
+        over_http.close()
+
+
 def main(program):
     with tempfile.TemporaryDirectory() as directory:
-        directory = pathlib.Path(directory) / "variants"
+        root = pathlib.Path(directory)
+        directory = root / "variants"
         write_variants(directory, ["big", "small"])
-        with serving(program, directory) as address:
+        check_types(program, root / "types")
+        check_tls(program, root / "tls", directory)
+        with serving(program, directory, "--variant", "big") as address:
             over_http, over_grpc = check_http(address), check_grpc(address)
             connection = http.client.HTTPConnection(address)
             body = json.dumps({"parameters": {"version": "small"}})
@@ -160,7 +250,7 @@ def main(program):
             assert after.model_version == "small", after
             over_http.close()
             over_grpc.close()
-    print("ok: tritonclient over HTTP and gRPC")
+    print("ok: tritonclient over HTTP and gRPC, plainly and by TLS, with tensors of many types")
 
 
 if __name__ == "__main__":

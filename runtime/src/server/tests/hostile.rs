@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use futures::{StreamExt, stream};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     task::JoinHandle,
 };
@@ -13,25 +13,28 @@ use tokio_util::sync::CancellationToken;
 use super::{listen::serve_at_most, *};
 
 /// Fewer than in service: a process may have 1024 files on some systems, and both ends are in this one.
-const CONNECTIONS: usize = 64;
+pub(super) const CONNECTIONS: usize = 64;
 
 /// A server on a real port.
-struct Served {
+pub(super) struct Served {
     address: SocketAddr,
     stop: CancellationToken,
     serving: JoinHandle<std::io::Result<()>>,
 }
 
 impl Served {
-    async fn start(service: &Arc<Service>) -> Self {
+    pub(super) async fn start(service: &Arc<Service>) -> Self {
+        Self::behind(Front::plain(router(Arc::clone(service)))).await
+    }
+
+    pub(super) async fn behind(front: Front) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (address, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
-        let serving =
-            tokio::spawn(serve_at_most(CONNECTIONS, listener, router(Arc::clone(service)), stop.clone()));
+        let serving = tokio::spawn(serve_at_most(CONNECTIONS, listener, front, stop.clone()));
         Self { address, stop, serving }
     }
 
-    async fn connect(&self) -> TcpStream {
+    pub(super) async fn connect(&self) -> TcpStream {
         TcpStream::connect(self.address).await.unwrap()
     }
 
@@ -47,14 +50,14 @@ impl Served {
         first_line(client).await
     }
 
-    async fn end(self) {
+    pub(super) async fn end(self) {
         self.stop.cancel();
         self.serving.await.unwrap().unwrap();
     }
 }
 
 /// The first line of all that comes until the server closes.
-async fn first_line(mut client: TcpStream) -> String {
+pub(super) async fn first_line(mut client: impl AsyncRead + Unpin) -> String {
     let mut answer = Vec::new();
     // A reset after the answer is an end, too.
     drop(client.read_to_end(&mut answer).await);
