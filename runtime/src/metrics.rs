@@ -250,7 +250,8 @@ fn offered(identity: &Identity) -> Opts {
 }
 
 impl Outcome {
-    fn as_str(self) -> &'static str {
+    /// In one word.
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Answered => "answered",
             Self::Shed => "shed",

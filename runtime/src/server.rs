@@ -13,6 +13,7 @@ mod observe;
 mod path;
 mod repository;
 mod tls;
+mod trace;
 
 use std::{
     sync::{
@@ -23,7 +24,7 @@ use std::{
 };
 
 use axum::{
-    Router,
+    Router, middleware,
     routing::{get, post},
 };
 
@@ -127,6 +128,7 @@ pub(crate) fn router(service: Arc<Service>) -> Router {
         .route("/swaps", get(observe::swaps))
         .fallback(error::no_such_route)
         .method_not_allowed_fallback(error::no_such_method)
+        .layer(middleware::from_fn(trace::follow))
         .with_state(service)
 }
 

@@ -142,6 +142,7 @@ impl Service {
             Err(error) => (error.outcome(), error.items),
         };
         self.metrics.ended(outcome, items);
+        tracing::debug!(outcome = outcome.as_str(), elapsed = ?arrived.elapsed(), "a request ended");
         if outcome != Outcome::Invalid {
             let in_time = self.lane.objective().is_none_or(|objective| arrived.elapsed() <= objective);
             self.objective.record(outcome == Outcome::Answered && in_time, self.clock.now());

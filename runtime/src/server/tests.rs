@@ -4,6 +4,7 @@ mod failing;
 mod grpc;
 mod hostile;
 mod tls;
+mod trace;
 mod versions;
 
 use std::time::{Duration, Instant};
