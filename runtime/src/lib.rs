@@ -10,6 +10,8 @@ mod cgroup;
 pub mod cli;
 mod clock;
 mod engine;
+#[cfg(any(fuzzing, test))]
+pub mod fuzzing;
 mod keeper;
 mod lane;
 mod load;
