@@ -23,6 +23,13 @@ build: deps ## build everything, the cluster's programs included
 	cargo build --release --locked --workspace --all-targets
 	target/release/dnnshifter-cluster build
 
+.PHONY: images
+images: deps ## build the three images and nothing else, and push them: make images REGISTRY=registry.example.com/team TAG=0.1.0 (root)
+	@test -n "$(REGISTRY)" || { echo "say where to: make images REGISTRY=registry.example.com/team [TAG=latest] [PLAIN_HTTP=1]" >&2; exit 2; }
+	cargo build --release --locked -p dnnshifter-operator -p dnnshifter-runtime -p dnnshifter-pruner-job -p dnnshifter-cluster
+	@mkdir -p target
+	cargo run --quiet --release --locked -p dnnshifter-cluster -- images --registry "$(REGISTRY)" --tag "$(or $(TAG),latest)" $(if $(PLAIN_HTTP),--plain-http) --values target/images.yaml
+
 .PHONY: demo
 demo: build ## from a ModelPortfolio to switched variants, on a cluster of its own (root)
 	target/release/dnnshifter-demo run

@@ -93,6 +93,16 @@ pub fn build() -> Result<(), ClusterError> {
     Ok(())
 }
 
+/// `PATH` with kubectl, helm and the rest, for what needs no cluster.
+pub fn search_path() -> Result<OsString, ClusterError> {
+    search_path_in(&Layout::from_environment())
+}
+
+fn search_path_in(layout: &Layout) -> Result<OsString, ClusterError> {
+    let binaries = module::built(layout).map_err(|module| ClusterError::NotBuilt { module })?;
+    Ok(machine::search_path(&binaries))
+}
+
 /// Removes the cluster, or what a crash has left of one.
 pub fn remove() -> Result<(), ClusterError> {
     down::down(&Layout::from_environment())
@@ -122,8 +132,7 @@ impl Cluster {
     }
 
     pub(crate) fn of(layout: Layout, config: Config) -> Result<Self, ClusterError> {
-        let binaries = module::built(&layout).map_err(|module| ClusterError::NotBuilt { module })?;
-        let search_path = machine::search_path(&binaries);
+        let search_path = search_path_in(&layout)?;
         Ok(Self { layout, config, search_path })
     }
 

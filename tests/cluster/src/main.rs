@@ -1,6 +1,7 @@
 //! `dnnshifter-cluster`: the library's commands for people and scripts. All work is done there.
 
-use std::io::Write;
+use std::fmt::Write as _;
+use std::io::Write as _;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -8,7 +9,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
 
-use dnnshifter_cluster::{Cluster, Config, ImageBuild, ImageFile, Place, ProjectImage};
+use dnnshifter_cluster::{Cluster, Config, Destination, ImageBuild, ImageFile, Place, ProjectImage};
 
 /// A real Kubernetes on this machine: build it, start it, break it, remove it. Needs root.
 #[derive(Parser)]
@@ -77,10 +78,19 @@ enum Action {
     },
     /// Build the project's images from a checkout's release binaries, push them, and print their references by digest.
     Images {
-        /// Push below this, such as `registry.example.com/dnnshifter`, with the credentials of `buildah login`, rather than to
-        /// the cluster's registry. No cluster is needed then.
+        /// Push below this, such as `registry.example.com/team`, rather than to the cluster's registry, with the credentials of
+        /// `buildah login` or of the file that `REGISTRY_AUTH_FILE` names. No cluster is needed then.
         #[arg(long)]
         registry: Option<String>,
+        /// The images' tag there.
+        #[arg(long, default_value = "latest", requires = "registry")]
+        tag: String,
+        /// Speak plain HTTP to that registry.
+        #[arg(long, requires = "registry")]
+        plain_http: bool,
+        /// Write the references into this file, too, as values of the chart.
+        #[arg(long)]
+        values: Option<PathBuf>,
         /// The checkout.
         #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))]
         checkout: PathBuf,
@@ -145,8 +155,9 @@ fn run(action: Action) -> Result<ExitCode> {
         Action::Start { component } => Cluster::attach()?.start(&component)?,
         Action::Stop { component } => Cluster::attach()?.stop(&component)?,
         Action::Kill { component } => Cluster::attach()?.kill(&component)?,
-        Action::Images { registry, checkout, images } => {
-            project_images(registry.as_deref(), &checkout, &images)?;
+        Action::Images { registry, tag, plain_http, values, checkout, images } => {
+            let destination = registry.map(|prefix| Destination { prefix, tag, plain_http });
+            project_images(destination.as_ref(), &checkout, &images, values.as_deref())?;
         }
         Action::Image { repository, tag, containerfile, files } => {
             image(repository, tag, containerfile, files)?;
@@ -175,15 +186,23 @@ fn logs(component: Option<&str>) -> Result<()> {
     Ok(std::io::stdout().write_all(text.as_bytes())?)
 }
 
-fn project_images(registry: Option<&str>, checkout: &Path, images: &[ProjectImage]) -> Result<()> {
+fn project_images(
+    destination: Option<&Destination>,
+    checkout: &Path,
+    images: &[ProjectImage],
+    values: Option<&Path>,
+) -> Result<()> {
+    let mut text = String::new();
     for image in if images.is_empty() { &ProjectImage::ALL } else { images } {
-        let reference = match registry {
-            Some(prefix) => dnnshifter_cluster::publish_project_image(*image, checkout, prefix)?,
+        let reference = match destination {
+            Some(destination) => dnnshifter_cluster::publish_project_image(*image, checkout, destination)?,
             None => Cluster::attach()?.push_project_image(*image, checkout)?,
         };
         writeln!(std::io::stdout(), "{} {reference}", image.folder())?;
+        writeln!(text, "{}: {{image: \"{reference}\"}}", image.chart_value())?;
     }
-    Ok(())
+    let Some(path) = values else { return Ok(()) };
+    std::fs::write(path, text).with_context(|| format!("failed to write {}", path.display()))
 }
 
 fn image(

@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::{ImageBuild, ImageError, ImageFile, build_local, context::Context, debian, storage};
+use super::{
+    ImageBuild, ImageError, ImageFile, build_local, context::Context, debian, local_prefix, storage,
+};
 use crate::cluster::Cluster;
 use crate::command::run;
 use crate::layout::Layout;
@@ -29,6 +31,15 @@ impl ProjectImage {
             Self::Operator => "operator",
             Self::Runtime => "runtime",
             Self::PrunerJob => "pruner-job",
+        }
+    }
+
+    /// The value of the chart `dnnshifter` below which its reference stands.
+    pub fn chart_value(self) -> &'static str {
+        match self {
+            Self::Operator => "operator",
+            Self::Runtime => "runtime",
+            Self::PrunerJob => "prunerJob",
         }
     }
 
@@ -71,25 +82,42 @@ impl Cluster {
     }
 }
 
-/// Builds an image of the project as [`Cluster::push_project_image`] does, and pushes it as `PREFIX/FOLDER:latest` to a
-/// registry that this machine reaches, with the credentials of `buildah login`. No cluster is needed. Returns its reference
-/// by digest.
+/// A place in a registry that this machine reaches.
+#[derive(Clone, Debug)]
+pub struct Destination {
+    /// What comes before the image's folder: `registry.example.com/team`.
+    pub prefix: String,
+    /// The images' tag.
+    pub tag: String,
+    /// Speak plain HTTP to the registry.
+    pub plain_http: bool,
+}
+
+/// Builds an image of the project as [`Cluster::push_project_image`] does, and pushes it as `PREFIX/FOLDER:TAG`. No cluster is
+/// needed. Returns its reference by digest.
+///
+/// buildah finds user and password by itself: in the file that `REGISTRY_AUTH_FILE` names, else where `buildah login` puts
+/// them.
 pub fn publish_project_image(
     image: ProjectImage,
     checkout: &Path,
-    prefix: &str,
+    destination: &Destination,
 ) -> Result<String, ImageError> {
     let layout = Layout::from_environment();
     let build = image.build(&layout, checkout)?;
     let context = Context::stage(&layout, &build)?;
-    let local = format!("localhost/{}:{}", build.repository, context.hash);
+    let local = format!("{}{}", local_prefix(&build), context.hash);
     build_local(&layout, &build, &context, &local)?;
+    let Destination { prefix, tag, plain_http } = destination;
     let repository = format!("{}/{}", prefix.trim_end_matches('/'), image.folder());
     let failed = |path: &Path, source| ImageError::File { path: path.to_owned(), source };
     let digest = tempfile::NamedTempFile::new().map_err(|source| failed(&std::env::temp_dir(), source))?;
     let mut push = Command::new("buildah");
     storage(&mut push, &layout).args(["push", "--quiet", "--digestfile"]).arg(digest.path());
-    push.arg(&local).arg(format!("docker://{repository}:{}", build.tag));
+    if *plain_http {
+        push.arg("--tls-verify=false");
+    }
+    push.arg(&local).arg(format!("docker://{repository}:{tag}"));
     run(&mut push).map_err(|source| ImageError::Push { image: repository.clone(), source })?;
     let text = std::fs::read_to_string(digest.path()).map_err(|source| failed(digest.path(), source))?;
     Ok(format!("{repository}@{}", text.trim()))
