@@ -19,6 +19,8 @@ pub const NODES_SERVING: &str = "NodesServing";
 pub const LOAD_KNOWN: &str = "LoadKnown";
 /// Of a portfolio: exists, and is true, only while a node is matched by more than one of its device classes.
 pub const DEVICE_CLASSES_OVERLAP: &str = "DeviceClassesOverlap";
+/// Of a portfolio: exists, and is true, only while a device class matches nodes that our images cannot run on, which are left out.
+pub const NODES_UNSUPPORTED: &str = "NodesUnsupported";
 /// Of a placement: the active variant meets the latency objective.
 pub const OBJECTIVE_MET: &str = "ObjectiveMet";
 /// Of a placement: every variant was loaded and gave the output of its check.

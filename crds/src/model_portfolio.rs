@@ -136,7 +136,8 @@ pub struct ModelPortfolioStatus {
     #[schemars(length(max = 20))]
     pub revision: Option<String>,
 
-    /// The variants of that revision, the most accurate first. At most 12.
+    /// The variants of that revision, the largest first: by operations, which is the order of preference (neighbours may be close
+    /// enough to change places on the test set). At most 12.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 12))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
@@ -147,7 +148,8 @@ pub struct ModelPortfolioStatus {
     pub nodes: NodeCounts,
 
     /// `Ready`: the wanted revision exists and every reachable matching node serves it. Beside it `VariantsAvailable`, `NodesServing`
-    /// (unreachable nodes included), `LoadKnown`, and, only while true, `Reconciling`, `Stalled` and `DeviceClassesOverlap`.
+    /// (unreachable nodes included), `LoadKnown`, and, only while true, `Reconciling`, `Stalled`, `DeviceClassesOverlap` and
+    /// `NodesUnsupported` (nodes of another architecture than the images', which are left out).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]

@@ -30,8 +30,14 @@ use serde::{Deserialize, Serialize};
         json_path = ".spec.macs",
         description = "Multiply-accumulate operations for one input."
     ),
-    printcolumn(name = "Bytes", type_ = "integer", json_path = ".spec.bytes"),
+    printcolumn(
+        name = "Latency (us)",
+        type_ = "integer",
+        json_path = ".spec.latencyMicroseconds",
+        description = "Median latency for one input where it was pruned, in microseconds."
+    ),
     printcolumn(name = "Revision", type_ = "string", json_path = ".spec.revision"),
+    printcolumn(name = "Bytes", type_ = "integer", json_path = ".spec.bytes", priority = 1),
     printcolumn(name = "Image", type_ = "string", json_path = ".spec.image", priority = 1),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]

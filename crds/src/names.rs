@@ -18,6 +18,8 @@ pub const PLACEMENT_LABEL: &str = "dnnshifter.io/placement";
 pub const REVISION_LABEL: &str = "dnnshifter.io/revision";
 /// Label: hash of the pod template that a pod was made from.
 pub const TEMPLATE_HASH_LABEL: &str = "dnnshifter.io/template-hash";
+/// Annotation of a Secret: the address of the Prometheus that its token may be sent to.
+pub const PROMETHEUS_URL_ANNOTATION: &str = "dnnshifter.io/prometheus-url";
 /// Label of Kubernetes: who made the object. Our value is [`OPERATOR_FIELD_MANAGER`].
 pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
 /// Label of Kubernetes: the application's name; see the `*_COMPONENT` constants for [`COMPONENT_LABEL`].

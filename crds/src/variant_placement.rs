@@ -31,7 +31,6 @@ use crate::model_portfolio::{LatencyObjective, SwitchingBehavior};
     doc = "One portfolio on one node: which variants are there, which may run, which does. Made by the operator.",
     printcolumn(name = "Portfolio", type_ = "string", json_path = ".spec.portfolioName"),
     printcolumn(name = "Node", type_ = "string", json_path = ".spec.nodeName"),
-    printcolumn(name = "Class", type_ = "string", json_path = ".spec.deviceClassName"),
     printcolumn(
         name = "Active",
         type_ = "string",
@@ -57,11 +56,30 @@ use crate::model_portfolio::{LatencyObjective, SwitchingBehavior};
         json_path = ".status.conditions[?(@.type=='Ready')].status"
     ),
     printcolumn(
+        name = "Status",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type=='Ready')].reason",
+        description = "Why the node is ready, or is not."
+    ),
+    printcolumn(
         name = "Objective",
         type_ = "string",
         json_path = ".status.conditions[?(@.type=='ObjectiveMet')].status"
     ),
-    printcolumn(name = "Message", type_ = "string", json_path = ".spec.decision.message", priority = 1),
+    printcolumn(name = "Class", type_ = "string", json_path = ".spec.deviceClassName", priority = 1),
+    printcolumn(
+        name = "Decision",
+        type_ = "string",
+        json_path = ".spec.decision.message",
+        description = "The load, and what spoke against each more accurate variant.",
+        priority = 1
+    ),
+    printcolumn(
+        name = "Message",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type=='Ready')].message",
+        priority = 1
+    ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 pub struct VariantPlacementSpec {
@@ -87,7 +105,8 @@ pub struct VariantPlacementSpec {
     #[schemars(length(min = 1, max = 20))]
     pub template_hash: String,
 
-    /// The variants that are mounted, the most accurate first. A function of the revision and the class only. 1 to 12.
+    /// The variants that are mounted, the largest first, as in the portfolio's status. A function of the revision and the class only.
+    /// 1 to 12.
     #[schemars(length(min = 1, max = 12))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub variants: Vec<PlacedVariant>,

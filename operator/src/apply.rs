@@ -130,8 +130,12 @@ pub(crate) async fn apply_status<K: Applied>(
 }
 
 /// Deletes an object with all that it owns; one that is gone already is no error.
-pub(crate) async fn delete<K: Applied>(api: &Api<K>, name: &str) -> Result<(), ApplyError> {
-    match api.delete(name, &DeleteParams::background()).await {
+pub(crate) async fn delete<K: Applied>(
+    api: &Api<K>,
+    name: &str,
+    params: &DeleteParams,
+) -> Result<(), ApplyError> {
+    match api.delete(name, params).await {
         Ok(_) => Ok(()),
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
         Err(source) => {

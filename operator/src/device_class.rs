@@ -17,6 +17,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     apply::{ApplyError, apply_status},
+    metadata::selects,
+    reasons,
     reconcile::{Context, ErrorKind, Reported, after_error, settled, supervised_object, to_the_end},
     watches::{Guarded, fingerprint},
 };
@@ -59,7 +61,7 @@ async fn reconcile_class(
     context: Arc<Context>,
 ) -> Result<Action, DeviceClassError> {
     let nodes = context.stores.nodes.store.state();
-    let matched = nodes.iter().filter(|node| matches(&class, node)).count();
+    let matched = nodes.iter().filter(|node| selects(&class.spec.node_selector, node.labels())).count();
     let status = status(&class, matched, &Time(Timestamp::now()));
     if class.status.as_ref() == Some(&status) {
         return Ok(settled(Reported::Unchanged));
@@ -75,18 +77,13 @@ async fn reconcile_class(
     Ok(settled(Reported::Written))
 }
 
-fn matches(class: &EdgeDeviceClass, node: &Node) -> bool {
-    let selector = &class.spec.node_selector;
-    !selector.is_empty() && selector.iter().all(|(key, value)| node.labels().get(key) == Some(value))
-}
-
 fn status(class: &EdgeDeviceClass, matched: usize, now: &Time) -> EdgeDeviceClassStatus {
     let ready = WantedCondition {
         type_: READY,
         truth: Truth::from(matched > 0),
-        reason: if matched > 0 { "NodesMatch" } else { "NoNodeMatches" },
+        reason: if matched > 0 { reasons::NODES_MATCH } else { reasons::NO_NODE_MATCHES },
         message: if matched > 0 {
-            String::new()
+            format!("nodes that match: {matched}")
         } else {
             "no node has all labels of spec.nodeSelector".to_owned()
         },

@@ -23,6 +23,7 @@ mod events;
 mod hash;
 mod metadata;
 mod pods;
+mod reasons;
 mod template;
 
 mod admin;

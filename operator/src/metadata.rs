@@ -65,6 +65,16 @@ pub(crate) fn is_controlled_by<K: ResourceExt, O: ResourceExt>(object: &K, owner
         .any(|reference| reference.controller == Some(true) && Some(&reference.uid) == uid.as_ref())
 }
 
+/// Whether the operator has made the object.
+pub(crate) fn is_managed<K: ResourceExt>(object: &K) -> bool {
+    object.labels().get(MANAGED_BY_LABEL).is_some_and(|manager| manager == OPERATOR_FIELD_MANAGER)
+}
+
+/// Whether a node with these labels belongs to a device class with this selector; an empty one selects nothing.
+pub(crate) fn selects(selector: &BTreeMap<String, String>, labels: &BTreeMap<String, String>) -> bool {
+    !selector.is_empty() && selector.iter().all(|(key, value)| labels.get(key) == Some(value))
+}
+
 /// Whether the node answers its control plane.
 pub(crate) fn is_ready(node: &Node) -> bool {
     let conditions = node.status.as_ref().and_then(|status| status.conditions.as_ref());

@@ -40,9 +40,6 @@ const CONCURRENCY: u16 = 16;
 /// What is not available is looked at again after so long, should nothing wake us.
 const UNAVAILABLE_PERIOD: Duration = Duration::from_secs(30);
 
-/// Reason of `Ready` while it is the node that is not heard of, not the pod that fails.
-pub(crate) const NODE_UNREACHABLE: &str = "NodeUnreachable";
-
 /// Why a reconcile failed.
 #[derive(Debug, thiserror::Error, IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
@@ -78,8 +75,8 @@ pub(crate) async fn run(context: Arc<Context>, shutdown: CancellationToken) {
         stores.placements.store.clone(),
     )
     .with_config(Config::default().concurrency(CONCURRENCY))
-    .owns_stream(infallible(touched_children::<Deployment>(&context.client, &context.metrics)))
-    .watches_stream(infallible(touched::<Pod>(&context.client, &context.metrics, PLACEMENT_LABEL)), |pod| {
+    .owns_stream(infallible(touched_children::<Deployment>(context.scope(), &context.metrics)))
+    .watches_stream(infallible(touched::<Pod>(context.scope(), &context.metrics, PLACEMENT_LABEL)), |pod| {
         of_pod(&pod)
     })
     .watches_shared_stream(stores.classes.subscribe(spec_changes), of_class)

@@ -36,6 +36,7 @@ use self::{
 };
 use crate::{
     apply::ApplyError,
+    reasons,
     reconcile::{Context, ErrorKind, Reported, after_error, settled, supervised_object, to_the_end},
     watches::{Guarded, fingerprint, infallible, touched_children},
 };
@@ -70,7 +71,7 @@ impl ErrorKind for PortfolioError {
 /// Runs until `shutdown`, and until the work in hand is done.
 pub(crate) async fn run(context: Arc<Context>, shutdown: CancellationToken) {
     let stores = &context.stores;
-    let (client, metrics) = (&context.client, &context.metrics);
+    let (scope, metrics) = (context.scope(), &context.metrics);
     let portfolios = stores.portfolios.store.clone();
     let everyone = move || -> Vec<ObjectRef<Guarded<ModelPortfolio>>> {
         portfolios.state().iter().map(|portfolio| ObjectRef::from_obj(portfolio.as_ref())).collect()
@@ -82,9 +83,9 @@ pub(crate) async fn run(context: Arc<Context>, shutdown: CancellationToken) {
     )
     .with_config(Config::default().concurrency(CONCURRENCY))
     .owns_shared_stream(stores.placements.subscribe(placement_changes))
-    .owns_stream(infallible(touched_children::<Job>(client, metrics)))
-    .owns_stream(infallible(touched_children::<ModelVariant>(client, metrics)))
-    .owns_stream(infallible(touched_children::<Service>(client, metrics)))
+    .owns_stream(infallible(touched_children::<Job>(scope, metrics)))
+    .owns_stream(infallible(touched_children::<ModelVariant>(scope, metrics)))
+    .owns_stream(infallible(touched_children::<Service>(scope, metrics)))
     .watches_shared_stream(stores.classes.subscribe(class_changes), move |_| all_of_class())
     .watches_shared_stream(stores.nodes.subscribe(node_changes), move |_| all_of_node())
     .graceful_shutdown_on(shutdown.cancelled_owned())
@@ -127,8 +128,10 @@ async fn reconcile_portfolio(
 
 fn next(decision: &Decision, reported: Reported) -> Action {
     match &decision.availability {
-        Availability::Pending { reason: "RegistryUnreachable", .. } => Action::requeue(REGISTRY_PERIOD),
-        Availability::Pending { reason: "Pruning", .. } => Action::requeue(PRUNING_PERIOD),
+        Availability::Pending { reason: reasons::REGISTRY_UNREACHABLE, .. } => {
+            Action::requeue(REGISTRY_PERIOD)
+        }
+        Availability::Pending { reason: reasons::PRUNING, .. } => Action::requeue(PRUNING_PERIOD),
         Availability::Available(_) | Availability::Pending { .. } | Availability::Failed { .. } => {
             settled(reported)
         }

@@ -19,7 +19,7 @@ use crate::{
     settings::Settings,
     stores::Stores,
     telemetry::{Metrics, chain, timed},
-    watches::Guarded,
+    watches::{Guarded, Scope},
 };
 
 /// The client retries by itself for minutes; a reconcile that takes longer than this is given up and tried again later.
@@ -59,6 +59,11 @@ impl Context {
             recorder: Recorder::new(client.clone(), reporter),
             backoff: Backoff::default(),
         })
+    }
+
+    /// Where namespaced objects are watched.
+    pub(crate) fn scope(&self) -> Scope<'_> {
+        Scope { client: &self.client, namespaces: &self.settings.watch_namespaces }
     }
 }
 

@@ -27,6 +27,7 @@ use crate::{
     stores::{Stores, StoresError},
     switching,
     telemetry::Metrics,
+    watches::Scope,
 };
 
 /// Name of the Lease.
@@ -73,7 +74,8 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
     let config = Config::infer().await?;
     let client = Client::try_from(config.clone())?;
     let metrics = Metrics::new()?;
-    let (stores, watches) = Stores::new(&client, &metrics);
+    let scope = Scope { client: &client, namespaces: &settings.watch_namespaces };
+    let (stores, watches) = Stores::new(scope, &metrics);
     let operator = Operator {
         settings: Arc::new(settings),
         client,

@@ -23,6 +23,10 @@ pub struct Settings {
     #[arg(long = "plain-http-registry", env = "DNNSHIFTER_PLAIN_HTTP_REGISTRIES", value_delimiter = ',')]
     pub plain_http_registries: Vec<String>,
 
+    /// A namespace whose portfolios are worked on. May be given several times, or separated by commas; if never, all namespaces are.
+    #[arg(long = "watch-namespace", env = "DNNSHIFTER_WATCH_NAMESPACES", value_delimiter = ',')]
+    pub watch_namespaces: Vec<String>,
+
     /// `ClusterRole` that is bound to the runtime's `ServiceAccount` in each namespace with a portfolio.
     #[arg(long, env = "DNNSHIFTER_RUNTIME_CLUSTER_ROLE", default_value = "dnnshifter-runtime")]
     pub runtime_cluster_role: String,

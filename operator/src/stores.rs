@@ -5,11 +5,11 @@ use std::time::Duration;
 use dnnshifter_crds::{EdgeDeviceClass, ModelPortfolio, VariantPlacement};
 use futures::future::BoxFuture;
 use k8s_openapi::api::core::v1::{Node, NodeStatus};
-use kube::{Api, Client, ResourceExt, runtime::reflector::store::WriterDropped};
+use kube::{Api, ResourceExt, runtime::reflector::store::WriterDropped};
 
 use crate::{
     telemetry::Metrics,
-    watches::{Guarded, shared::Shared},
+    watches::{Guarded, Scope, shared::Shared},
 };
 
 /// What the watches know.
@@ -39,13 +39,12 @@ pub enum StoresError {
 
 impl Stores {
     /// The stores, and the futures that keep them current for as long as they are polled.
-    pub(crate) fn new(client: &Client, metrics: &Metrics) -> (Self, Vec<BoxFuture<'static, ()>>) {
-        let (nodes, watch_nodes) = Shared::new(Api::all(client.clone()), metrics, slim_node);
-        let (classes, watch_classes) = Shared::new(Api::all(client.clone()), metrics, without_managed_fields);
-        let (portfolios, watch_portfolios) =
-            Shared::new(Api::all(client.clone()), metrics, without_managed_fields);
-        let (placements, watch_placements) =
-            Shared::new(Api::all(client.clone()), metrics, without_managed_fields);
+    pub(crate) fn new(scope: Scope<'_>, metrics: &Metrics) -> (Self, Vec<BoxFuture<'static, ()>>) {
+        let (nodes, watch_nodes) = Shared::new(vec![Api::all(scope.client.clone())], metrics, slim_node);
+        let (classes, watch_classes) =
+            Shared::new(vec![Api::all(scope.client.clone())], metrics, without_managed_fields);
+        let (portfolios, watch_portfolios) = Shared::new(scope.apis(), metrics, without_managed_fields);
+        let (placements, watch_placements) = Shared::new(scope.apis(), metrics, without_managed_fields);
         let watches: Vec<BoxFuture<'static, ()>> = vec![
             Box::pin(watch_nodes),
             Box::pin(watch_classes),

@@ -32,6 +32,10 @@ pub(crate) const RUNTIME_SERVICE_ACCOUNT: &str = "dnnshifter-runtime";
 pub(crate) const RUNTIME_PORT: i32 = 8080;
 /// The name of that port.
 pub(crate) const RUNTIME_PORT_NAME: &str = "http";
+/// The label by which the kubelet says what architecture its node is of.
+pub(crate) const ARCHITECTURE_LABEL: &str = "kubernetes.io/arch";
+/// The architecture of our images: that of the ONNX Runtime and libtorch in them.
+pub(crate) const ARCHITECTURE: &str = "amd64";
 /// No user of Debian's, and the one that distroless images made usual for "nobody in particular".
 pub(crate) const UNPRIVILEGED_USER: i64 = 65532;
 

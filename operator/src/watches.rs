@@ -6,16 +6,17 @@
 //! counted and dropped here, before a controller sees them.
 
 pub(crate) mod shared;
+mod union;
 
 use std::{
     fmt::Debug,
     hash::{DefaultHasher, Hash, Hasher},
 };
 
-use futures::{Stream, StreamExt};
+use futures::{Stream, StreamExt, stream};
 use kube::{
     Api, Client, Resource, ResourceExt,
-    core::{DeserializeGuard, PartialObjectMeta},
+    core::{DeserializeGuard, NamespaceResourceScope, PartialObjectMeta},
     runtime::{WatchStreamExt, watcher},
 };
 use serde::de::DeserializeOwned;
@@ -49,36 +50,69 @@ pub(crate) fn note_watch_error(metrics: &Metrics, kind: &str, error: &watcher::E
     warn!(kind, error = chain(error), "watch failed, will be tried again");
 }
 
+/// Where namespaced objects are watched: in these namespaces, or everywhere if none is named.
+#[derive(Clone, Copy)]
+pub(crate) struct Scope<'a> {
+    pub(crate) client: &'a Client,
+    pub(crate) namespaces: &'a [String],
+}
+
+impl Scope<'_> {
+    pub(crate) fn apis<K>(self) -> Vec<Api<K>>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+    {
+        if self.namespaces.is_empty() {
+            return vec![Api::all(self.client.clone())];
+        }
+        let namespaces = self.namespaces.iter();
+        namespaces.map(|namespace| Api::namespaced(self.client.clone(), namespace)).collect()
+    }
+}
+
 /// Every change of objects of a kind that we made, deletions included, by metadata only.
 pub(crate) fn touched_children<K>(
-    client: &Client,
+    scope: Scope<'_>,
     metrics: &Metrics,
 ) -> impl Stream<Item = PartialObjectMeta<K>> + Send + use<K>
 where
-    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + DeserializeOwned
+        + Debug
+        + Send
+        + 'static,
 {
-    touched(client, metrics, &format!("{MANAGED_BY_LABEL}={OPERATOR_FIELD_MANAGER}"))
+    touched(scope, metrics, &format!("{MANAGED_BY_LABEL}={OPERATOR_FIELD_MANAGER}"))
 }
 
 /// Every change of objects with these labels, deletions included, by metadata only.
 pub(crate) fn touched<K>(
-    client: &Client,
+    scope: Scope<'_>,
     metrics: &Metrics,
     labels: &str,
 ) -> impl Stream<Item = PartialObjectMeta<K>> + Send + use<K>
 where
-    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + DeserializeOwned
+        + Debug
+        + Send
+        + 'static,
 {
     let metrics = metrics.clone();
     let kind = K::kind(&()).into_owned();
-    watcher(Api::<PartialObjectMeta<K>>::all(client.clone()), watch_config().labels(labels))
-        .default_backoff()
-        .modify(|object| object.managed_fields_mut().clear())
-        .touched_objects()
-        .filter_map(move |object| {
-            let object = object.inspect_err(|error| note_watch_error(&metrics, &kind, error)).ok();
-            std::future::ready(object)
-        })
+    let watches = scope.apis::<PartialObjectMeta<K>>().into_iter().map(|api| {
+        watcher(api, watch_config().labels(labels))
+            .default_backoff()
+            .modify(|object| object.managed_fields_mut().clear())
+            .touched_objects()
+            .boxed()
+    });
+    stream::select_all(watches).filter_map(move |object| {
+        let object = object.inspect_err(|error| note_watch_error(&metrics, &kind, error)).ok();
+        std::future::ready(object)
+    })
 }
 
 /// A stream as controllers want it, of which all errors were dropped already.

@@ -22,5 +22,5 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end }}
 
 {{- define "dnnshifter.runtimeClusterRole" -}}
-{{ .Release.Name }}-{{ .Release.Namespace }}-runtime
+{{- .Values.rbac.runtimeClusterRole | default (printf "%s-%s-runtime" .Release.Name .Release.Namespace) -}}
 {{- end }}

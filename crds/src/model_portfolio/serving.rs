@@ -16,8 +16,10 @@ pub struct Serving {
     #[serde(default)]
     pub service: Service,
 
-    /// Secrets of type `kubernetes.io/dockerconfigjson` with which nodes pull variants, and the operator reads a published portfolio.
-    /// At most 8.
+    /// Secrets of this namespace with which nodes and the pruning Job pull images, and the operator reads a published portfolio. Of type
+    /// `kubernetes.io/dockerconfigjson`, whose one key `.dockerconfigjson` holds
+    /// `{"auths": {"registry.example.com": {"username": "...", "password": "..."}}}`; `kubectl create secret docker-registry` writes it.
+    /// What it holds is sent only to the registry that it is for. At most 8.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8), inner(length(min = 1, max = 253)))]
     pub image_pull_secrets: Vec<String>,

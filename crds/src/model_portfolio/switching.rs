@@ -49,12 +49,14 @@ pub struct Prometheus {
     #[schemars(range(min = 1, max = 3600))]
     pub maximum_sample_age_seconds: i32,
 
-    /// Secret of this namespace whose key `token` is sent as bearer token.
+    /// Secret of this namespace whose key `token` is sent as bearer token. It must allow that, by the annotation
+    /// `dnnshifter.io/prometheus-url` with the address that the token may be sent to: who writes a portfolio may have no right to read
+    /// Secrets. A Secret of type `kubernetes.io/service-account-token` is never sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub authorization_secret_name: Option<String>,
 
-    /// Secret of this namespace whose key `ca.crt` holds the certificates to trust, beside none of the system's.
+    /// Secret of this namespace whose key `ca.crt` holds the certificates to trust, in PEM; then none of the system's are trusted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub ca_secret_name: Option<String>,

@@ -10,13 +10,13 @@ use kube::Api;
 use serde_json::json;
 
 use super::{
-    NODE_UNREACHABLE,
     apply::Applied,
     decide::Kept,
     validate::{Deployed, Valid},
 };
 use crate::{
     apply::{ApplyError, apply_status},
+    reasons,
     reconcile::{Context, Reported},
 };
 
@@ -65,42 +65,43 @@ pub(crate) async fn report(
     Ok(Reported::Written)
 }
 
-fn ready(valid: &Valid, outcome: &Outcome, deployed: Option<&Deployed>) -> WantedCondition {
+/// What `Ready` says.
+pub(super) fn ready(valid: &Valid, outcome: &Outcome, deployed: Option<&Deployed>) -> WantedCondition {
     let condition =
         |truth: Truth, reason, message: String| WantedCondition { type_: READY, truth, reason, message };
     let not_ready = |reason, message: String| condition(Truth::False, reason, message);
     if let Outcome::Applied(Applied::ImageVolumesUnsupported) = outcome {
         let message = "the API server takes image volumes away: use Kubernetes 1.35 or newer, or turn on the feature gate ImageVolume";
-        return not_ready("ImageVolumesUnsupported", message.to_owned());
+        return not_ready(reasons::IMAGE_VOLUMES_UNSUPPORTED, message.to_owned());
     }
     if let Outcome::Refused(message) = outcome {
-        return not_ready("Refused", message.clone());
+        return not_ready(reasons::REFUSED, message.clone());
     }
     let Some(deployed) = deployed else {
         return match outcome {
             Outcome::Kept(Kept::ClassMissing) => not_ready(
-                "DeviceClassMissing",
+                reasons::DEVICE_CLASS_MISSING,
                 format!("waiting for the device class {}", valid.object.spec.device_class_name),
             ),
             Outcome::Kept(Kept::RolloutPending | Kept::PortfolioMissing)
             | Outcome::Applied(_)
             | Outcome::Refused(_) => {
-                not_ready("RolloutPending", "waiting for its turn in the rollout".to_owned())
+                not_ready(reasons::ROLLOUT_PENDING, "waiting for its turn in the rollout".to_owned())
             }
         };
     };
     if valid.serves(deployed) {
         let revision = deployed.revision.as_deref().unwrap_or_default();
-        return condition(Truth::True, "Serving", format!("serves revision {revision}"));
+        return condition(Truth::True, reasons::SERVING, format!("serves revision {revision}"));
     }
     if !valid.node_reachable || valid.pod_unheard {
         return not_ready(
-            NODE_UNREACHABLE,
+            reasons::NODE_UNREACHABLE,
             "the node does not answer its control plane; it may well serve its own clients".to_owned(),
         );
     }
     match &valid.complaint {
-        Some(complaint) => not_ready("PodFailing", complaint.clone()),
-        None => not_ready("Starting", "the pod starts".to_owned()),
+        Some(complaint) => not_ready(reasons::POD_FAILING, complaint.clone()),
+        None => not_ready(reasons::STARTING, "the pod starts".to_owned()),
     }
 }

@@ -9,12 +9,17 @@ use k8s_openapi::api::{
 };
 
 use super::{
+    apply::{Applied, apply_deployment},
     build::deployment as deployment_of,
     decide::{Decision, Kept, Wanted, decide},
     observe::Observed,
+    report::{Outcome, ready},
     validate::{Valid, is_available, validate},
 };
-use crate::golden::assert_golden;
+use crate::{
+    fake::{Reply, api_server},
+    golden::assert_golden,
+};
 
 const RUNTIME: &str = "registry.test/runtime@sha256:1";
 
@@ -104,6 +109,36 @@ fn kept(observed: Observed) -> Kept {
 fn the_deployment_is_as_reviewed() {
     let (valid, wanted) = applied("700m");
     assert_golden("deployment", &deployment_of(&valid, &wanted));
+}
+
+#[tokio::test]
+async fn a_new_template_is_tried_in_a_dry_run_then_written() {
+    let (valid, wanted) = applied("1");
+    let (client, requests) = api_server(|request, _| Reply::Ok(request.body.clone()));
+    let outcome = apply_deployment(&client, &valid, deployment_of(&valid, &wanted)).await.unwrap();
+    assert!(matches!(outcome, Applied::Deployment(_)));
+    let tried: Vec<_> = requests.all().iter().map(|request| request.path.contains("dryRun=All")).collect();
+    assert_eq!(tried, [true, false]);
+}
+
+/// As it does before Kubernetes 1.35, without a word: the pod would serve empty folders.
+#[tokio::test]
+async fn nothing_is_written_where_the_api_server_takes_image_volumes_away() {
+    let (valid, wanted) = applied("1");
+    let (client, requests) = api_server(|request, _| {
+        let mut answer = request.body.clone();
+        for volume in answer["spec"]["template"]["spec"]["volumes"].as_array_mut().unwrap() {
+            volume.as_object_mut().unwrap().remove("image");
+        }
+        Reply::Ok(answer)
+    });
+    let outcome = apply_deployment(&client, &valid, deployment_of(&valid, &wanted)).await.unwrap();
+    assert!(matches!(outcome, Applied::ImageVolumesUnsupported));
+    let [tried] = requests.all().try_into().unwrap();
+    assert!(tried.path.contains("dryRun=All"), "{}", tried.path);
+    let condition = ready(&valid, &Outcome::Applied(outcome), None);
+    assert_eq!((condition.truth.as_str(), condition.reason), ("False", "ImageVolumesUnsupported"));
+    assert!(condition.message.contains("Kubernetes 1.35"), "{}", condition.message);
 }
 
 #[test]

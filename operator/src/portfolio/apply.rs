@@ -10,7 +10,11 @@ use k8s_openapi::api::{
     core::v1::{ConfigMap, Service, ServiceAccount},
     rbac::v1::RoleBinding,
 };
-use kube::{Api, Client, ResourceExt, api::PatchParams, core::NamespaceResourceScope};
+use kube::{
+    Api, Client, ResourceExt,
+    api::{DeleteParams, PatchParams},
+    core::NamespaceResourceScope,
+};
 use tracing::info;
 
 use super::{
@@ -21,7 +25,7 @@ use super::{
 };
 use crate::{
     apply::{Applied, ApplyError, Ensured, apply, delete, ensure},
-    metadata::is_controlled_by,
+    metadata::{is_controlled_by, is_managed},
 };
 use dnnshifter_crds::names::OPERATOR_FIELD_MANAGER;
 
@@ -84,7 +88,13 @@ impl Namespace<'_> {
         K: Applied + kube::Resource<Scope = NamespaceResourceScope>,
     {
         info!(kind = %K::kind(&()), name, "deleting what is used no more");
-        delete(&self.api::<K>(), name).await
+        delete(&self.api::<K>(), name, &DeleteParams::background()).await
+    }
+
+    /// A Job is there until its last pod has ended, so that the next one, which waits for that, does not write the same steps.
+    async fn delete_job(self, name: &str) -> Result<(), ApplyError> {
+        info!(kind = "Job", name, "deleting what is used no more");
+        delete(&self.api::<Job>(), name, &DeleteParams::foreground()).await
     }
 }
 
@@ -95,11 +105,25 @@ async fn apply_serving(
 ) -> Result<(), ApplyError> {
     let ServingObjects { service, service_account, role_binding } = serving;
     namespace.ensure::<ServiceAccount>(service_account, valid.children.service_account.as_ref()).await?;
-    namespace.ensure::<RoleBinding>(role_binding, valid.children.role_binding.as_ref()).await?;
+    bind_role(namespace, valid.children.role_binding.as_ref(), role_binding).await?;
     if let Some(service) = service {
         namespace.ensure::<Service>(service, valid.children.service.as_ref()).await?;
     }
     Ok(())
+}
+
+/// The role of a binding cannot be changed: a binding of ours to another one, of an earlier installation, is made anew.
+async fn bind_role(
+    namespace: Namespace<'_>,
+    live: Option<&RoleBinding>,
+    wanted: &RoleBinding,
+) -> Result<(), ApplyError> {
+    let stale = live.filter(|live| live.role_ref != wanted.role_ref && is_managed(*live));
+    if let Some(stale) = stale {
+        namespace.delete::<RoleBinding>(&stale.name_any()).await?;
+        return namespace.ensure::<RoleBinding>(wanted, None).await;
+    }
+    namespace.ensure::<RoleBinding>(wanted, live).await
 }
 
 /// All of them, even if one is refused.
@@ -167,7 +191,7 @@ async fn delete_orphans(
     for job in &valid.children.jobs {
         let deleted = job.metadata.deletion_timestamp.is_some();
         if Some(job.name_any()) != wanted_job && !deleted && is_controlled_by(job, valid.object.as_ref()) {
-            namespace.delete::<Job>(&job.name_any()).await?;
+            namespace.delete_job(&job.name_any()).await?;
         }
     }
     for plan in &valid.children.plans {

@@ -18,7 +18,7 @@ use k8s_openapi::{
     },
     apimachinery::pkg::util::intstr::IntOrString,
 };
-pub(crate) use sharing::role_binding_name;
+pub(crate) use sharing::RUNTIME_ROLE_BINDING;
 
 use super::{
     decide::{Availability, Content, Decision, JobAction, PlacedNode, Served},

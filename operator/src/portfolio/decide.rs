@@ -11,10 +11,9 @@ pub(crate) use nodes::{Content, PlacedNode, serves};
 use super::{
     known::Variant,
     outcome::JobState,
-    source::Source,
     validate::{Supply, Valid},
 };
-use crate::{metadata::is_controlled_by, template::Template};
+use crate::{metadata::is_controlled_by, reasons, template::Template};
 
 /// What should be so.
 pub(crate) struct Decision {
@@ -25,6 +24,8 @@ pub(crate) struct Decision {
     pub(crate) nodes: Vec<PlacedNode>,
     /// How many nodes the portfolio is for, placed or not yet.
     pub(crate) matched: usize,
+    /// Nodes that a class matches, but that our images cannot run on, with their architectures: they are left out.
+    pub(crate) foreign: Vec<String>,
     /// Nodes that more than one class matches.
     pub(crate) overlapping: Vec<String>,
     /// Classes that the portfolio names, but that do not exist.
@@ -80,7 +81,7 @@ pub(crate) enum DecideError {
 pub(crate) fn decide(valid: &Valid, runtime_image: &str) -> Result<Decision, DecideError> {
     let (availability, job) = availability(valid);
     let served = served(valid, &availability, runtime_image)?;
-    let matched = nodes::matched(valid);
+    let (matched, foreign) = nodes::matched(valid);
     let nodes = served.as_ref().map(|served| nodes::place(valid, served, &matched)).unwrap_or_default();
     Ok(Decision {
         unknown_pin: unknown_pin(valid, &availability),
@@ -89,6 +90,7 @@ pub(crate) fn decide(valid: &Valid, runtime_image: &str) -> Result<Decision, Dec
             .service
             .as_ref()
             .is_some_and(|service| !is_controlled_by(service, valid.object.as_ref())),
+        foreign,
         overlapping: matched.iter().filter(|m| m.overlapping).map(|m| m.node.name.clone()).collect(),
         missing_classes: valid
             .classes
@@ -105,43 +107,50 @@ pub(crate) fn decide(valid: &Valid, runtime_image: &str) -> Result<Decision, Dec
 }
 
 fn availability(valid: &Valid) -> (Availability, JobAction) {
-    let pending = |reason, message: String| Availability::Pending { reason, message };
-    let failed = |reason, message: String| Availability::Failed { reason, message };
     match &valid.supply {
         Supply::Available(variants) => (Availability::Available(variants.clone()), JobAction::None),
-        Supply::Unreachable(message) => (pending("RegistryUnreachable", message.clone()), JobAction::None),
-        Supply::Unusable(message) => (failed("PortfolioUnusable", message.clone()), JobAction::None),
-        Supply::Job(state) => match state {
-            JobState::Absent => (pending("Pruning", pruning(&valid.source)), JobAction::Create),
-            JobState::Running { complaint: Some(complaint) } => {
-                let message = format!("the Job of revision {} waits: {complaint}", valid.source.revision());
-                (pending("Pruning", message), JobAction::None)
-            }
-            JobState::Running { complaint: None } | JobState::Succeeded(_) => {
-                (pending("Pruning", pruning(&valid.source)), JobAction::None)
-            }
-            JobState::NeverStarted => {
-                let message = "the Job never started, and begins anew with the changed specification";
-                (pending("Pruning", message.to_owned()), JobAction::Delete)
-            }
-            JobState::AnswerLost(why) => (
-                pending("Pruning", format!("the Job runs again, since its answer is lost: {why}")),
-                JobAction::Delete,
-            ),
-            JobState::Failed(message) => (failed("PruningFailed", message.clone()), JobAction::None),
-            JobState::FailedBefore => (
-                pending(
-                    "Pruning",
-                    "the Job failed, and runs again with the changed specification".to_owned(),
-                ),
-                JobAction::Delete,
-            ),
-        },
+        Supply::Unreachable(message) => {
+            let unreachable =
+                Availability::Pending { reason: reasons::REGISTRY_UNREACHABLE, message: message.clone() };
+            (unreachable, JobAction::None)
+        }
+        Supply::Unusable(message) => {
+            let unusable =
+                Availability::Failed { reason: reasons::PORTFOLIO_UNUSABLE, message: message.clone() };
+            (unusable, JobAction::None)
+        }
+        Supply::Job(state) => made_by_job(valid.source.revision(), state),
     }
 }
 
-fn pruning(source: &Source) -> String {
-    format!("a Job trains and prunes revision {}", source.revision())
+/// What a person is told of the Job of `revision`, and what is done about it.
+fn made_by_job(revision: &str, state: &JobState) -> (Availability, JobAction) {
+    let at_work = || format!("a Job trains and prunes revision {revision}");
+    let (message, action) = match state {
+        JobState::Failed(message) => {
+            let failed = Availability::Failed { reason: reasons::PRUNING_FAILED, message: message.clone() };
+            return (failed, JobAction::None);
+        }
+        JobState::Absent => (at_work(), JobAction::Create),
+        JobState::Running { complaint: None } | JobState::Succeeded(_) => (at_work(), JobAction::None),
+        JobState::Running { complaint: Some(complaint) } => {
+            (format!("the Job of revision {revision} waits: {complaint}"), JobAction::None)
+        }
+        JobState::Blocked { by } => {
+            (format!("the Job of revision {revision} waits until {by} has ended"), JobAction::None)
+        }
+        JobState::NeverStarted => (
+            "the Job never started, and begins anew with the changed specification".to_owned(),
+            JobAction::Delete,
+        ),
+        JobState::AnswerLost(why) => {
+            (format!("the Job runs again, since its answer is lost: {why}"), JobAction::Delete)
+        }
+        JobState::FailedBefore => {
+            ("the Job failed, and runs again with the changed specification".to_owned(), JobAction::Delete)
+        }
+    };
+    (Availability::Pending { reason: reasons::PRUNING, message }, action)
 }
 
 fn served(

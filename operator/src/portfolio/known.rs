@@ -41,7 +41,7 @@ impl Variant {
     }
 }
 
-/// The variants of `revision`, the most accurate first, if all of them are remembered. How many there are is known from the
+/// The variants of `revision`, the largest first, if all of them are remembered. How many there are is known from the
 /// status, which is written after them.
 pub(crate) fn variants(
     object: &ModelPortfolio,

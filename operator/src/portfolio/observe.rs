@@ -20,7 +20,7 @@ use k8s_openapi::{
 use kube::{Api, ResourceExt, api::ListParams, core::PartialObjectMeta};
 
 use super::{
-    build::{job_name, role_binding_name},
+    build::{RUNTIME_ROLE_BINDING, job_name},
     known,
     registry::{self, RegistryError},
     source::Source,
@@ -129,14 +129,13 @@ async fn children(context: &Context, object: &ModelPortfolio) -> Result<Children
     let accounts = Api::<ServiceAccount>::namespaced(client(), &namespace);
     let bindings = Api::<RoleBinding>::namespaced(client(), &namespace);
     let failed = |what| move |source| ObserveError::Read { what, source };
-    let binding = role_binding_name(&context.settings.runtime_cluster_role);
     let (variants, jobs, plans, service, service_account, role_binding) = tokio::try_join!(
         async { variants.list(&ours).await.map_err(failed("variants")) },
         async { jobs.list(&ours).await.map_err(failed("jobs")) },
         async { plans.list(&ours).await.map_err(failed("plans")) },
         async { services.get_opt(&name).await.map_err(failed("service")) },
         async { accounts.get_opt(RUNTIME_SERVICE_ACCOUNT).await.map_err(failed("service account")) },
-        async { bindings.get_opt(binding).await.map_err(failed("role binding")) },
+        async { bindings.get_opt(RUNTIME_ROLE_BINDING).await.map_err(failed("role binding")) },
     )?;
     Ok(Children {
         variants: variants.items,

@@ -12,13 +12,15 @@ use super::{
     build::{GENERATION_ANNOTATION, PRUNER_CONTAINER, job_name},
     source::Source,
 };
-use crate::pods::complaint;
+use crate::{metadata::is_controlled_by, pods::complaint};
 
 /// The state of the wanted revision's Job.
 #[derive(Debug, PartialEq)]
 pub(crate) enum JobState {
     /// There is none.
     Absent,
+    /// There is none yet: one of an earlier revision has to end first, which may write the same steps of the same training.
+    Blocked { by: String },
     /// It trains and prunes, or will: the complaint is why no pod of it starts.
     Running { complaint: Option<String> },
     /// None of its pods ever started, and the specification has changed since: it may have been the reason.
@@ -37,7 +39,10 @@ pub(crate) enum JobState {
 /// The state of the Job for the wanted revision.
 pub(crate) fn job_state(object: &ModelPortfolio, source: &Source, jobs: &[Job], pods: &[Pod]) -> JobState {
     let name = job_name(&object.name_any(), source.revision());
-    let Some(job) = jobs.iter().find(|job| job.name_any() == name) else { return JobState::Absent };
+    let Some(job) = jobs.iter().find(|job| job.name_any() == name) else {
+        let unfinished = jobs.iter().find(|job| is_controlled_by(*job, object) && !is_finished(job));
+        return unfinished.map_or(JobState::Absent, |job| JobState::Blocked { by: job.name_any() });
+    };
     if job.metadata.deletion_timestamp.is_some() {
         return JobState::Running { complaint: None };
     }
@@ -62,6 +67,10 @@ fn has_started(pod: &Pod) -> bool {
     containers.into_iter().flatten().filter(|container| container.name == PRUNER_CONTAINER).any(|container| {
         container.state.as_ref().is_some_and(|state| state.running.is_some() || state.terminated.is_some())
     })
+}
+
+fn is_finished(job: &Job) -> bool {
+    has_condition(job, "Complete") || has_condition(job, "Failed")
 }
 
 fn has_condition(job: &Job, type_: &str) -> bool {

@@ -24,6 +24,7 @@ use super::{
 use crate::{
     apply::{ApplyError, apply_status},
     events::{Happening, publish},
+    reasons,
     reconcile::{Context, Reported},
     telemetry::chain,
 };
@@ -90,7 +91,7 @@ pub(crate) async fn report_invalid(
     let mut status = object.status.clone().unwrap_or_default();
     status.observed_generation = object.metadata.generation;
     let condition =
-        |type_, truth| WantedCondition { type_, truth, reason: "InvalidSpec", message: chain(error) };
+        |type_, truth| WantedCondition { type_, truth, reason: reasons::INVALID_SPEC, message: chain(error) };
     status.conditions =
         observed(object, vec![condition(READY, Truth::False), condition(STALLED, Truth::True)]);
     write(context, object, status).await

@@ -85,6 +85,7 @@ fn settings() -> Settings {
         pruner_image: "registry.test/pruner@sha256:1".to_owned(),
         prometheus_url: None,
         plain_http_registries: Vec::new(),
+        watch_namespaces: Vec::new(),
         runtime_cluster_role: "dnnshifter-runtime".to_owned(),
         namespace: "dnnshifter".to_owned(),
         identity: None,

@@ -20,7 +20,13 @@ use super::{
     registry::RegistryError,
     source::{InvalidSource, Source},
 };
-use crate::{metadata::is_ready, placement::NODE_UNREACHABLE, settings::Settings, telemetry::chain};
+use crate::{
+    metadata::is_ready,
+    reasons::NODE_UNREACHABLE,
+    settings::Settings,
+    telemetry::chain,
+    template::{ARCHITECTURE, ARCHITECTURE_LABEL},
+};
 
 /// A portfolio with its surroundings, parsed.
 pub(crate) struct Valid {
@@ -45,7 +51,7 @@ pub(crate) struct Valid {
 /// What is known of the wanted variants.
 #[derive(Debug)]
 pub(crate) enum Supply {
-    /// They exist, the most accurate first.
+    /// They exist, the largest first.
     Available(Vec<Variant>),
     /// The registry did not tell, but may later.
     Unreachable(String),
@@ -71,6 +77,12 @@ impl From<&Node> for NodeFacts {
 }
 
 impl NodeFacts {
+    /// The node's architecture, if our images cannot run on it. The kubelet says which it is; of whom nothing is said nothing is held
+    /// against.
+    pub(crate) fn foreign_architecture(&self) -> Option<&str> {
+        self.labels.get(ARCHITECTURE_LABEL).map(String::as_str).filter(|found| *found != ARCHITECTURE)
+    }
+
     /// A node that came back is heard of before its pods are: until then they say nothing of themselves.
     fn heard(mut self, placements: &[VariantPlacement]) -> Self {
         let unheard =

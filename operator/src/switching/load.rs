@@ -1,11 +1,13 @@
-//! Asks Prometheus for the load. I/O; every call has a deadline.
+//! Asks Prometheus for the load. I/O; every call has a deadline. [`credentials`] says with what it is asked.
+
+mod credentials;
 
 use std::{collections::BTreeMap, time::Duration};
 
+use credentials::CredentialsError;
 use dnnshifter_crds::model_portfolio::Prometheus;
-use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client};
-use reqwest::{Certificate, Response, Url, header::InvalidHeaderValue};
+use reqwest::{Response, StatusCode, Url};
 use tokio::time::{Instant, timeout};
 
 use super::{
@@ -17,8 +19,6 @@ use super::{
 const CREDENTIALS_PERIOD: Duration = Duration::from_mins(1);
 /// The longest answer that is read: some ten thousand nodes.
 const LONGEST_ANSWER: usize = 4 << 20;
-const TOKEN_KEY: &str = "token";
-const CA_KEY: &str = "ca.crt";
 
 /// Why the load is not known.
 #[derive(Debug, thiserror::Error)]
@@ -29,26 +29,20 @@ pub(crate) enum LoadError {
     NoUrl,
     #[error("\"{url}\" is not a URL: {reason}")]
     Url { url: String, reason: String },
-    #[error("failed to read secret {name}")]
-    Secret {
-        name: String,
-        #[source]
-        source: kube::Error,
-    },
     #[error("failed to read the secrets for Prometheus within {} seconds", deadline.as_secs())]
     SecretDeadline { deadline: Duration },
-    #[error("secret {name} has no key {key}")]
-    SecretKey { name: String, key: &'static str },
-    #[error("key {TOKEN_KEY} of secret {name} is not a bearer token")]
-    Token {
-        name: String,
-        #[source]
-        source: InvalidHeaderValue,
-    },
-    #[error("failed to set up TLS for Prometheus")]
-    Tls(#[source] reqwest::Error),
+    #[error(transparent)]
+    Credentials(#[from] CredentialsError),
     #[error("failed to ask Prometheus")]
     Request(#[source] reqwest::Error),
+    #[error(
+        "Prometheus refuses us ({status}): name a Secret with a token that it takes in spec.switching.prometheus.authorizationSecretName"
+    )]
+    Unauthorized { status: StatusCode },
+    #[error(
+        "Prometheus answers with a redirection ({status}), which is not followed: name the address that it leads to"
+    )]
+    Redirected { status: StatusCode },
     #[error("the answer of Prometheus is longer than {} MiB: is this URL a Prometheus?", LONGEST_ANSWER >> 20)]
     TooLong,
     #[error("failed to read the answer of Prometheus as JSON: is this URL a Prometheus?")]
@@ -80,18 +74,12 @@ impl LoadSource {
         question: Question<'_>,
     ) -> Result<BTreeMap<String, f64>, LoadError> {
         let prometheus = question.prometheus;
-        let url = prometheus.url.as_deref().or(question.default_url).ok_or(LoadError::NoUrl)?;
-        let url = query_url(url, &samples::query(question.namespace, question.portfolio))?;
-        let http = self.connection(client, question).await?;
+        let base = prometheus.url.as_deref().or(question.default_url).ok_or(LoadError::NoUrl)?;
+        let url = query_url(base, &samples::query(question.namespace, question.portfolio))?;
+        let http = self.connection(client, question, base).await?;
         // From connecting to the last byte.
         let request = http.get(url).timeout(step_deadline(prometheus)).send();
-        // Prometheus answers refused queries with 4xx and a JSON body that says why; 5xx may be anyone's.
-        let response = request.await.map_err(request_error)?;
-        let response = if response.status().is_server_error() || response.status().as_u16() == 401 {
-            response.error_for_status().map_err(request_error)?
-        } else {
-            response
-        };
+        let response = answered(request.await.map_err(request_error)?)?;
         let answer: Answer = serde_json::from_slice(&body(response).await?)?;
         let maximum_age = f64::from(prometheus.maximum_sample_age_seconds);
         Ok(samples::loads(answer, &prometheus.node_label, maximum_age)?)
@@ -101,6 +89,7 @@ impl LoadSource {
         &mut self,
         client: &Client,
         question: Question<'_>,
+        url: &str,
     ) -> Result<reqwest::Client, LoadError> {
         let prometheus = question.prometheus;
         if let Some((of, since, http)) = &self.connection
@@ -110,11 +99,25 @@ impl LoadSource {
             return Ok(http.clone());
         }
         let deadline = step_deadline(prometheus);
-        let http = timeout(deadline, connect(client, question))
+        let secrets = Api::namespaced(client.clone(), question.namespace);
+        let http = timeout(deadline, credentials::client(&secrets, prometheus, url))
             .await
             .map_err(|_| LoadError::SecretDeadline { deadline })??;
         self.connection = Some((prometheus.clone(), Instant::now(), http.clone()));
         Ok(http)
+    }
+}
+
+/// The answer, if it is one of Prometheus: it refuses a query with 400 or 422 and a JSON body that says why; all else may be
+/// anybody's (prometheus.io/docs/prometheus/latest/querying/api, "Format overview").
+fn answered(response: Response) -> Result<Response, LoadError> {
+    match response.status() {
+        StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY => Ok(response),
+        status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => {
+            Err(LoadError::Unauthorized { status })
+        }
+        status if status.is_redirection() => Err(LoadError::Redirected { status }),
+        _ => response.error_for_status().map_err(request_error),
     }
 }
 
@@ -143,42 +146,5 @@ fn request_error(error: reqwest::Error) -> LoadError {
     LoadError::Request(error.without_url())
 }
 
-async fn connect(client: &Client, question: Question<'_>) -> Result<reqwest::Client, LoadError> {
-    let secrets = Api::<Secret>::namespaced(client.clone(), question.namespace);
-    let mut builder = reqwest::Client::builder().user_agent("dnnshifter-operator");
-    if let Some(name) = &question.prometheus.ca_secret_name {
-        let pem = read(&secrets, name, CA_KEY).await?;
-        let certificates = Certificate::from_pem_bundle(&pem).map_err(LoadError::Tls)?;
-        builder = builder.tls_certs_only(certificates);
-    }
-    if let Some(name) = &question.prometheus.authorization_secret_name {
-        let token = read(&secrets, name, TOKEN_KEY).await?;
-        let text = String::from_utf8_lossy(&token);
-        let value = format!("Bearer {}", text.trim());
-        let mut value: reqwest::header::HeaderValue =
-            value.parse().map_err(|source| LoadError::Token { name: name.clone(), source })?;
-        value.set_sensitive(true);
-        builder = builder.default_headers([(reqwest::header::AUTHORIZATION, value)].into_iter().collect());
-    }
-    builder.build().map_err(LoadError::Tls)
-}
-
-async fn read(secrets: &Api<Secret>, name: &str, key: &'static str) -> Result<Vec<u8>, LoadError> {
-    let secret =
-        secrets.get(name).await.map_err(|source| LoadError::Secret { name: name.to_owned(), source })?;
-    let value = secret.data.and_then(|mut data| data.remove(key));
-    value.map(|value| value.0).ok_or_else(|| LoadError::SecretKey { name: name.to_owned(), key })
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn an_answer_without_end_is_refused() {
-        let answered = async |bytes: usize| body(http::Response::new(vec![b' '; bytes]).into()).await;
-        assert_eq!(answered(LONGEST_ANSWER).await.unwrap().len(), LONGEST_ANSWER);
-        let error = answered(LONGEST_ANSWER + 1).await.unwrap_err();
-        assert!(error.to_string().contains("longer than 4 MiB"), "{error}");
-    }
-}
+mod tests;

@@ -19,6 +19,7 @@ use super::load::LoadError;
 use crate::{
     apply::{ApplyError, apply_status},
     events::{Happening, publish},
+    reasons,
     telemetry::chain,
 };
 
@@ -41,10 +42,9 @@ pub(crate) fn load_known(
     let condition = |truth, reason, message| WantedCondition { type_: LOAD_KNOWN, truth, reason, message };
     let loads = match loads {
         Ok(loads) => loads,
-        Err(error @ LoadError::NoUrl) => return condition(Truth::False, "PrometheusMissing", chain(error)),
         Err(error) => {
             let message = format!("variants hold: {}", chain(error));
-            return condition(Truth::False, "PrometheusUnreachable", message);
+            return condition(Truth::False, failure(error), message);
         }
     };
     let (known, unknown): (Vec<&ServingNode<'_>>, Vec<_>) =
@@ -57,14 +57,31 @@ pub(crate) fn load_known(
             serving.len(),
             listed(&missing)
         );
-        return condition(Truth::False, "SamplesMissing", message);
+        return condition(Truth::False, reasons::SAMPLES_MISSING, message);
     }
     match (known.is_empty(), unknown.is_empty()) {
-        (true, true) => condition(Truth::Unknown, "NothingServes", "no node serves yet".to_owned()),
+        (true, true) => condition(Truth::Unknown, reasons::NOTHING_SERVES, "no node serves yet".to_owned()),
         (true, false) => {
-            condition(Truth::Unknown, "AwaitingSamples", "the first nodes only just serve".to_owned())
+            condition(Truth::Unknown, reasons::AWAITING_SAMPLES, "the first nodes only just serve".to_owned())
         }
-        (false, _) => condition(Truth::True, "Fresh", format!("the load of {} nodes is known", known.len())),
+        (false, _) => {
+            condition(Truth::True, reasons::FRESH, format!("the load of {} nodes is known", known.len()))
+        }
+    }
+}
+
+fn failure(error: &LoadError) -> &'static str {
+    match error {
+        LoadError::NoUrl => reasons::PROMETHEUS_MISSING,
+        LoadError::Credentials(_) => reasons::SECRET_UNUSABLE,
+        LoadError::Url { .. }
+        | LoadError::SecretDeadline { .. }
+        | LoadError::Request(_)
+        | LoadError::Unauthorized { .. }
+        | LoadError::Redirected { .. }
+        | LoadError::TooLong
+        | LoadError::Json(_)
+        | LoadError::Answer(_) => reasons::PROMETHEUS_UNREACHABLE,
     }
 }
 
@@ -73,7 +90,7 @@ pub(crate) fn suspended() -> WantedCondition {
     WantedCondition {
         type_: LOAD_KNOWN,
         truth: Truth::Unknown,
-        reason: "Suspended",
+        reason: reasons::SUSPENDED,
         message: "spec.suspend is true: nobody asks for the load, and variants hold".to_owned(),
     }
 }

@@ -23,6 +23,7 @@ use crate::{
     events::{Happening, publish},
     reconcile::Context,
     telemetry::chain,
+    watches::Guarded,
 };
 
 /// Patches in flight at the same time.
@@ -52,7 +53,7 @@ impl Default for Memory {
 pub(super) async fn tick(
     context: &Context,
     portfolio: &ModelPortfolio,
-    placements: &[Arc<crate::watches::Guarded<VariantPlacement>>],
+    placements: &[Arc<Guarded<VariantPlacement>>],
     memory: &mut Memory,
 ) {
     let placements: Vec<&VariantPlacement> =

@@ -25,7 +25,7 @@ use kube::{
 };
 use serde::de::DeserializeOwned;
 
-use super::{note_watch_error, watch_config};
+use super::{note_watch_error, union::union, watch_config};
 use crate::telemetry::Metrics;
 
 /// A watched kind.
@@ -84,16 +84,18 @@ impl<K> Shared<K>
 where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
 {
-    /// Makes the store, and the future that keeps it current for as long as it is polled. `slim` takes away what nobody reads.
+    /// Makes the store of what `apis` list, and the future that keeps it current for as long as it is polled. `slim` takes away what
+    /// nobody reads.
     pub(crate) fn new(
-        api: Api<K>,
+        apis: Vec<Api<K>>,
         metrics: &Metrics,
         slim: fn(&mut K),
     ) -> (Self, impl Future<Output = ()> + Send + use<K>) {
         let (store, writer) = reflector::store();
         let shared = Self { store, subscribers: Arc::default() };
-        let events = watcher(api, watch_config()).default_backoff().modify(slim).boxed();
-        let driver = drive(shared.clone(), writer, events, metrics.clone());
+        let watches =
+            apis.into_iter().map(|api| watcher(api, watch_config()).default_backoff().modify(slim).boxed());
+        let driver = drive(shared.clone(), writer, union(watches.collect()), metrics.clone());
         (shared, driver)
     }
 

@@ -1,6 +1,8 @@
 //! The pruning Job and its plan. Pure. An argument vector and a mounted file, never shell text made of the user's fields; no
 //! token of the API; Pod Security `restricted`.
 
+use std::collections::BTreeMap;
+
 use dnnshifter_crds::{
     model_portfolio::Source as FileSource,
     names::{PRUNER_COMPONENT, REVISION_LABEL},
@@ -25,7 +27,7 @@ use super::{
 use crate::{
     metadata::{controller_reference, labels, owned, portfolio_labels},
     settings::Settings,
-    template::{container_security, pod_security, resources},
+    template::{ARCHITECTURE, ARCHITECTURE_LABEL, container_security, pod_security, resources},
 };
 
 /// The container whose termination message is the answer.
@@ -85,8 +87,7 @@ fn job(valid: &Valid, prune: &PruneSource, settings: &Settings) -> Job {
                     automount_service_account_token: Some(false),
                     enable_service_links: Some(false),
                     security_context: Some(pod_security()),
-                    node_selector: Some(options.node_selector.clone())
-                        .filter(|selector| !selector.is_empty()),
+                    node_selector: Some(node_selector(&options.node_selector)),
                     tolerations: Some(options.tolerations.clone())
                         .filter(|tolerations| !tolerations.is_empty()),
                     image_pull_secrets: pull_secrets(valid),
@@ -100,6 +101,13 @@ fn job(valid: &Valid, prune: &PruneSource, settings: &Settings) -> Job {
         metadata,
         status: None,
     }
+}
+
+/// The nodes that the user wants, as far as the image runs there.
+fn node_selector(wanted: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let mut selector = wanted.clone();
+    selector.insert(ARCHITECTURE_LABEL.to_owned(), ARCHITECTURE.to_owned());
+    selector
 }
 
 /// What cannot get better fails at once; a pod that was taken away is no failure; all else counts against the limit.

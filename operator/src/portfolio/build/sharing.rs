@@ -14,10 +14,8 @@ use kube::core::ObjectMeta;
 use super::Valid;
 use crate::{metadata::labels, template::RUNTIME_SERVICE_ACCOUNT};
 
-/// The name of the `RoleBinding` in each namespace: that of its role, since a binding to another role has to be another object.
-pub(crate) fn role_binding_name(cluster_role: &str) -> &str {
-    cluster_role
-}
+/// The `RoleBinding` of the runtime, one for each namespace with a portfolio, whatever its role is called.
+pub(crate) const RUNTIME_ROLE_BINDING: &str = "dnnshifter-runtime";
 
 pub(super) fn service_account(valid: &Valid) -> ServiceAccount {
     ServiceAccount { metadata: metadata(valid, RUNTIME_SERVICE_ACCOUNT), ..ServiceAccount::default() }
@@ -25,7 +23,7 @@ pub(super) fn service_account(valid: &Valid) -> ServiceAccount {
 
 pub(super) fn role_binding(valid: &Valid, cluster_role: &str) -> RoleBinding {
     RoleBinding {
-        metadata: metadata(valid, role_binding_name(cluster_role)),
+        metadata: metadata(valid, RUNTIME_ROLE_BINDING),
         role_ref: RoleRef {
             api_group: Some("rbac.authorization.k8s.io".to_owned()),
             kind: "ClusterRole".to_owned(),

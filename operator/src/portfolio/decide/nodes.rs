@@ -9,6 +9,7 @@ use dnnshifter_crds::{
 use dnnshifter_portfolio::rollout::{self, NodeState};
 
 use super::{super::validate::NodeFacts, Served, Valid};
+use crate::metadata::selects;
 
 /// A node that a class matches.
 pub(super) struct Matched {
@@ -34,17 +35,24 @@ pub(crate) enum Content {
     Kept(Box<VariantPlacementSpec>),
 }
 
-/// The nodes that the portfolio's classes match, in order of name.
-pub(super) fn matched(valid: &Valid) -> Vec<Matched> {
-    valid.nodes.iter().filter_map(|node| matched_node(valid, node)).collect()
+/// The nodes that the portfolio's classes match, in order of name; and, as `name (architecture)`, those of them that our images cannot
+/// run on: there a pod would only crash.
+pub(super) fn matched(valid: &Valid) -> (Vec<Matched>, Vec<String>) {
+    let (mut matched, mut foreign) = (Vec::new(), Vec::new());
+    for found in valid.nodes.iter().filter_map(|node| matched_node(valid, node)) {
+        match found.node.foreign_architecture() {
+            Some(architecture) => foreign.push(format!("{} ({architecture})", found.node.name)),
+            None => matched.push(found),
+        }
+    }
+    (matched, foreign)
 }
 
 fn matched_node(valid: &Valid, node: &NodeFacts) -> Option<Matched> {
-    let matches = |selector: &BTreeMap<String, String>| {
-        !selector.is_empty() && selector.iter().all(|(key, value)| node.labels.get(key) == Some(value))
-    };
-    let mut classes =
-        valid.classes.iter().filter(|(_, spec)| spec.as_ref().is_some_and(|s| matches(&s.node_selector)));
+    let mut classes = valid
+        .classes
+        .iter()
+        .filter(|(_, spec)| spec.as_ref().is_some_and(|spec| selects(&spec.node_selector, &node.labels)));
     let (class, _) = classes.next()?;
     Some(Matched { node: node.clone(), class: class.clone(), overlapping: classes.next().is_some() })
 }

@@ -5,8 +5,8 @@
 use dnnshifter_crds::{
     VariantPlacement,
     conditions::{
-        DEVICE_CLASSES_OVERLAP, NODES_SERVING, READY, RECONCILING, STALLED, Truth, VARIANTS_AVAILABLE,
-        WantedCondition,
+        DEVICE_CLASSES_OVERLAP, NODES_SERVING, NODES_UNSUPPORTED, READY, RECONCILING, STALLED, Truth,
+        VARIANTS_AVAILABLE, WantedCondition,
     },
     model_portfolio::NodeCounts,
 };
@@ -15,6 +15,10 @@ use super::super::{
     apply::AppliedPlacements,
     decide::{Availability, Decision, Served, serves},
     validate::Valid,
+};
+use crate::{
+    reasons,
+    template::{ARCHITECTURE, ARCHITECTURE_LABEL},
 };
 
 /// So many nodes are named in a message; the rest is counted.
@@ -30,14 +34,8 @@ pub(crate) fn of(
     let mut conditions =
         vec![verdict.ready(), variants_available(valid, &decision.availability), nodes.serving_condition()];
     conditions.extend(verdict.progress());
-    if !decision.overlapping.is_empty() {
-        conditions.push(WantedCondition {
-            type_: DEVICE_CLASSES_OVERLAP,
-            truth: Truth::True,
-            reason: "SeveralClassesMatch",
-            message: format!("the first class that matches wins on {}", listed(&decision.overlapping)),
-        });
-    }
+    conditions.extend(classes_overlap(decision));
+    conditions.extend(nodes_unsupported(decision));
     (nodes.counts, conditions)
 }
 
@@ -48,7 +46,7 @@ pub(crate) fn refused(
     message: String,
 ) -> (NodeCounts, Vec<WantedCondition>) {
     let (counts, mut conditions) = of(valid, decision, &AppliedPlacements(valid.placements.clone()));
-    let verdict = Verdict::Stalled { reason: "Refused", message };
+    let verdict = Verdict::Stalled { reason: reasons::REFUSED, message };
     conditions.retain(|condition| ![READY, RECONCILING, STALLED].contains(&condition.type_));
     conditions.push(verdict.ready());
     conditions.extend(verdict.progress());
@@ -78,7 +76,7 @@ enum Verdict {
 impl Verdict {
     fn ready(&self) -> WantedCondition {
         let (truth, reason, message) = match self {
-            Self::Ready(message) => (Truth::True, "Serving", message),
+            Self::Ready(message) => (Truth::True, reasons::SERVING, message),
             Self::Reconciling { reason, message }
             | Self::Stalled { reason, message }
             | Self::Resting { reason, message } => (Truth::False, *reason, message),
@@ -114,7 +112,7 @@ fn verdict(valid: &Valid, decision: &Decision, nodes: &Nodes) -> Verdict {
     };
     match verdict {
         Verdict::Reconciling { message, .. } if valid.suspend => Verdict::Resting {
-            reason: "Suspended",
+            reason: reasons::SUSPENDED,
             message: format!("spec.suspend is true; before: {message}"),
         },
         verdict => verdict,
@@ -125,21 +123,21 @@ fn serving_verdict(decision: &Decision, nodes: &Nodes) -> Verdict {
     if decision.service_taken {
         let message = "a Service of the portfolio's name exists and is not ours: rename the one or the other"
             .to_owned();
-        return Verdict::Stalled { reason: "ServiceNameTaken", message };
+        return Verdict::Stalled { reason: reasons::SERVICE_NAME_TAKEN, message };
     }
     if let Some(pin) = &decision.unknown_pin {
         let message = format!(
             "spec.switching.pin names \"{pin}\", which is no variant of this portfolio; the pin is ignored: variants follow the load"
         );
-        return Verdict::Stalled { reason: "PinUnknown", message };
+        return Verdict::Stalled { reason: reasons::PIN_UNKNOWN, message };
     }
     if !decision.missing_classes.is_empty() {
         let message = format!("waiting for the device class {}", listed(&decision.missing_classes));
-        return Verdict::Reconciling { reason: "DeviceClassMissing", message };
+        return Verdict::Reconciling { reason: reasons::DEVICE_CLASS_MISSING, message };
     }
     if !nodes.waiting.is_empty() {
         let message = format!("{}; waiting for {}", nodes.summary, listed(&nodes.waiting));
-        return Verdict::Reconciling { reason: "RollingOut", message };
+        return Verdict::Reconciling { reason: reasons::ROLLING_OUT, message };
     }
     Verdict::Ready(nodes.summary.clone())
 }
@@ -148,13 +146,34 @@ fn variants_available(valid: &Valid, availability: &Availability) -> WantedCondi
     let (truth, reason, message) = match availability {
         Availability::Available(variants) => {
             let message = format!("revision {} has {} variants", valid.source.revision(), variants.len());
-            (Truth::True, "Available", message)
+            (Truth::True, reasons::AVAILABLE, message)
         }
         Availability::Pending { reason, message } | Availability::Failed { reason, message } => {
             (Truth::False, *reason, message.clone())
         }
     };
     WantedCondition { type_: VARIANTS_AVAILABLE, truth, reason, message }
+}
+
+fn classes_overlap(decision: &Decision) -> Option<WantedCondition> {
+    (!decision.overlapping.is_empty()).then(|| WantedCondition {
+        type_: DEVICE_CLASSES_OVERLAP,
+        truth: Truth::True,
+        reason: reasons::SEVERAL_CLASSES_MATCH,
+        message: format!("the first class that matches wins on {}", listed(&decision.overlapping)),
+    })
+}
+
+fn nodes_unsupported(decision: &Decision) -> Option<WantedCondition> {
+    (!decision.foreign.is_empty()).then(|| WantedCondition {
+        type_: NODES_UNSUPPORTED,
+        truth: Truth::True,
+        reason: reasons::ARCHITECTURE_UNSUPPORTED,
+        message: format!(
+            "left out, since the images are for {ARCHITECTURE}: {}; with {ARCHITECTURE_LABEL}: {ARCHITECTURE} in the nodeSelector of their device class they do not match",
+            listed(&decision.foreign)
+        ),
+    })
 }
 
 struct Nodes {
@@ -186,9 +205,15 @@ impl Nodes {
         }
         let matched = decision.matched;
         let cut_off = if unreachable > 0 { format!(" ({unreachable} unreachable)") } else { String::new() };
+        let left_out = match decision.foreign.len() {
+            0 => String::new(),
+            more => format!(" ({more} of another architecture left out)"),
+        };
         let summary = decision.served.as_ref().map_or_else(
-            || format!("{matched} nodes match; there is nothing to serve yet"),
-            |served| format!("{serving} of {matched} nodes{cut_off} serve revision {}", served.revision),
+            || format!("{matched} nodes match{left_out}; there is nothing to serve yet"),
+            |served| {
+                format!("{serving} of {matched} nodes{cut_off}{left_out} serve revision {}", served.revision)
+            },
         );
         let counts = NodeCounts { matched: i32::try_from(matched).unwrap_or(i32::MAX), updated, serving };
         Self { counts, waiting, missing, summary }
@@ -197,11 +222,11 @@ impl Nodes {
     fn serving_condition(&self) -> WantedCondition {
         let all = self.counts.serving == self.counts.matched;
         let (reason, message) = if all {
-            ("AllNodesServe", self.summary.clone())
+            (reasons::ALL_NODES_SERVE, self.summary.clone())
         } else if self.missing.is_empty() {
-            ("NothingToServe", self.summary.clone())
+            (reasons::NOTHING_TO_SERVE, self.summary.clone())
         } else {
-            ("NodesMissing", format!("{}; missing: {}", self.summary, listed(&self.missing)))
+            (reasons::NODES_MISSING, format!("{}; missing: {}", self.summary, listed(&self.missing)))
         };
         WantedCondition { type_: NODES_SERVING, truth: all.into(), reason, message }
     }

@@ -1,7 +1,4 @@
-use super::{
-    CLASSES, PRUNED, PUBLISHED, Settings, Source, build, built, decided, node, served, settings, valid,
-    with_placements,
-};
+use super::{CLASSES, PRUNED, PUBLISHED, Source, built, node, served, valid, with_placements};
 use crate::golden::assert_golden;
 
 fn one_node() -> String {
@@ -25,18 +22,6 @@ fn the_pruning_job_and_its_plan_are_as_reviewed() {
     let (plan, job) = built(&valid(PRUNED, Source::Pods)).pruning.unwrap();
     assert_golden("plan", &plan);
     assert_golden("job", &job);
-}
-
-/// A `RoleBinding`'s role cannot be changed.
-#[test]
-fn another_role_is_bound_by_another_binding() {
-    let valid = valid(&one_node(), Source::Manifest);
-    let names = ["one", "other"].map(|role| {
-        let settings = Settings { runtime_cluster_role: role.to_owned(), ..settings() };
-        let prepared = build(&valid, &decided(&valid), &settings).unwrap();
-        prepared.serving.unwrap().role_binding.metadata.name.unwrap()
-    });
-    assert_ne!(names[0], names[1]);
 }
 
 /// A rollout takes its time; a pin and an objective do not.

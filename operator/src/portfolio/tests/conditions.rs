@@ -1,5 +1,7 @@
 use dnnshifter_crds::{
-    conditions::{NODES_SERVING, READY, RECONCILING, STALLED, VARIANTS_AVAILABLE, WantedCondition},
+    conditions::{
+        NODES_SERVING, NODES_UNSUPPORTED, READY, RECONCILING, STALLED, VARIANTS_AVAILABLE, WantedCondition,
+    },
     model_portfolio::NodeCounts,
 };
 
@@ -71,6 +73,21 @@ fn a_missing_class_is_waited_for() {
         Some(("False", "DeviceClassMissing", "waiting for the device class large, small"))
     );
     assert!(found(&now, RECONCILING).is_some() && found(&now, STALLED).is_none());
+}
+
+#[test]
+fn nodes_that_the_images_cannot_run_on_are_told_and_keep_nobody_from_being_ready() {
+    let yaml = two_nodes().replace(
+        "name: edge-2, labels: {kind: small}",
+        "name: edge-2, labels: {kind: small, kubernetes.io/arch: arm64}",
+    );
+    let (counts, now) = conditions(&with_placements(&yaml, served(&yaml, &["edge-1"]), Source::Manifest));
+    let ready = "1 of 1 nodes (1 of another architecture left out) serve revision 648ec71f1e";
+    assert_eq!(found(&now, READY), Some(("True", "Serving", ready)));
+    let (truth, reason, message) = found(&now, NODES_UNSUPPORTED).unwrap();
+    assert_eq!((truth, reason), ("True", "ArchitectureUnsupported"));
+    assert!(message.contains("for amd64: edge-2 (arm64)"), "{message}");
+    assert_eq!(counts, NodeCounts { matched: 1, updated: 1, serving: 1 });
 }
 
 #[test]

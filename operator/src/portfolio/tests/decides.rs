@@ -36,6 +36,26 @@ fn every_matching_node_is_placed_at_once_by_the_first_class_that_matches() {
     );
 }
 
+/// There its pod would crash for ever, and hold every rollout up.
+#[test]
+fn a_node_of_another_architecture_is_left_out_and_named() {
+    let yaml = three_nodes()
+        .replace(
+            "name: edge-2, labels: {kind: large}",
+            "name: edge-2, labels: {kind: large, kubernetes.io/arch: arm64}",
+        )
+        .replace(
+            "name: edge-3, labels: {kind: small}",
+            "name: edge-3, labels: {kind: small, kubernetes.io/arch: amd64}",
+        );
+    let decision = decided(&valid(&yaml, Source::Manifest));
+    assert_eq!(told(&decision), ["edge-1", "edge-3"]);
+    assert_eq!(
+        (decision.matched, decision.foreign.as_slice()),
+        (2, ["edge-2 (arm64)".to_owned()].as_slice())
+    );
+}
+
 #[test]
 fn a_new_revision_goes_to_as_many_nodes_as_the_budget_allows() {
     let placements = served(&three_nodes(), &["edge-1", "edge-2", "edge-3"]);
@@ -127,7 +147,7 @@ fn a_node_whose_pod_is_not_heard_of_yet_counts_as_unreachable() {
     let mut placements = served(&three_nodes(), &["edge-1", "edge-2", "edge-3"]);
     let ready = &mut placements[0].status.as_mut().unwrap().conditions[0];
     ready.status = "False".to_owned();
-    ready.reason = crate::placement::NODE_UNREACHABLE.to_owned();
+    ready.reason = crate::reasons::NODE_UNREACHABLE.to_owned();
     let valid = with_placements(&three_nodes(), placements, Source::Manifest);
     assert_eq!(valid.nodes.iter().map(|node| node.reachable).collect::<Vec<_>>(), [false, true, true]);
 }

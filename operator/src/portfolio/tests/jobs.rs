@@ -84,6 +84,24 @@ fn a_job_that_never_started_begins_anew_when_the_specification_changes_and_says_
     assert_eq!(outcome(&unfinished(2, running)).1, JobAction::None);
 }
 
+/// A new runtime packages the same training anew: two Jobs of it would write the same steps.
+#[test]
+fn a_job_waits_until_that_of_an_earlier_revision_has_ended() {
+    let earlier = |status: &str| {
+        format!(
+            "{PRUNED}\n---\napiVersion: batch/v1\nkind: Job\nmetadata: {{name: fashion-0123456789, deletionTimestamp: '2026-01-01T00:00:00Z', ownerReferences: [{{apiVersion: dnnshifter.io/v1alpha1, kind: ModelPortfolio, name: fashion, uid: portfolio-uid, controller: true}}]}}\nstatus: {status}\n"
+        )
+    };
+    let (availability, job) = outcome(&earlier("{active: 1}"));
+    assert_eq!(job, JobAction::None);
+    assert!(
+        matches!(&availability, Availability::Pending { message, .. } if message.ends_with("waits until fashion-0123456789 has ended")),
+        "{availability:?}"
+    );
+    let (_, job) = outcome(&earlier("{conditions: [{type: Failed, status: 'True'}]}"));
+    assert_eq!(job, JobAction::Create);
+}
+
 #[test]
 fn a_job_that_took_too_long_says_so_whatever_its_pod_said() {
     let late = finished("Failed", 3, 143, "terminated")

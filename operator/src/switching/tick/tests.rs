@@ -11,7 +11,7 @@ use crate::{
     stores::Stores,
     switching::{decide::tests::placement, report::suspended},
     telemetry::Metrics,
-    watches::Guarded,
+    watches::Scope,
 };
 
 #[derive(Parser)]
@@ -23,7 +23,7 @@ struct Arguments {
 fn context(answer: fn() -> Reply) -> (Arc<Context>, Requests) {
     let (client, requests) = api_server(move |_, _| answer());
     let metrics = Metrics::new().unwrap();
-    let (stores, _watches) = Stores::new(&client, &metrics);
+    let (stores, _watches) = Stores::new(Scope { client: &client, namespaces: &[] }, &metrics);
     let runtime = format!("--runtime-image=r@sha256:{}", "1".repeat(64));
     let arguments = Arguments::parse_from(["operator", &runtime, "--pruner-image=p"]);
     (Context::new("switching", &client, &Arc::new(arguments.settings), &stores, &metrics), requests)
