@@ -15,7 +15,7 @@ use dnnshifter_cluster::{Cluster, Config, Place};
 use dnnshifter_tests::{
     demo::{
         console::{say, step},
-        drive::{Clients, NodeLoad, NodeRecords},
+        drive::{Clients, NodeLoad, NodeRecords, Spacing},
         kubernetes::Portfolio,
         scenario,
         stage::{Workspace, run},
@@ -171,7 +171,7 @@ async fn loads(portfolio: &Portfolio) -> Result<Vec<NodeLoad>> {
         loads.push(NodeLoad {
             node: placement.spec.node_name.clone(),
             schedule: scenario::schedule(index, placements.len(), cpus / seconds),
-            seed: index as u64 + 1,
+            spacing: Spacing::Poisson { seed: index as u64 + 1 },
         });
     }
     Ok(loads)
@@ -229,11 +229,12 @@ impl Run<'_> {
     }
 }
 
-/// The calm load, for longer than the forced switches take.
+/// The calm load, for longer than the forced switches take. It comes evenly, or the longest pause between two requests would be
+/// measured, and not the switch between them.
 fn steady(load: &NodeLoad) -> NodeLoad {
     let calm = load.schedule.rate(Duration::ZERO);
-    let piece = Piece { seconds: 90.0, from: calm, to: calm };
-    NodeLoad { schedule: Schedule { pieces: vec![piece] }, ..load.clone() }
+    let piece = Piece { seconds: 60.0, from: calm, to: calm };
+    NodeLoad { node: load.node.clone(), schedule: Schedule { pieces: vec![piece] }, spacing: Spacing::Even }
 }
 
 fn write_summary(path: &PathBuf, summary: &Summary) -> Result<()> {

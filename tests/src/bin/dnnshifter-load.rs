@@ -31,9 +31,12 @@ struct Arguments {
     /// The load: `30s@60,45s@300,20s@60-200`.
     #[arg(long)]
     schedule: String,
-    /// Seed of the arrival times.
+    /// Seed of the arrival times, which are those of a Poisson process.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Requests leave as evenly as the rate allows, and not by chance.
+    #[arg(long, conflicts_with = "seed")]
+    even: bool,
     /// The latency objective in milliseconds.
     #[arg(long, default_value_t = 20)]
     objective_milliseconds: u64,
@@ -62,7 +65,7 @@ async fn drive(arguments: Arguments) -> Result<()> {
     let objective = Duration::from_millis(arguments.objective_milliseconds);
     wait_ready(&arguments.url, Duration::from_secs(30)).await?;
     let target = describe(&arguments).await?;
-    let arrivals = schedule.arrivals(arguments.seed);
+    let arrivals = if arguments.even { schedule.even_arrivals() } else { schedule.arrivals(arguments.seed) };
 
     let (sender, receiver) = mpsc::unbounded_channel();
     let watching = tokio::spawn(watch(receiver, objective));

@@ -27,8 +27,20 @@ pub struct NodeLoad {
     pub node: String,
     /// When requests leave.
     pub schedule: Schedule,
-    /// Seed of the arrival times.
-    pub seed: u64,
+    /// How they are spaced.
+    pub spacing: Spacing,
+}
+
+/// How requests are spaced in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spacing {
+    /// By chance: a Poisson process of this seed.
+    Poisson {
+        /// The seed.
+        seed: u64,
+    },
+    /// As evenly as the rate allows.
+    Even,
 }
 
 /// What all nodes' clients have in common.
@@ -101,12 +113,11 @@ impl Clients {
     fn start(&self, cluster: &Cluster, load: &NodeLoad, records: &std::path::Path) -> Result<Child> {
         let mut command = Command::from(cluster.command_in(&Place::of(&load.node), &self.program));
         command.args(["--url", &self.url, "--model", &self.model, "--schedule", &load.schedule.to_string()]);
-        command.args([
-            "--seed",
-            &load.seed.to_string(),
-            "--objective-milliseconds",
-            &self.objective.as_millis().to_string(),
-        ]);
+        command.args(["--objective-milliseconds", &self.objective.as_millis().to_string()]);
+        match load.spacing {
+            Spacing::Poisson { seed } => command.args(["--seed", &seed.to_string()]),
+            Spacing::Even => command.arg("--even"),
+        };
         command.arg("--records").arg(records);
         if let Some((folder, mean, deviation)) = &self.images {
             command.arg("--images").arg(folder).args(["--mean", mean, "--deviation", deviation]);

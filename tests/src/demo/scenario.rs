@@ -4,8 +4,9 @@ use crate::load::{Piece, Schedule};
 
 /// Calm: what the largest variant bears with room to spare.
 const CALM: f64 = 0.4;
-/// Peak: more than it can do at all, by two fifths, since a node that was busy when it measured thinks too little of itself.
-const PEAK: f64 = 1.4;
+/// Peak: more than it can do at all, even where a node that was busy when it measured thinks too little of itself; but what
+/// comes before a node has stepped down, and is lost, grows with it.
+const PEAK: f64 = 1.3;
 /// Busy: between the two.
 const BUSY: f64 = 0.7;
 

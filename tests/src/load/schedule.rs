@@ -1,4 +1,4 @@
-//! When requests leave: Poisson arrivals whose rate follows a schedule, reproducible by seed.
+//! When requests leave, at a rate that follows a schedule: as a Poisson process, reproducible by seed, or evenly.
 
 use std::{fmt, time::Duration};
 
@@ -64,6 +64,25 @@ impl Schedule {
         steps
     }
 
+    /// Arrival times as even as the rate allows, from half an interval after the start.
+    pub fn even_arrivals(&self) -> Vec<Duration> {
+        let mut arrivals = Vec::new();
+        let (mut start, mut due) = (0.0, 0.5);
+        for piece in &self.pieces {
+            let slope = (piece.to - piece.from) / piece.seconds;
+            // The moment at which so many requests of this piece have left: the root of from * t + slope * t^2 / 2 = due.
+            let moment = |due: f64| 2.0 * due / (piece.from + (piece.from * piece.from + 2.0 * slope * due).max(0.0).sqrt());
+            let requests = piece.seconds * f64::midpoint(piece.from, piece.to);
+            while due < requests {
+                arrivals.push(Duration::from_secs_f64(start + moment(due)));
+                due += 1.0;
+            }
+            due -= requests;
+            start += piece.seconds;
+        }
+        arrivals
+    }
+
     /// The arrival times of a Poisson process of this rate (thinning: Lewis and Shedler, 1979).
     pub fn arrivals(&self, seed: u64) -> Vec<Duration> {
         let mut random = SmallRng::seed_from_u64(seed);
@@ -125,6 +144,18 @@ mod tests {
                 && Schedule::parse("0s@60").is_err()
                 && Schedule::parse("1s@-5").is_err()
         );
+    }
+
+    #[test]
+    fn even_arrivals_are_as_far_apart_as_the_rate_says() {
+        let seconds = |text: &str| -> Vec<f64> {
+            Schedule::parse(text).unwrap().even_arrivals().iter().map(Duration::as_secs_f64).collect()
+        };
+        assert_eq!(seconds("1s@2,1s@4"), [0.25, 0.75, 1.125, 1.375, 1.625, 1.875]);
+        assert_eq!(seconds("1s@0,1s@1"), [1.5]);
+        let rising = seconds("10s@0-20");
+        assert_eq!(rising.len(), 100);
+        assert!(rising.windows(3).all(|at| at[2] - at[1] < at[1] - at[0]), "{rising:?}");
     }
 
     #[test]

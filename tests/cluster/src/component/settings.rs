@@ -106,7 +106,7 @@ fn corefile(layout: &Layout) -> String {
 fn prometheus(layout: &Layout) -> String {
     let kubeconfig = layout.kubeconfig("observer");
     format!(
-        "global: {{scrape_interval: 2s, scrape_timeout: 2s, evaluation_interval: 2s}}
+        "global: {{scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s}}
 scrape_configs:
 - job_name: pods
   honor_labels: false
