@@ -71,7 +71,9 @@ impl Schedule {
         for piece in &self.pieces {
             let slope = (piece.to - piece.from) / piece.seconds;
             // The moment at which so many requests of this piece have left: the root of from * t + slope * t^2 / 2 = due.
-            let moment = |due: f64| 2.0 * due / (piece.from + (piece.from * piece.from + 2.0 * slope * due).max(0.0).sqrt());
+            let moment = |due: f64| {
+                2.0 * due / (piece.from + (piece.from * piece.from + 2.0 * slope * due).max(0.0).sqrt())
+            };
             let requests = piece.seconds * f64::midpoint(piece.from, piece.to);
             while due < requests {
                 arrivals.push(Duration::from_secs_f64(start + moment(due)));
