@@ -9,7 +9,7 @@ use std::{
 };
 
 use dnnshifter_network::onnx::{
-    AttributeProto, GraphProto, ModelProto, TensorProto, tensor_proto::DataLocation,
+    AttributeProto, GraphProto, ModelProto, StringStringEntryProto, TensorProto, tensor_proto::DataLocation,
 };
 
 /// Why weights beside a model cannot be read.
@@ -54,8 +54,9 @@ fn embed_tensor(tensor: &mut TensorProto, folder: &Path) -> Result<u64, External
         return Ok(0);
     }
     let name = || tensor.name().to_owned();
-    let entry =
-        |key: &str| tensor.external_data.iter().find(|entry| entry.key() == key).map(|entry| entry.value());
+    let entry = |key: &str| {
+        tensor.external_data.iter().find(|entry| entry.key() == key).map(StringStringEntryProto::value)
+    };
     let number = |key, what| match entry(key) {
         None => Ok(None),
         Some(text) => {
@@ -98,8 +99,6 @@ fn read_part(path: &Path, offset: u64, length: Option<u64>) -> io::Result<Vec<u8
 
 #[cfg(test)]
 mod tests {
-    use dnnshifter_network::onnx::StringStringEntryProto;
-
     use super::*;
 
     fn model(entries: &[(&str, &str)]) -> ModelProto {
