@@ -25,7 +25,8 @@ impl Carriers {
         };
         let places = ins.clone().find_map(is_field).unwrap_or(1);
         let mut carriers = Self { basis: Basis::default(), places };
-        let present = ins.filter(|&slot| kept.level(slot) == Level::Content && !constants.at(slot).is_zero());
+        let is_constant = |slot: usize| !constants.at(slot).is_live() && !constants.at(slot).is_zero();
+        let present = ins.filter(|&slot| kept.level(slot) == Level::Content && is_constant(slot));
         for slot in by_strength(present, constants) {
             carriers.add(slot, constants);
         }
@@ -38,11 +39,10 @@ impl Carriers {
         }
     }
 
-    /// The slots that must stay as well, so that all of `folded` that go can be carried.
-    pub(super) fn missing(&mut self, kept: &Kept<'_>, folded: &[usize], constants: &Constants) -> Vec<usize> {
-        let gone = folded.iter().copied().filter(|&slot| kept.level(slot) < Level::Content);
+    /// Those of `folded` that must stay, so that all others can be carried.
+    pub(super) fn missing(&mut self, folded: &[usize], constants: &Constants) -> Vec<usize> {
         let mut missing = Vec::new();
-        for slot in by_strength(gone, constants) {
+        for slot in by_strength(folded.iter().copied(), constants) {
             if self.factors(slot, constants).is_none() {
                 self.add(slot, constants);
                 missing.push(slot);

@@ -26,6 +26,15 @@ pub(super) enum Level {
     Content,
 }
 
+/// The inputs of a layer, or of one of its groups, that have a weight in an output that is needed.
+pub(super) struct Inputs {
+    /// Those that are not constant.
+    live: Vec<usize>,
+    /// Constants that go, whose weights must be folded into those of carriers; `None` if there are none, or if the bias can take
+    /// them all, since they are the same everywhere, the border included.
+    pub(super) folded: Option<Vec<usize>>,
+}
+
 /// What stays.
 pub(super) struct Kept<'a> {
     /// By class.
@@ -214,33 +223,20 @@ impl<'a> Kept<'a> {
 
     /// Demands what the needed outputs of a group read.
     fn inputs(&mut self, layer: &Linear<'a>, group: usize, constants: &Constants) {
-        let (live, folded) = self.read_by(layer, group, constants);
+        let Inputs { live, folded } = self.read_by(layer, group, constants);
         for slot in live {
             self.raise(slot, Level::Content);
         }
-        if let Some(mut carriers) = self.carriers(layer, group, constants) {
-            for slot in carriers.missing(self, &folded, constants) {
+        if let Some(folded) = folded {
+            let mut carriers = Carriers::of(self, layer.group(group).0, constants);
+            for slot in carriers.missing(&folded, constants) {
                 self.raise(slot, Level::Content);
             }
         }
     }
 
-    /// The constant inputs of a group that others' weights can be folded into; `None` if the bias can take them all, since
-    /// they are the same everywhere, the border included.
-    pub(super) fn carriers(
-        &self,
-        layer: &Linear<'_>,
-        group: usize,
-        constants: &Constants,
-    ) -> Option<Carriers> {
-        let (_, folded) = self.read_by(layer, group, constants);
-        let fits_bias = !layer.has_border && folded.iter().all(|&slot| constants.at(slot).is_scalar());
-        (!fits_bias).then(|| Carriers::of(self, layer.group(group).0, constants))
-    }
-
-    /// The inputs of a group that have a weight in an output that is needed and not the same everywhere: the live ones, and the
-    /// constant ones that are not zero.
-    fn read_by(&self, layer: &Linear<'_>, group: usize, constants: &Constants) -> (Vec<usize>, Vec<usize>) {
+    /// What a group reads for the outputs that are needed and not the same everywhere.
+    pub(super) fn read_by(&self, layer: &Linear<'_>, group: usize, constants: &Constants) -> Inputs {
         let (ins, outs) = layer.group(group);
         let mut read = FixedBitSet::with_capacity(layer.ins_of_a_group());
         for slot in outs {
@@ -250,7 +246,12 @@ impl<'a> Kept<'a> {
             }
         }
         let slots = read.ones().map(|input| ins.start + input).filter(|&slot| !constants.at(slot).is_zero());
-        slots.partition(|&slot| constants.at(slot).is_live())
+        let (live, constant): (Vec<usize>, Vec<usize>) =
+            slots.partition(|&slot| constants.at(slot).is_live());
+        let fits_bias = !layer.has_border && constant.iter().all(|&slot| constants.at(slot).is_scalar());
+        let gone: Vec<usize> =
+            constant.into_iter().filter(|&slot| self.level(slot) < Level::Content).collect();
+        Inputs { live, folded: Some(gone).filter(|gone| !fits_bias && !gone.is_empty()) }
     }
 
     /// Every group that stays has as many inputs, and as many outputs, as the largest.

@@ -21,7 +21,7 @@ pub(super) enum Step<'a> {
     Join(Join<'a>),
     /// Output channels are input channels, moved about.
     Arrange(Arrange<'a>),
-    /// It makes a constant, or is part of a later step.
+    /// It makes a constant, reads no more than a size, or is part of a later step.
     Nothing,
     /// Not understood: all that it reads and writes stays.
     Wall(&'static str),

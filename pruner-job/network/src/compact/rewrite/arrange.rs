@@ -16,13 +16,13 @@ impl Writer<'_, '_> {
     pub(super) fn arrange(&mut self, node: &mut NodeProto, arrange: &Arrange<'_>) {
         match &arrange.movement {
             Movement::Stack => {}
-            Movement::Concat { inputs, .. } => {
+            Movement::Concat { inputs } => {
                 let stays = |(_, value): &&(&str, Value)| self.kept.has_any(&value.slots);
                 node.input = inputs.iter().filter(stays).map(|(name, _)| (*name).to_owned()).collect();
             }
             Movement::Split { outputs } => self.split(node, outputs),
             Movement::Select { input, from, chosen } => self.select(node, input, from, chosen),
-            Movement::Reshape { from, literal, .. } => {
+            Movement::Reshape { from, literal } => {
                 if let Some(numbers) = literal.filter(|_| self.is_cut(from)) {
                     self.resize(node, 1, self.count(from) * numbers);
                 }

@@ -1,7 +1,7 @@
 //! Layers with weights: rows and columns of what is gone are left out, and what constants added goes into the bias or into
 //! the columns of their carriers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use crate::{
     onnx::{NodeProto, TensorProto, tensor_proto::DataType},
@@ -75,8 +75,7 @@ impl<'s, 'a> Cut<'s, 'a> {
                     .collect::<Vec<_>>(),
             );
             groups += usize::from(kept.has_any(&outs));
-            let carriers = if layer.is_depthwise() { None } else { kept.carriers(layer, group, constants) };
-            let folding = Folding { layer, group, kept, constants, carriers };
+            let folding = Folding::of(layer, group, kept, constants);
             let outputs = outs.filter(|&slot| kept.is_kept(slot));
             rows.extend(outputs.map(|slot| folding.row(slot)));
         }
@@ -135,10 +134,29 @@ struct Folding<'s, 'a> {
     group: usize,
     kept: &'s Kept<'s>,
     constants: &'s Constants,
-    carriers: Option<Carriers>,
+    /// For each constant that goes and is carried, its carriers with their factors, numbered within the group; without any, the
+    /// bias takes what goes.
+    carried: HashMap<usize, Vec<(usize, f64)>>,
 }
 
-impl Folding<'_, '_> {
+impl<'s, 'a> Folding<'s, 'a> {
+    fn of(layer: &'s Linear<'a>, group: usize, kept: &'s Kept<'s>, constants: &'s Constants) -> Self {
+        let mut carried = HashMap::new();
+        // A depthwise layer has what it reads, or is gone itself.
+        let folded = if layer.is_depthwise() { None } else { kept.read_by(layer, group, constants).folded };
+        if let Some(folded) = folded {
+            let (ins, _) = layer.group(group);
+            let carriers = Carriers::of(kept, ins.clone(), constants);
+            for slot in folded {
+                // There are factors: what could not be carried was demanded.
+                let factors = carriers.factors(slot, constants).unwrap_or_default();
+                let factors = factors.into_iter().map(|(carrier, factor)| (carrier - ins.start, factor));
+                carried.insert(slot - ins.start, factors.collect());
+            }
+        }
+        Self { layer, group, kept, constants, carried }
+    }
+
     fn row(&self, slot: usize) -> Row {
         let output = slot - self.layer.outs.start;
         let bare = |bias| Row { output, group: self.group, bias, has_weights: false, added: BTreeMap::new() };
@@ -160,17 +178,15 @@ impl Folding<'_, '_> {
         };
         let read = self.layer.rows.get(output).into_iter().flat_map(|row| row.ones());
         for input in read.filter(|&input| self.kept.level(ins.start + input) < Level::Content) {
-            let (slot, weights) = (ins.start + input, || self.layer.weights(output, input));
-            match (&self.carriers, self.constants.at(slot)) {
-                (None, State::Scalar(value)) => row.bias += value * weights().sum::<f64>(),
-                (Some(carriers), _) => {
-                    // There are factors: what could not be carried was demanded.
-                    for (carrier, factor) in carriers.factors(slot, self.constants).unwrap_or_default() {
-                        let sums = row.added.entry(carrier - ins.start);
-                        let sums = sums.or_insert_with(|| vec![0.0; self.layer.cell]);
+            let weights = || self.layer.weights(output, input);
+            match (self.carried.get(&input), self.constants.at(ins.start + input)) {
+                (Some(factors), _) => {
+                    for (carrier, factor) in factors {
+                        let sums = row.added.entry(*carrier).or_insert_with(|| vec![0.0; self.layer.cell]);
                         sums.iter_mut().zip(weights()).for_each(|(sum, weight)| *sum += factor * weight);
                     }
                 }
+                (None, State::Scalar(value)) => row.bias += value * weights().sum::<f64>(),
                 (None, State::Live | State::Field(_)) => {}
             }
         }
