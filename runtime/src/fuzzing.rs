@@ -54,7 +54,8 @@ pub fn grpc(message: &[u8]) {
     }
 }
 
-fn interface(datatype: Datatype) -> Interface {
+/// A small model of this type.
+pub(crate) fn interface(datatype: Datatype) -> Interface {
     let tensor = |name: &str, shape: &[u64]| TensorDescription {
         name: name.to_owned(),
         shape: shape.to_vec(),

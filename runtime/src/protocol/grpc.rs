@@ -99,22 +99,13 @@ pub(crate) fn deadline(text: &str) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
-    use dnnshifter_portfolio::description::{Datatype, TensorDescription};
+    use dnnshifter_portfolio::description::Datatype;
 
     use super::{super::inference::InferTensorContents, *};
-    use crate::values::Values;
+    use crate::{fuzzing::interface as interface_of, values::Values};
 
     fn interface() -> Interface {
         interface_of(Datatype::Fp32)
-    }
-
-    fn interface_of(datatype: Datatype) -> Interface {
-        let tensor = |name: &str, shape: &[u64]| TensorDescription {
-            name: name.to_owned(),
-            shape: shape.to_vec(),
-            datatype,
-        };
-        Interface { input: tensor("image", &[2, 2]), output: tensor("scores", &[3]) }
     }
 
     fn message(shape: &[i64], contents: Option<&[f32]>, raw: &[&[u8]]) -> ModelInferRequest {

@@ -147,21 +147,13 @@ fn values<T: Element>(
 
 #[cfg(test)]
 mod tests {
-    use dnnshifter_portfolio::description::{Datatype, TensorDescription};
+    use dnnshifter_portfolio::description::Datatype;
 
     use super::*;
+    use crate::fuzzing::interface as interface_of;
 
     fn interface() -> Interface {
         interface_of(Datatype::Fp32)
-    }
-
-    fn interface_of(datatype: Datatype) -> Interface {
-        let tensor = |name: &str, shape: &[u64]| TensorDescription {
-            name: name.to_owned(),
-            shape: shape.to_vec(),
-            datatype,
-        };
-        Interface { input: tensor("image", &[2, 2]), output: tensor("scores", &[3]) }
     }
 
     fn read(json: &str) -> Result<InferenceRequest, ProtocolError> {

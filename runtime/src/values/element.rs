@@ -40,9 +40,15 @@ pub(crate) trait Element: Copy + PartialEq + 'static {
     }
 }
 
-/// What is the same for all types of numbers that Rust itself has.
-macro_rules! little_endian {
-    () => {
+/// What is the same for all types of numbers.
+macro_rules! number {
+    ($datatype:ident) => {
+        const DATATYPE: Datatype = Datatype::$datatype;
+
+        fn wrap(values: Vec<Self>) -> Values {
+            Values::$datatype(values)
+        }
+
         fn from_little_endian(bytes: &[u8]) -> Self {
             // Who calls gives so many bytes; fewer are none.
             bytes.try_into().map_or(Self::from_f32(0.0), Self::from_le_bytes)
@@ -57,13 +63,7 @@ macro_rules! little_endian {
 macro_rules! whole {
     ($type:ty, $datatype:ident, $to_f32:expr) => {
         impl Element for $type {
-            const DATATYPE: Datatype = Datatype::$datatype;
-
-            fn wrap(values: Vec<Self>) -> Values {
-                Values::$datatype(values)
-            }
-
-            little_endian!();
+            number!($datatype);
 
             fn from_f32(number: f32) -> Self {
                 number.round() as Self
@@ -96,13 +96,7 @@ whole!(i64, Int64, |number: i64| number as f32);
 macro_rules! fraction {
     ($type:ty, $datatype:ident, $from_f64:expr, $from_f32:expr, $to_f32:expr) => {
         impl Element for $type {
-            const DATATYPE: Datatype = Datatype::$datatype;
-
-            fn wrap(values: Vec<Self>) -> Values {
-                Values::$datatype(values)
-            }
-
-            little_endian!();
+            number!($datatype);
 
             fn from_f32(number: f32) -> Self {
                 $from_f32(number)
