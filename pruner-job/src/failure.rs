@@ -6,6 +6,7 @@ use std::{
 };
 
 use dnnshifter_network::network::InvalidModel;
+use serde::Serialize;
 
 use crate::{
     architecture::InvalidBlueprint,
@@ -246,4 +247,11 @@ pub(crate) fn read_file(path: &Path) -> Result<Vec<u8>, Failure> {
 /// Writes a whole file.
 pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     fs::write(path, bytes).map_err(|source| Failure::Write { path: path.to_owned(), source })
+}
+
+/// Writes a report for programs, which people can read too.
+pub(crate) fn write_json(path: &Path, report: &impl Serialize) -> Result<(), Failure> {
+    let mut text = serde_json::to_vec_pretty(report).map_err(Failure::Serialize)?;
+    text.push(b'\n');
+    write_file(path, &text)
 }

@@ -5,7 +5,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::{Command, Output},
+    process::Output,
 };
 
 use dnnshifter_network::onnx::{ModelProto, StringStringEntryProto, TensorProto, tensor_proto::DataLocation};
@@ -13,9 +13,10 @@ use prost::Message;
 use serde_json::Value;
 use tempfile::TempDir;
 
-fn program() -> Command {
-    Command::new(env!("CARGO_BIN_EXE_dnnshifter-pruner-job"))
-}
+use program::{program, said};
+
+#[path = "shared/program.rs"]
+mod program;
 
 /// A small network, three quarters of whose filters are dead.
 fn masked(folder: &TempDir, architecture: &str) -> PathBuf {
@@ -55,10 +56,6 @@ fn compact(input: &Path, output: &Path, more: &[&str]) -> Output {
 
 fn verify(expected: &Path, found: &Path) -> Output {
     program().arg("verify").args([expected, found]).output().unwrap()
-}
-
-fn said(output: &Output) -> String {
-    String::from_utf8_lossy(&[output.stdout.as_slice(), &output.stderr].concat()).into_owned()
 }
 
 #[test]

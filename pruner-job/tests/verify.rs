@@ -5,15 +5,16 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::{Command, Output},
+    process::Output,
 };
 
 use serde_json::Value;
 use tempfile::TempDir;
 
-fn program() -> Command {
-    Command::new(env!("CARGO_BIN_EXE_dnnshifter-pruner-job"))
-}
+use program::{program, said};
+
+#[path = "shared/program.rs"]
+mod program;
 
 /// A small network with weights of `seed`.
 fn network(folder: &TempDir, seed: &str, input: &str) -> PathBuf {
@@ -25,10 +26,6 @@ fn network(folder: &TempDir, seed: &str, input: &str) -> PathBuf {
 
 fn verify(expected: &Path, found: &Path, more: &[&Path]) -> Output {
     program().arg("verify").args([expected, found]).args(more).output().unwrap()
-}
-
-fn said(output: &Output) -> String {
-    String::from_utf8_lossy(&[output.stdout.as_slice(), &output.stderr].concat()).into_owned()
 }
 
 #[test]

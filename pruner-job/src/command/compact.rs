@@ -20,7 +20,7 @@ use crate::{
     command::CompactArguments,
     durable,
     external::{ExternalError, embed},
-    failure::{Failure, read_file, write_file},
+    failure::{Failure, read_file, write_json},
 };
 
 /// Why a model cannot be compacted.
@@ -51,9 +51,7 @@ pub(crate) fn execute(arguments: &CompactArguments) -> Result<(), Failure> {
     let seconds = Seconds { read, compact, write, sync: lap.seconds() };
     let summary = Summary::of(report, [size + beside, bytes.len() as u64], seconds);
     if let Some(path) = &arguments.report {
-        let mut text = serde_json::to_vec_pretty(&summary).map_err(Failure::Serialize)?;
-        text.push(b'\n');
-        write_file(path, &text)?;
+        write_json(path, &summary)?;
     }
     write!(std::io::stdout(), "{summary}").map_err(Failure::Print)
 }

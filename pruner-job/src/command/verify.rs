@@ -5,7 +5,7 @@ use std::io::Write;
 use crate::{
     command::VerifyArguments,
     engine::Engine,
-    failure::{Failure, write_file},
+    failure::{Failure, write_json},
     verify::{Source, VerifyError, compare},
 };
 
@@ -21,9 +21,7 @@ pub(crate) fn execute(arguments: &VerifyArguments) -> Result<(), Failure> {
     }
     let comparison = compare(&Engine::load()?, [&arguments.expected, &arguments.found], &source)?;
     if let Some(path) = &arguments.report {
-        let mut text = serde_json::to_vec_pretty(&comparison).map_err(Failure::Serialize)?;
-        text.push(b'\n');
-        write_file(path, &text)?;
+        write_json(path, &comparison)?;
     }
     writeln!(std::io::stdout(), "{comparison}").map_err(Failure::Print)?;
     if comparison.equal { Ok(()) } else { Err(VerifyError::Different(comparison).into()) }
