@@ -45,9 +45,11 @@ impl<'a> Layer<'a> {
     fn convolve(&self, x: &Tensor, convolution: &Convolution) -> Result<Tensor, InterpreterError> {
         let (weight, bias) = (self.parameter(1)?, self.optional(2));
         let Convolution { window, groups } = convolution;
-        let (stride, dilation) = (signed(window.stride), signed(window.dilation));
-        let output = padded(x, window, 0.0)
-            .and_then(|(x, padding)| x.f_conv2d(weight, bias, stride, padding, dilation, *groups as i64));
+        let dilation = signed(window.dilation);
+        let output = thinned(x, window).and_then(|(x, stride)| {
+            let (x, padding) = padded(&x, window, 0.0)?;
+            x.f_conv2d(weight, bias, stride, padding, dilation, *groups as i64)
+        });
         output.map_err(|source| self.failed(source))
     }
 
@@ -93,6 +95,18 @@ fn average_pool(x: &Tensor, window: &Window, count_padding: bool) -> Result<Tens
     let [top, left, _, _] = window.padding;
     let padding = signed([top, left]);
     x.f_avg_pool2d(signed(window.kernel), signed(window.stride), padding, false, count_padding, None)
+}
+
+/// What a strided kernel of one place reads, and the stride that is left. In libtorch 2.13 the gradient of such a convolution writes
+/// beyond its memory where channels are no multiple of 8, on processors with AVX2 but without AVX-512.
+fn thinned(x: &Tensor, window: &Window) -> Result<(Tensor, [i64; 2]), TchError> {
+    let stride = signed(window.stride);
+    if window.kernel != [1; 2] || window.padding != [0; 4] || stride == [1; 2] {
+        return Ok((x.shallow_clone(), stride));
+    }
+    let [down, right] = stride;
+    let rows = x.f_slice(2, None::<i64>, None::<i64>, down)?;
+    Ok((rows.f_slice(3, None::<i64>, None::<i64>, right)?, [1; 2]))
 }
 
 /// Torch pads both sides alike; other padding is added beforehand.
