@@ -41,6 +41,10 @@ pub struct Cluster {
 pub enum ClusterError {
     #[error("no cluster is up: `dnnshifter-cluster up` starts one")]
     NotUp,
+    #[error(
+        "every process of the cluster has ended: `dnnshifter-cluster up` removes what it left and starts it anew"
+    )]
+    Dead,
     #[error("another cluster is up, with other nodes: `dnnshifter-cluster down` removes it")]
     Other,
     #[error("an earlier cluster has left {what}: `dnnshifter-cluster down` removes it")]
@@ -114,20 +118,27 @@ pub fn logs(component: Option<&str>) -> Result<String, ClusterError> {
 }
 
 impl Cluster {
-    /// Starts a cluster and waits until its nodes are Ready. One that is up with the same nodes is taken as it is.
+    /// Starts a cluster and waits until its nodes are Ready. One that is up with the same nodes is taken as it is; what is left
+    /// of one whose processes have all ended, as after a restart of the machine, is removed first.
     pub fn up(config: &Config) -> Result<Self, ClusterError> {
         up::up(config)
     }
 
     /// The cluster that is up.
     pub fn attach() -> Result<Self, ClusterError> {
-        let layout = Layout::from_environment();
+        Self::attach_to(Layout::from_environment())
+    }
+
+    fn attach_to(layout: Layout) -> Result<Self, ClusterError> {
         let path = layout.state();
         let text = match std::fs::read(&path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(ClusterError::NotUp),
             other => other.map_err(|source| ClusterError::File { path: path.clone(), source })?,
         };
         let config = serde_json::from_slice(&text).map_err(|source| ClusterError::State { path, source })?;
+        if !process::any_lives(&layout)? {
+            return Err(ClusterError::Dead);
+        }
         Self::of(layout, config)
     }
 
@@ -260,4 +271,20 @@ pub(crate) fn wait_for(
         std::thread::sleep(Duration::from_millis(100));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cluster_whose_processes_have_all_ended_is_not_up() {
+        let run = tempfile::tempdir().unwrap();
+        let layout = Layout { cache: run.path().join("cache"), run: run.path().to_owned() };
+        std::fs::write(layout.state(), serde_json::to_vec(&Config::default()).unwrap()).unwrap();
+        std::fs::create_dir(layout.pids()).unwrap();
+        // As a machine that has restarted since: the pid is another process's now.
+        std::fs::write(layout.pids().join("registry"), format!("{} 0\n", std::process::id())).unwrap();
+        assert!(matches!(Cluster::attach_to(layout), Err(ClusterError::Dead)));
+    }
 }

@@ -113,6 +113,16 @@ pub(crate) fn known(layout: &Layout) -> Vec<String> {
     entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
 }
 
+/// Whether any component's process lives.
+pub(crate) fn any_lives(layout: &Layout) -> Result<bool, ProcessError> {
+    for name in known(layout) {
+        if find(layout, &name)?.is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 impl Process {
     /// The process that has this pid now.
     pub(crate) fn of(pid: u32) -> Option<Self> {

@@ -45,6 +45,11 @@ pub(crate) fn left_over(layout: &Layout) -> Result<Vec<String>, ClusterError> {
     Ok(left)
 }
 
+/// Whether any process of a cluster is left.
+pub(crate) fn lives(layout: &Layout) -> Result<bool, ClusterError> {
+    Ok(!processes(layout)?.is_empty())
+}
+
 /// Removes a cluster. One that is not there is fine.
 pub(crate) fn down(layout: &Layout) -> Result<(), ClusterError> {
     if left_over(layout)?.is_empty() {

@@ -56,7 +56,8 @@ pub(super) fn up(config: &Config) -> Result<Cluster, ClusterError> {
     Ok(cluster)
 }
 
-/// The cluster that is up with the same nodes. None if there is nothing at all; all else is for a person to decide on.
+/// The cluster that is up with the same nodes. None if there is none; what one left that has died is removed. All else is for a
+/// person to decide on.
 fn already_up(config: &Config) -> Result<Option<Cluster>, ClusterError> {
     match Cluster::attach() {
         Ok(running) if running.config != *config => Err(ClusterError::Other),
@@ -67,9 +68,14 @@ fn already_up(config: &Config) -> Result<Option<Cluster>, ClusterError> {
                 None => Ok(Some(running)),
             }
         }
-        Err(_) => {
-            let left = down::left_over(&Layout::from_environment())?;
-            if left.is_empty() { Ok(None) } else { Err(ClusterError::LeftOver { what: left.join(", ") }) }
+        Err(error) => {
+            let layout = Layout::from_environment();
+            if !matches!(error, ClusterError::Dead) && down::lives(&layout)? {
+                let what = down::left_over(&layout)?.join(", ");
+                return Err(ClusterError::LeftOver { what });
+            }
+            down::down(&layout)?;
+            Ok(None)
         }
     }
 }
