@@ -5,6 +5,7 @@
 //! decided when its turn comes, so that every dispatch after a swap is on the new variant.
 
 pub(crate) mod admission;
+mod lateness;
 mod queue;
 
 use std::{
@@ -133,8 +134,10 @@ impl Lane {
         self.shared.queue.still_in_time(gone, batch.timeout)?;
         let timeout = batch.timeout.map(|timeout| timeout.saturating_sub(gone));
         let demand = Demand { items: batch.items, per_item, timeout };
-        self.shared.queue.offer(Ticket { batch, reply }, demand, now)?;
-        answer.await.map_err(|_| LaneError::Closed)?
+        let promise = self.shared.queue.offer(Ticket { batch, reply }, demand, now)?;
+        let answer = answer.await.map_err(|_| LaneError::Closed)?;
+        self.shared.queue.kept(promise, Instant::now());
+        answer
     }
 }
 

@@ -67,20 +67,32 @@ pub(crate) struct Ahead {
     pub(crate) running: Option<(usize, Duration)>,
 }
 
-/// Lets a batch of `items` in, or says why not. With nothing ahead it always may: nobody would be faster.
+/// What is known of the time that a batch will take.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Pace {
+    /// The time of an item.
+    pub(crate) per_item: Duration,
+    /// How much later than that adds up to answers come.
+    pub(crate) lateness: Duration,
+}
+
+/// Lets a batch of `items` in, and predicts, without the lateness, when it will be computed; or says why not. With nothing ahead it
+/// always may: nobody would be faster.
 pub(crate) fn admit(
     ahead: Ahead,
     items: usize,
-    per_item: Duration,
+    pace: Pace,
     allowed: Option<Duration>,
-) -> Result<(), Shed> {
+) -> Result<Duration, Shed> {
     if ahead.requests >= LONGEST_QUEUE || ahead.items.saturating_add(items) > MOST_ITEMS {
         return Err(Shed::Full { waiting: ahead.requests });
     }
+    let Pace { per_item, lateness } = pace;
+    let computed = wait(ahead, per_item).saturating_add(time_of(items, per_item));
     let idle = ahead.requests == 0 && ahead.running.is_none();
-    let Some(allowed) = allowed.filter(|_| !idle) else { return Ok(()) };
-    let predicted = wait(ahead, per_item).saturating_add(time_of(items, per_item));
-    if predicted > allowed { Err(Shed::TooLate { predicted, allowed }) } else { Ok(()) }
+    let Some(allowed) = allowed.filter(|_| !idle) else { return Ok(computed) };
+    let predicted = computed.saturating_add(lateness);
+    if predicted > allowed { Err(Shed::TooLate { predicted, allowed }) } else { Ok(computed) }
 }
 
 /// The time until all that is ahead is done.
@@ -105,6 +117,10 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
+    fn pace(per_item: Duration) -> Pace {
+        Pace { per_item, lateness: Duration::ZERO }
+    }
+
     fn ahead(requests: usize, running_for: Option<u32>) -> Ahead {
         Ahead { requests, items: requests, running: running_for.map(|elapsed| (1, MS * elapsed)) }
     }
@@ -112,46 +128,55 @@ mod tests {
     #[test]
     fn requests_are_let_in_until_the_last_would_be_late() {
         let limit = Some(MS * 20);
-        assert_eq!(admit(ahead(8, Some(0)), 1, MS * 2, limit), Ok(()));
+        assert_eq!(admit(ahead(8, Some(0)), 1, pace(MS * 2), limit), Ok(MS * 20));
         let late = Shed::TooLate { predicted: MS * 22, allowed: MS * 20 };
-        assert_eq!(admit(ahead(9, Some(0)), 1, MS * 2, limit), Err(late));
+        assert_eq!(admit(ahead(9, Some(0)), 1, pace(MS * 2), limit), Err(late));
+    }
+
+    #[test]
+    fn the_lateness_of_answers_keeps_requests_out() {
+        let late = Pace { per_item: MS * 2, lateness: MS * 3 };
+        assert_eq!(admit(ahead(6, Some(0)), 1, late, Some(MS * 20)), Ok(MS * 16));
+        let refused = Shed::TooLate { predicted: MS * 21, allowed: MS * 20 };
+        assert_eq!(admit(ahead(7, Some(0)), 1, late, Some(MS * 20)), Err(refused));
+        assert!(admit(ahead(0, None), 1, Pace { lateness: MS * 50, ..late }, Some(MS * 20)).is_ok());
     }
 
     #[test]
     fn what_already_ran_of_the_present_batch_does_not_count() {
-        assert_eq!(admit(ahead(9, Some(2)), 1, MS * 2, Some(MS * 20)), Ok(()));
-        assert_eq!(admit(ahead(9, Some(50)), 1, MS * 2, Some(MS * 20)), Ok(()));
+        assert_eq!(admit(ahead(9, Some(2)), 1, pace(MS * 2), Some(MS * 20)), Ok(MS * 20));
+        assert_eq!(admit(ahead(9, Some(50)), 1, pace(MS * 2), Some(MS * 20)), Ok(MS * 20));
     }
 
     #[test]
     fn a_batch_counts_with_all_its_items() {
-        assert!(admit(ahead(1, None), 9, MS * 2, Some(MS * 20)).is_ok());
-        assert!(admit(ahead(1, None), 10, MS * 2, Some(MS * 20)).is_err());
+        assert!(admit(ahead(1, None), 9, pace(MS * 2), Some(MS * 20)).is_ok());
+        assert!(admit(ahead(1, None), 10, pace(MS * 2), Some(MS * 20)).is_err());
     }
 
     #[test]
     fn an_idle_lane_takes_even_what_will_be_late() {
-        assert_eq!(admit(ahead(0, None), 1, MS * 50, Some(MS * 20)), Ok(()));
-        assert!(admit(ahead(0, Some(0)), 1, MS * 50, Some(MS * 20)).is_err());
+        assert_eq!(admit(ahead(0, None), 1, pace(MS * 50), Some(MS * 20)), Ok(MS * 50));
+        assert!(admit(ahead(0, Some(0)), 1, pace(MS * 50), Some(MS * 20)).is_err());
     }
 
     #[test]
     fn without_an_objective_only_a_full_queue_sheds() {
-        assert_eq!(admit(ahead(LONGEST_QUEUE - 1, Some(0)), 1, MS * 1000, None), Ok(()));
+        assert!(admit(ahead(LONGEST_QUEUE - 1, Some(0)), 1, pace(MS * 1000), None).is_ok());
         let full = Err(Shed::Full { waiting: LONGEST_QUEUE });
-        assert_eq!(admit(ahead(LONGEST_QUEUE, Some(0)), 1, MS, None), full);
+        assert_eq!(admit(ahead(LONGEST_QUEUE, Some(0)), 1, pace(MS), None), full);
     }
 
     #[test]
     fn a_queue_of_large_batches_is_full_before_it_is_long() {
         let batches = |requests| Ahead { requests, items: requests * 128, running: None };
-        assert_eq!(admit(batches(15), 128, MS, None), Ok(()));
-        assert_eq!(admit(batches(16), 1, MS, None), Err(Shed::Full { waiting: 16 }));
+        assert!(admit(batches(15), 128, pace(MS), None).is_ok());
+        assert_eq!(admit(batches(16), 1, pace(MS), None), Err(Shed::Full { waiting: 16 }));
     }
 
     #[test]
     fn absurd_sizes_do_not_overflow() {
         let absurd = Ahead { requests: 1, items: usize::MAX, running: Some((usize::MAX, MS)) };
-        assert!(admit(absurd, usize::MAX, Duration::MAX, Some(MS)).is_err());
+        assert!(admit(absurd, usize::MAX, pace(Duration::MAX), Some(MS)).is_err());
     }
 }

@@ -9,7 +9,8 @@ use parking_lot::{Condvar, Mutex};
 
 use super::{
     LaneError,
-    admission::{Ahead, Shed, admit},
+    admission::{Ahead, Pace, Shed, admit},
+    lateness::Lateness,
 };
 
 /// What a ticket asks for.
@@ -34,7 +35,18 @@ struct State<T> {
     waiting_items: usize,
     running: Option<(usize, Instant)>,
     objective: Option<Duration>,
+    lateness: Lateness,
     closed: bool,
+}
+
+/// What was predicted of a ticket that was let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Promise {
+    /// When it was let in.
+    made: Instant,
+    /// How long it would take, and how long it might.
+    predicted: Duration,
+    allowed: Option<Duration>,
 }
 
 impl<T> Default for Queue<T> {
@@ -44,6 +56,7 @@ impl<T> Default for Queue<T> {
             waiting_items: 0,
             running: None,
             objective: None,
+            lateness: Lateness::default(),
             closed: false,
         };
         Self { state: Mutex::new(state), changed: Condvar::new() }
@@ -65,8 +78,8 @@ impl<T> Queue<T> {
         state.waiting.len() + usize::from(state.running.is_some())
     }
 
-    /// Lets `ticket` in, or says why not.
-    pub(super) fn offer(&self, ticket: T, demand: Demand, now: Instant) -> Result<(), LaneError> {
+    /// Lets `ticket` in, or says why not. What is promised is to be [`Self::kept`].
+    pub(super) fn offer(&self, ticket: T, demand: Demand, now: Instant) -> Result<Promise, LaneError> {
         let Demand { items, per_item, timeout } = demand;
         let mut state = self.state.lock();
         if state.closed {
@@ -74,12 +87,22 @@ impl<T> Queue<T> {
         }
         let running = state.running.map(|(items, since)| (items, now.saturating_duration_since(since)));
         let ahead = Ahead { requests: state.waiting.len(), items: state.waiting_items, running };
-        admit(ahead, items, per_item, shorter(state.objective, timeout))?;
+        let pace = Pace { per_item, lateness: state.lateness.duration() };
+        let allowed = shorter(state.objective, timeout);
+        let predicted = admit(ahead, items, pace, allowed)?;
         state.waiting.push_back((ticket, items));
         state.waiting_items = state.waiting_items.saturating_add(items);
         drop(state);
         self.changed.notify_one();
-        Ok(())
+        Ok(Promise { made: now, predicted, allowed })
+    }
+
+    /// A ticket that was let in on this promise was answered at `now`.
+    pub(super) fn kept(&self, promise: Promise, now: Instant) {
+        let Promise { made, predicted, allowed } = promise;
+        if let Some(allowed) = allowed {
+            self.state.lock().lateness.learn(predicted, now.saturating_duration_since(made), allowed);
+        }
     }
 
     /// Whether a ticket that has `waited` may still be computed.
@@ -164,6 +187,22 @@ mod tests {
         assert_eq!(queue.length(), 3);
         queue.done();
         assert!(queue.offer('d', ONE, now).is_ok());
+    }
+
+    #[test]
+    fn a_queue_whose_answers_were_late_lets_fewer_in() {
+        let queue = Queue::default();
+        queue.keep_within(Some(MS * 4));
+        let now = Instant::now();
+        for _ in 0..100 {
+            let promise = queue.offer('a', ONE, now).unwrap();
+            queue.next();
+            queue.done();
+            queue.kept(promise, now + MS * 2);
+        }
+        let let_in = std::iter::repeat_with(|| queue.offer('b', ONE, now)).take_while(Result::is_ok).count();
+        // Four would be in time, were they not a millisecond late, and a little is added to that.
+        assert_eq!(let_in, 2);
     }
 
     #[test]

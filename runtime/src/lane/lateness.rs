@@ -1,0 +1,73 @@
+//! How much later answers come than admission predicts: what reading, writing and waking threads take, and inferences that are
+//! slower than the mean. Pure.
+//!
+//! Under overload every request that is let in would be answered at the very end of what is allowed, if the prediction were just
+//! right: half of them too late. So admission adds what all but a few of them were late by, tracked as one number that moves up when
+//! an answer is later than that, and down, ninety-nine times less, when it is not (stochastic approximation of a quantile: Robbins
+//! and Monro, 1951).
+
+use std::time::Duration;
+
+/// One answer in so many may be later than the lateness that is added.
+const ONE_IN: f64 = 200.0;
+
+/// The lateness moves up by this part of what is allowed.
+const STEP: f64 = 0.02;
+
+/// However late answers are, it is never more than this part of what is allowed: else nothing would be let in, and nothing learned.
+const LARGEST: f64 = 0.5;
+
+/// The lateness of all but a few answers.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Lateness {
+    seconds: f64,
+}
+
+impl Lateness {
+    /// What is to be added to a prediction.
+    pub(super) fn duration(self) -> Duration {
+        Duration::from_secs_f64(self.seconds)
+    }
+
+    /// An answer for which `allowed` was allowed took `taken` where `predicted` was predicted.
+    pub(super) fn learn(&mut self, predicted: Duration, taken: Duration, allowed: Duration) {
+        let (late, allowed) = (taken.as_secs_f64() - predicted.as_secs_f64(), allowed.as_secs_f64());
+        let step = STEP * allowed;
+        let moved = if late > self.seconds { step } else { -step / (ONE_IN - 1.0) };
+        self.seconds = (self.seconds + moved).clamp(0.0, LARGEST * allowed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    /// Learns from 20,000 answers whose lateness runs evenly from zero to `latest`, over and over.
+    fn learned(latest: Duration) -> Duration {
+        let mut lateness = Lateness::default();
+        for answer in 0..20_000_u32 {
+            // Steps of 37 of 1,000 visit every thousandth, in no order.
+            let late = latest * (answer * 37 % 1000) / 1000;
+            lateness.learn(MS * 15, MS * 15 + late, MS * 20);
+        }
+        lateness.duration()
+    }
+
+    #[test]
+    fn nearly_all_answers_are_less_late_than_is_learned() {
+        let learned = learned(MS * 4);
+        assert!(learned > MS * 3 && learned < MS * 5, "{learned:?}");
+    }
+
+    #[test]
+    fn answers_as_predicted_need_no_allowance() {
+        assert_eq!(learned(Duration::ZERO), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_server_that_is_always_late_still_lets_requests_in() {
+        assert!(learned(MS * 10_000) <= MS * 10);
+    }
+}
