@@ -121,6 +121,7 @@ pub(crate) fn router(service: Arc<Service>) -> Router {
         .route("/v2/models/{model}/versions/{version}/infer", post(infer::infer_version))
         .route("/v2/repository/index", post(repository::index))
         .route("/v2/repository/models/{model}/load", post(repository::load))
+        .route("/v2/repository/models/{model}/unload", post(repository::unload))
         .route("/inference.GRPCInferenceService/{method}", post(grpc::call))
         .route("/livez", get(health::live))
         .route("/readyz", get(health::ready))

@@ -121,7 +121,7 @@ pub(super) async fn no_certificate(headers: HeaderMap) -> Response {
 /// The answer to a method that a path does not have.
 pub(super) async fn no_such_method(method: Method, uri: Uri) -> ApiError {
     let message = format!(
-        "{} cannot be asked for by {method}: infer, index and load by POST, all else by GET",
+        "{} cannot be asked for by {method}: infer, index, load and unload by POST, all else by GET",
         excerpt(uri.path())
     );
     ApiError::new(StatusCode::METHOD_NOT_ALLOWED, message)

@@ -5,6 +5,7 @@ mod grpc;
 mod hostile;
 mod tls;
 mod trace;
+mod unload;
 mod versions;
 
 use std::time::{Duration, Instant};
