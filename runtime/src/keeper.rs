@@ -59,7 +59,7 @@ pub(crate) struct Keeper {
     pub(crate) cgroup: Cgroup,
     /// What the process may use.
     pub(crate) host: Host,
-    /// Asked when the first variant is there, and now and then.
+    /// Asked when the first variant is there, and seldom again.
     pub(crate) protocol_cost: ProtocolCost,
     /// Marks what is being loaded.
     pub(crate) attempts: Attempts,
@@ -76,8 +76,9 @@ pub(crate) struct Notes {
     postponed: BTreeMap<VariantName, Instant>,
     /// What was measured of each variant.
     histories: BTreeMap<VariantName, History>,
-    /// What the protocol costs: the least that was measured.
+    /// What the protocol costs: the least that was measured, and when that was tried last.
     protocol_cpu: Option<Duration>,
+    protocol_tried: Option<Instant>,
     /// The lane's beats when it was looked at last, and when that was.
     lane_seen: Option<(u64, Instant)>,
 }
@@ -111,8 +112,16 @@ impl Keeper {
 
     fn work(mut self, tokio: &Handle, stop: &CancellationToken) {
         let mut changes = self.switch.changes();
-        let rest =
-            |pause| tokio.block_on(async { drop(tokio::time::timeout(pause, stop.cancelled()).await) });
+        let switch = Arc::clone(&self.switch);
+        let interrupted = || stop.is_cancelled() || agenda::urgent(&switch.standing()).is_some();
+        let rest = |pause| {
+            tokio.block_on(async {
+                tokio::select! {
+                    () = stop.cancelled() => (),
+                    _ = tokio::time::timeout(pause, until_urgent(&switch)) => (),
+                }
+            });
+        };
         while !stop.is_cancelled() {
             changes.mark_unchanged();
             drop(self.switch.take_retired());
@@ -121,9 +130,9 @@ impl Keeper {
             match agenda::next(&self.switch.standing(), stale) {
                 Task::Load(variant) => self.load(&variant),
                 Task::Measure(variant, footprint) => {
-                    self.measure(&variant, footprint, rest, || stop.is_cancelled());
+                    self.measure(&variant, footprint, rest, interrupted);
                 }
-                Task::Warm(variant) => self.warm(&variant, rest),
+                Task::Warm(variant) => self.warm(&variant, rest, interrupted),
                 Task::Rest(at_most) => tokio.block_on(async {
                     tokio::select! {
                         () = stop.cancelled() => (),
@@ -135,15 +144,24 @@ impl Keeper {
     }
 
     /// Requests go first: a busy lane is waited for, but not for ever, or a node under load would have no warm variant.
-    fn warm(&self, variant: &Resident, rest: impl Fn(Duration)) {
+    fn warm(&self, variant: &Resident, rest: impl Fn(Duration), interrupted: impl Fn() -> bool) {
         let started = Instant::now();
-        while self.lane.length() > 0 && started.elapsed() < WARM_PATIENCE {
+        while self.lane.length() > 0 && started.elapsed() < WARM_PATIENCE && !interrupted() {
             rest(WARM_PAUSE);
+        }
+        if interrupted() {
+            return;
         }
         if let Err(error) = variant.warm() {
             tracing::warn!(variant = %variant.name(), error = chain(&error), "failed to warm a variant");
         }
     }
+}
+
+/// Returns once a variant is to be loaded before all else.
+async fn until_urgent(switch: &Switch) {
+    let mut changes = switch.changes();
+    while agenda::urgent(&switch.standing()).is_none() && changes.changed().await.is_ok() {}
 }
 
 /// An error with all its causes, for people.

@@ -9,7 +9,7 @@ use std::{
     collections::VecDeque,
     fs,
     path::{Path, PathBuf},
-    sync::atomic::{AtomicU64, Ordering},
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
     time::{Duration, Instant},
 };
 
@@ -139,13 +139,16 @@ pub(crate) struct Resident {
     recent_us: Mutex<VecDeque<u32>>,
     /// Running mean of the time that one item takes, in nanoseconds.
     service_ns: AtomicU64,
+    /// Whether that time is of the first inference, which also reads the weights from the disk: the next one replaces it.
+    cold: AtomicBool,
     /// When it computed last, in nanoseconds since `loaded_at`.
     used_ns: AtomicU64,
     loaded_at: Instant,
 }
 
 impl Resident {
-    /// Opens the network, computes the check vector twice (the second time warm), and refuses what does not hold.
+    /// Opens the network, computes the check vector, and refuses what does not hold. That one inference also makes it warm: all
+    /// weights have been read.
     pub(crate) fn load(engine: &dyn Engine, folder: VariantFolder) -> Result<Self, VariantError> {
         let VariantFolder { description, network, .. } = folder;
         let interface = Interface::of(&description);
@@ -156,14 +159,14 @@ impl Resident {
             network: Mutex::new(network),
             recent_us: Mutex::default(),
             service_ns: AtomicU64::new(0),
+            cold: AtomicBool::new(false),
             used_ns: AtomicU64::new(0),
             loaded_at: Instant::now(),
             description,
         };
         let output = resident.run(1, &resident.check_input)?;
         resident.hold_against_check(&output.numbers())?;
-        resident.service_ns.store(0, Ordering::Relaxed);
-        resident.warm()?;
+        resident.cold.store(true, Ordering::Relaxed);
         Ok(resident)
     }
 
@@ -226,7 +229,8 @@ impl Resident {
         self.used_ns.store(used, Ordering::Relaxed);
         let newest = elapsed.as_nanos() as f64 / items.max(1) as f64;
         let known = self.service_ns.load(Ordering::Relaxed);
-        let mean = if known == 0 { newest } else { known as f64 + (newest - known as f64) * SERVICE_WEIGHT };
+        let replaces = self.cold.swap(false, Ordering::Relaxed) || known == 0;
+        let mean = if replaces { newest } else { known as f64 + (newest - known as f64) * SERVICE_WEIGHT };
         self.service_ns.store(mean as u64, Ordering::Relaxed);
         if items == 1 {
             let mut recent = self.recent_us.lock();

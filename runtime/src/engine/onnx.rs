@@ -159,7 +159,10 @@ impl Engine for OnnxRuntime {
             mapped_bytes,
             session,
         };
-        network.give_back_memory(&Values::zeros(input.datatype, interface.input_length()))?;
+        // A mapped one has taken none.
+        if mapped_bytes == 0 {
+            network.give_back_memory(&Values::zeros(input.datatype, interface.input_length()))?;
+        }
         Ok(Box::new(network))
     }
 

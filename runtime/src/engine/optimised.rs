@@ -62,6 +62,8 @@ struct Stamp {
     inode: u64,
     bytes: u64,
     modified: Option<SystemTime>,
+    /// Which nobody can set: a file that was changed and given its old time is seen to be changed.
+    changed: (i64, i64),
 }
 
 /// The digests (SHA-256, hexadecimal) of an entry's files by their names.
@@ -189,7 +191,8 @@ impl Stamp {
     fn of(path: &Path) -> io::Result<Self> {
         let metadata = fs::metadata(path)?;
         let modified = metadata.modified().ok();
-        Ok(Self { device: metadata.dev(), inode: metadata.ino(), bytes: metadata.len(), modified })
+        let changed = (metadata.ctime(), metadata.ctime_nsec());
+        Ok(Self { device: metadata.dev(), inode: metadata.ino(), bytes: metadata.len(), modified, changed })
     }
 }
 

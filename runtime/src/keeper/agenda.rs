@@ -31,12 +31,8 @@ pub(super) enum Task {
 /// First something must serve, then what is wanted, then all others, the least accurate first; then all are measured, those that are
 /// `stale` again; then they are kept warm.
 pub(super) fn next(standing: &Standing, stale: impl Fn(&VariantName) -> bool) -> Task {
-    let pending = || {
-        standing.order.iter().rev().filter(|name| matches!(standing.slots.get(*name), Some(Slot::Pending)))
-    };
-    let wanted = standing.wanted.as_ref().map(|wanted| &wanted.variant);
-    let urgent = pending().find(|name| standing.active.is_some() && Some(*name) == wanted);
-    if let Some(variant) = urgent.or_else(|| pending().next()) {
+    let mut pending = standing.order.iter().rev().filter(|name| is_pending(standing, name));
+    if let Some(variant) = urgent(standing).or_else(|| pending.next()) {
         return Task::Load(variant.clone());
     }
     let residents = || {
@@ -56,6 +52,17 @@ pub(super) fn next(standing: &Standing, stale: impl Fn(&VariantName) -> bool) ->
         Some((idle, _)) => Task::Rest(WARM_EVERY.saturating_sub(idle).min(LONGEST_REST)),
         None => Task::Rest(LONGEST_REST),
     }
+}
+
+/// What is wanted but not loaded, while another variant serves: all else that the keeper does can wait.
+pub(super) fn urgent(standing: &Standing) -> Option<&VariantName> {
+    standing.active.as_ref()?;
+    let wanted = &standing.wanted.as_ref()?.variant;
+    standing.order.iter().find(|name| *name == wanted && is_pending(standing, name))
+}
+
+fn is_pending(standing: &Standing, variant: &VariantName) -> bool {
+    matches!(standing.slots.get(variant), Some(Slot::Pending))
 }
 
 /// The resident variant to give up, so that `wanted` finds room: the one farthest from it, since load rises and falls by steps; of two
@@ -125,6 +132,20 @@ mod tests {
         assert_eq!(given_up(&["a", "e"], "a", "e"), None);
         // Nothing is given up for a variant that nobody asks for.
         assert_eq!(least_useful(&standing(&["c", "d", "e"], "c", "c"), &name("a")), None);
+    }
+
+    #[test]
+    fn only_what_is_wanted_while_another_serves_is_urgent() {
+        let mut standing = standing(&["a", "b"], "c", "a");
+        assert_eq!(urgent(&standing), None);
+        standing.slots.insert(name("c"), Slot::Pending);
+        standing.slots.insert(name("e"), Slot::Pending);
+        assert_eq!(urgent(&standing), Some(&name("c")));
+        assert!(matches!(next(&standing, |_| true), Task::Load(variant) if variant == name("c")));
+        // While nothing serves, the least accurate comes first.
+        standing.active = None;
+        assert_eq!(urgent(&standing), None);
+        assert!(matches!(next(&standing, |_| true), Task::Load(variant) if variant == name("e")));
     }
 
     #[test]

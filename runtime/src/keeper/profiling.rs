@@ -22,8 +22,11 @@ const ASSUMED_PROTOCOL_CPU: Duration = Duration::from_micros(500);
 /// While requests use more than this part of the granted CPU time, variants are not measured again beside them.
 const MOST_USE: f64 = 0.5;
 
+/// What the protocol costs is measured again after so long: it takes a quarter of a second, during which nothing can be loaded.
+const PROTOCOL_EVERY: Duration = Duration::from_mins(10);
+
 impl Keeper {
-    /// Measures a variant for the first time, or again.
+    /// Measures a variant for the first time, or again. What was `stopped` does not count, and is to be done again.
     pub(super) fn measure(
         &mut self,
         variant: &Resident,
@@ -37,18 +40,19 @@ impl Keeper {
             self.measure_again(variant, terms, rest, &stopped);
         } else {
             let terms = Terms::whole(self.host.limits.quota);
-            match measure::measure(&self.probe(variant), terms, rest, &stopped) {
-                Some(measured) => {
-                    let history = History::new(measured, Instant::now());
-                    self.notes.histories.insert(variant.name().clone(), history);
-                }
-                None if stopped() => return,
-                None => return self.refuse(variant.name(), NOT_MEASURED.to_owned()),
+            let measured = measure::measure(&self.probe(variant), terms, rest, &stopped);
+            if stopped() {
+                return;
             }
+            let Some(measured) = measured else {
+                return self.refuse(variant.name(), NOT_MEASURED.to_owned());
+            };
+            let history = History::new(measured, Instant::now());
+            self.notes.histories.insert(variant.name().clone(), history);
             // What was measured is no request.
             drop(variant.take_recent_us());
         }
-        if has_time || self.notes.protocol_cpu.is_none() {
+        if self.protocol_cost_is_due(has_time) && !stopped() {
             self.learn_protocol_cost(variant);
         }
         self.report(variant, footprint);
@@ -65,7 +69,10 @@ impl Keeper {
         let times = variant.take_recent_us();
         let by_traffic =
             self.notes.histories.get(variant.name()).and_then(|history| history.by_traffic(times));
-        let measured = by_traffic.or_else(|| measure::measure(&self.probe(variant), terms?, rest, stopped));
+        let measured = by_traffic.or_else(|| measure::measure(&self.probe(variant), terms?, rest, &stopped));
+        if stopped() {
+            return;
+        }
         let Some(history) = self.notes.histories.get_mut(variant.name()) else { return };
         match measured {
             Some(measured) => history.add(measured, Instant::now()),
@@ -73,8 +80,14 @@ impl Keeper {
         }
     }
 
+    fn protocol_cost_is_due(&self, has_time: bool) -> bool {
+        let recently = self.notes.protocol_tried.is_some_and(|tried| tried.elapsed() < PROTOCOL_EVERY);
+        self.notes.protocol_cpu.is_none() || has_time && !recently
+    }
+
     /// What disturbs makes it slower, never faster: the least counts.
     fn learn_protocol_cost(&mut self, variant: &Resident) {
+        self.notes.protocol_tried = Some(Instant::now());
         if let Some(measured) = (self.protocol_cost)(variant) {
             let known = self.notes.protocol_cpu.unwrap_or(measured);
             self.notes.protocol_cpu = Some(known.min(measured));

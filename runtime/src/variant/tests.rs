@@ -145,6 +145,15 @@ fn denormal_numbers_count_as_zero_on_every_thread() {
 fn a_variant_is_warm_when_it_is_loaded() {
     let engine = Constant::of(1.0);
     let resident = Resident::load(&engine, VariantFolder::without_file(description("a", 1.0))).unwrap();
-    assert_eq!(engine.runs(), 2);
+    assert_eq!(engine.runs(), 1);
     assert!(resident.service_time() > Duration::ZERO);
+}
+
+#[test]
+fn the_time_of_the_first_inference_is_forgotten_for_that_of_the_next() {
+    let engine = Constant::of(1.0);
+    let resident = Resident::load(&engine, VariantFolder::without_file(description("a", 1.0))).unwrap();
+    let resident = resident.taking(Duration::from_mins(1));
+    resident.warm().unwrap();
+    assert!(resident.service_time() < Duration::from_secs(1));
 }
