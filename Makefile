@@ -48,9 +48,13 @@ test-protocol: build ## the runtime, asked by tritonclient over HTTP and gRPC
 	$(TRITONCLIENT)/bin/python -m pip install --quiet 'tritonclient[http,grpc]==2.73.0'
 	ORT_DYLIB_PATH=$(CURDIR)/.deps/onnxruntime/libonnxruntime.so.1 $(TRITONCLIENT)/bin/python runtime/tests/protocol/tritonclient_test.py target/release/dnnshifter-runtime
 
+.PHONY: peers
+peers: ## install the servers that ours is compared with
+	tests/src/bench/peers/install.sh $(CACHE)/peers
+
 .PHONY: bench-serving
-bench-serving: build ## measure serving on a machine with nothing else to do; writes docs/benchmarks/serving.*
-	target/release/dnnshifter-bench serving
+bench-serving: build peers ## measure serving on a machine with nothing else to do; writes docs/benchmarks/serving.*
+	target/release/dnnshifter-bench serving --peers $(CACHE)/peers
 
 .PHONY: bench-compaction
 bench-compaction: deps ## measure exact compaction on a machine with nothing else to do; writes docs/benchmarks/compaction.*

@@ -1,17 +1,23 @@
 //! The benchmark of serving: what `make bench-serving` measures and publishes.
 //!
-//! It makes its variants itself, starts the runtime as a person would, and asks it over the network. What it compares with, plain ONNX
-//! Runtime sessions on the same files, runs in a process of its own, so that each side's memory is its own.
+//! It makes its variants itself, starts the runtime as a person would, and asks it over the network, from a core of its own. What it
+//! compares with, plain ONNX Runtime sessions on the same files, runs in a process of its own, so that each side's memory is its own.
 
+pub mod cores;
+pub mod figure;
 pub mod page;
 pub mod serving;
 pub mod sessions;
 
+mod client;
+mod group;
 mod memory;
+mod open_loop;
+mod peers;
 mod server;
 mod spread;
 mod variants;
 
 pub use memory::Memory;
 pub use server::Programs;
-pub use spread::Spread;
+pub use spread::{Slope, Spread};

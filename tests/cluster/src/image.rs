@@ -20,7 +20,7 @@ use crate::progress::Step;
 
 use context::Context;
 pub(crate) use pause::push_pause;
-pub use project::{Destination, ProjectImage, publish_project_image};
+pub use project::{Destination, ImageSize, ProjectImage, project_image_size, publish_project_image};
 
 /// An image to be built.
 #[derive(Clone, Debug)]
@@ -57,6 +57,8 @@ pub enum ImageError {
     Debian { source: CommandError },
     #[error("failed to build image {image}")]
     Build { image: String, source: CommandError },
+    #[error("failed to pack the files in {path}")]
+    Pack { path: PathBuf, source: CommandError },
     #[error("failed to push image {image}: does its registry want `buildah login`?")]
     Push { image: String, source: CommandError },
 }

@@ -30,7 +30,10 @@ pub use cluster::status::{ComponentStatus, LinkStatus, Status};
 pub use cluster::{Cluster, ClusterError, build, logs, remove, search_path};
 pub use command::CommandError;
 pub use config::{Config, ConfigError, HUB, KIND_LABEL, Node, ROLE_LABEL};
-pub use image::{Destination, ImageBuild, ImageError, ImageFile, ProjectImage, publish_project_image};
+pub use image::{
+    Destination, ImageBuild, ImageError, ImageFile, ImageSize, ProjectImage, project_image_size,
+    publish_project_image,
+};
 pub use layout::{
     HUB_ADDRESS, Layout, PRIVATE_REGISTRY, PRIVATE_REGISTRY_PASSWORD, PRIVATE_REGISTRY_USER, PROMETHEUS,
     PROMETHEUS_ADDRESS, Place, REGISTRY, REGISTRY_ADDRESS,

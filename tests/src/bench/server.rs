@@ -1,9 +1,11 @@
 //! The programs that are measured, and a runtime that serves.
 
 use std::{
-    fs::File,
+    fs::{self, File},
+    net::SocketAddr,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -12,20 +14,22 @@ use serde::Deserialize;
 
 use super::{
     Memory,
+    client::{Client, Form},
+    cores,
+    group::Group,
     sessions::Seen,
-    variants::{INPUT_NAME, INPUT_SHAPE, VARIANTS},
+    variants::VARIANTS,
 };
-use crate::{
-    images::LabelledImages,
-    load::{Target, wait_ready},
-};
+use crate::load::Outcome;
 
 /// The model's name.
-const MODEL: &str = "bench";
+pub(super) const MODEL: &str = "bench";
 /// Six variants are optimised and measured within this time, even on a slow machine.
 const PATIENCE: Duration = Duration::from_mins(2);
 /// Between two looks at a state that is to come.
 const LOOK: Duration = Duration::from_millis(20);
+/// The same for the first answer, which is timed.
+const SHORT_LOOK: Duration = Duration::from_millis(1);
 
 /// Where the programs are.
 #[derive(Clone, Debug)]
@@ -40,13 +44,25 @@ pub struct Programs {
     pub onnxruntime: PathBuf,
 }
 
+/// How a runtime is started.
+#[derive(Clone, Copy)]
+pub(super) struct Start<'a> {
+    /// Holds a folder for each variant.
+    pub(super) models: &'a Path,
+    /// Options of `serve`.
+    pub(super) options: &'a [&'a str],
+    /// Where it is confined.
+    pub(super) group: Option<&'a Group>,
+}
+
 /// A runtime that serves; it is ended when this is dropped.
 pub(super) struct Server {
     process: Child,
-    url: String,
-    client: reqwest::Client,
-    /// From its start to the first answer of readiness.
-    pub(super) ready_after: Duration,
+    address: SocketAddr,
+    log: PathBuf,
+    control: reqwest::Client,
+    /// From its start to its first answer to an inference request.
+    pub(super) first_answer_after: Duration,
 }
 
 /// What `/swaps` says.
@@ -54,7 +70,16 @@ pub(super) struct Server {
 #[serde(rename_all = "camelCase")]
 pub(super) struct Swaps {
     pub(super) count: u64,
+    pub(super) count_after_loading: u64,
     pub(super) durations_microseconds: Vec<u64>,
+    pub(super) last: Option<Swap>,
+}
+
+/// A swap.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Swap {
+    pub(super) microseconds: u64,
 }
 
 /// A line of the repository's index.
@@ -82,75 +107,124 @@ impl Programs {
         })
     }
 
-    /// Opens all `networks` as plain sessions in a process of its own.
-    pub(super) fn plain_sessions(&self, networks: &[PathBuf]) -> Result<Seen> {
-        let mut command = Command::new(&self.bench);
-        command.arg("sessions").args(networks).env("ORT_DYLIB_PATH", &self.onnxruntime);
-        let ended = command.output().context("failed to start the plain sessions")?;
+    /// Has this program do something with plain sessions, in a process of its own on the server's core.
+    pub(super) fn plain(&self, arguments: &[String], group: Option<&Group>) -> Result<Seen> {
+        let mut command = confined(&self.bench, group);
+        command.arg("sessions").args(arguments).env("ORT_DYLIB_PATH", &self.onnxruntime);
+        let ended = cores::output(&mut command)?;
         ensure!(ended.status.success(), "plain sessions: {}", String::from_utf8_lossy(&ended.stderr));
         serde_json::from_slice(&ended.stdout).context("the plain sessions said something else than JSON")
     }
 
-    /// Starts a runtime on the variants in `directory`/models, with its store and its log beside them, and waits until it is ready.
-    pub(super) async fn serve(&self, directory: &Path, options: &[&str]) -> Result<Server> {
-        let url = format!("127.0.0.1:{}", free_port()?);
-        let log = File::create(directory.join("runtime.log"))?;
+    /// Starts a runtime, with its store and its log in `directory`, and waits for its first answer.
+    pub(super) async fn serve(&self, directory: &Path, start: Start<'_>) -> Result<Server> {
+        let address = free_address()?;
+        let log = directory.join("runtime.log");
+        let mut command = confined(&self.runtime, start.group);
+        command.arg("serve").arg(start.models).args(["--name", MODEL, "--listen", &address.to_string()]);
+        command.args(["--drain-seconds", "0", "--store"]).arg(directory.join("store")).args(start.options);
+        command.env("ORT_DYLIB_PATH", &self.onnxruntime).env("NO_COLOR", "1");
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(File::create(&log)?);
         let started = Instant::now();
-        let mut command = Command::new(&self.runtime);
-        command.arg("serve").arg(directory.join("models")).args(["--name", MODEL, "--listen", &url]);
-        command.args(["--drain-seconds", "0", "--store"]).arg(directory.join("store")).args(options);
-        let process = command
-            .env("ORT_DYLIB_PATH", &self.onnxruntime)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .context("failed to start dnnshifter-runtime")?;
         let mut server = Server {
-            process,
-            url: format!("http://{url}"),
-            client: reqwest::Client::builder().tcp_nodelay(true).build()?,
-            ready_after: Duration::ZERO,
+            process: cores::spawn(&mut command)?,
+            address,
+            log,
+            control: reqwest::Client::builder().tcp_nodelay(true).build()?,
+            first_answer_after: Duration::ZERO,
         };
-        wait_ready(&server.url, PATIENCE).await?;
-        server.ready_after = started.elapsed();
+        server.wait_answer(started + PATIENCE).await?;
+        server.first_answer_after = started.elapsed();
         Ok(server)
     }
 }
 
 impl Server {
+    async fn wait_answer(&mut self, deadline: Instant) -> Result<()> {
+        let client = self.client(Form::Raw);
+        while !matches!(client.ask().await, Ok(Outcome::Answered)) {
+            let log = || fs::read_to_string(&self.log).unwrap_or_default();
+            let ended = self.process.try_wait()?;
+            ensure!(ended.is_none(), "dnnshifter-runtime has ended:\n{}", log());
+            ensure!(Instant::now() < deadline, "dnnshifter-runtime did not answer in time:\n{}", log());
+            tokio::time::sleep(SHORT_LOOK).await;
+        }
+        Ok(())
+    }
+
+    /// A client that asks it for inferences.
+    pub(super) fn client(&self, form: Form) -> Arc<Client> {
+        Client::new(self.address, MODEL, form)
+    }
+
+    /// Waits until all variants are loaded, and measured: until then the runtime has work of its own.
+    pub(super) async fn wait_settled(&self) -> Result<()> {
+        self.wait_loaded().await?;
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let log = fs::read_to_string(&self.log)?;
+            let count = self.variants().await?.len();
+            if log.lines().filter(|line| line.contains("profiling: measured ")).count() >= count {
+                return Ok(());
+            }
+            ensure!(Instant::now() < deadline, "not all variants were measured in time:\n{log}");
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
     /// Waits until all variants are loaded.
     pub(super) async fn wait_loaded(&self) -> Result<()> {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let url = format!("{}/v2/repository/index", self.url);
-            let index = self.client.post(url).send().await?.error_for_status()?.text().await?;
-            let index: Vec<IndexEntry> = serde_json::from_str(&index)?;
-            if index.len() == VARIANTS.len() && index.iter().all(|entry| entry.state == "READY") {
+            let index = self.variants().await?;
+            if index.iter().all(|entry| entry.state == "READY") {
                 return Ok(());
             }
             ensure!(
-                Instant::now() < deadline,
-                "not all variants were loaded within {} s: {index:?}",
-                PATIENCE.as_secs()
+                Instant::now() < deadline && index.iter().all(|entry| entry.state != "UNAVAILABLE"),
+                "not all variants were loaded: {index:?}"
             );
             tokio::time::sleep(LOOK).await;
         }
     }
 
+    /// How many of the variants are not loaded.
+    pub(super) async fn absent(&self) -> Result<usize> {
+        Ok(self.variants().await?.iter().filter(|entry| entry.state != "READY").count())
+    }
+
+    async fn variants(&self) -> Result<Vec<IndexEntry>> {
+        let url = format!("http://{}/v2/repository/index", self.address);
+        let index = self.control.post(url).send().await?.error_for_status()?.text().await?;
+        let index: Vec<IndexEntry> = serde_json::from_str(&index)?;
+        ensure!(!index.is_empty() && index.len() <= VARIANTS.len(), "the index has {} variants", index.len());
+        Ok(index)
+    }
+
     /// Has `variant` serve.
     pub(super) async fn swap_to(&self, variant: &str) -> Result<()> {
-        let url = format!("{}/v2/repository/models/{MODEL}/load", self.url);
+        self.repository(variant, "load").await
+    }
+
+    /// Gives up `variant`, which must not serve.
+    pub(super) async fn unload(&self, variant: &str) -> Result<()> {
+        self.repository(variant, "unload").await
+    }
+
+    async fn repository(&self, variant: &str, verb: &str) -> Result<()> {
+        let url = format!("http://{}/v2/repository/models/{MODEL}/{verb}", self.address);
         let request = serde_json::json!({"parameters": {"version": variant}});
-        let answer = self.client.post(url).json(&request).send().await?;
-        ensure!(answer.status().is_success(), "the swap to {variant} was refused: {}", answer.text().await?);
+        let answer = self.control.post(url).json(&request).send().await?;
+        let status = answer.status();
+        let text = answer.text().await?;
+        ensure!(status.is_success(), "{verb} of {variant}: {status}: {text}");
         Ok(())
     }
 
     /// The swaps so far.
     pub(super) async fn swaps(&self) -> Result<Swaps> {
-        let text =
-            self.client.get(format!("{}/swaps", self.url)).send().await?.error_for_status()?.text().await?;
+        let url = format!("http://{}/swaps", self.address);
+        let text = self.control.get(url).send().await?.error_for_status()?.text().await?;
         serde_json::from_str(&text).context("/swaps said something else")
     }
 
@@ -159,32 +233,14 @@ impl Server {
         Memory::of(self.process.id())
     }
 
-    /// What the load generator asks: a blank image.
-    pub(super) fn target(&self) -> Target {
-        let images = LabelledImages::blank(INPUT_SHAPE.iter().product::<u64>() as usize);
-        let input = (INPUT_NAME.to_owned(), INPUT_SHAPE.to_vec());
-        Target { url: self.url.clone(), model: MODEL.to_owned(), input, images }
+    /// The same in bytes, of which shared pages count in parts.
+    pub(super) fn proportional_memory(&self) -> u64 {
+        super::memory::proportional(self.process.id())
     }
 
-    /// Asks for `time`, each request as soon as the one before is answered; how many were answered.
-    pub(super) async fn ask_for(&self, time: Duration) -> Result<u64> {
-        let values = vec![0_u8; INPUT_SHAPE.iter().product::<u64>() as usize * 4];
-        let shape: Vec<_> = std::iter::once(1).chain(INPUT_SHAPE).collect();
-        let parameters = serde_json::json!({"binary_data_size": values.len()});
-        let input = serde_json::json!({"name": INPUT_NAME, "shape": shape, "datatype": "FP32", "parameters": parameters});
-        let header = serde_json::json!({"inputs": [input]}).to_string();
-        let body = [header.as_bytes(), &values].concat();
-        let url = format!("{}/v2/models/{MODEL}/infer", self.url);
-        let deadline = Instant::now() + time;
-        let mut answered = 0;
-        while Instant::now() < deadline {
-            let request = self.client.post(&url).header("inference-header-content-length", header.len());
-            let answer = request.body(body.clone()).send().await?;
-            // A server with an objective may refuse one of two.
-            answered += u64::from(answer.status().is_success());
-            answer.bytes().await?;
-        }
-        Ok(answered)
+    /// CPU time that was used so far.
+    pub(super) fn cpu(&self) -> Result<Duration> {
+        super::memory::cpu(self.process.id())
     }
 }
 
@@ -196,6 +252,10 @@ impl Drop for Server {
     }
 }
 
-fn free_port() -> Result<u16> {
-    Ok(std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+fn confined(program: &Path, group: Option<&Group>) -> Command {
+    group.map_or_else(|| Command::new(program), |group| group.command(program))
+}
+
+pub(super) fn free_address() -> Result<SocketAddr> {
+    Ok(std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()?)
 }

@@ -1,8 +1,11 @@
 //! What we compare with: plain ONNX Runtime sessions with its own defaults, all in one process, each on the shipped file.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use ort::{
     environment::Environment,
     session::{Session, builder::GraphOptimizationLevel},
@@ -22,6 +25,8 @@ pub struct Seen {
     pub memory: Memory,
     /// The networks, in order.
     pub networks: Vec<SeenNetwork>,
+    /// The times of the inferences that were asked for, in microseconds, in ascending order.
+    pub inference_us: Vec<u64>,
 }
 
 /// A network's tensors, and the output for an input of which every value is 0.5.
@@ -35,18 +40,31 @@ pub struct SeenNetwork {
     pub output: Vec<f32>,
 }
 
-/// Opens all `networks`, computes once with each, and looks.
-pub fn look(networks: &[PathBuf]) -> Result<Seen> {
+/// Inferences to be made.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Pace {
+    /// How many, on each network in turn.
+    pub count: u32,
+    /// So many on one network before the next.
+    pub in_a_row: u32,
+    /// One begins each period, unless the one before takes longer. They are timed from when they were meant to begin.
+    pub period: Duration,
+}
+
+/// Opens all `networks`, computes once with each, looks, and computes at a `pace`.
+pub fn look(networks: &[PathBuf], pace: Pace) -> Result<Seen> {
     let environment = ort::init().with_name("sessions").with_telemetry(false).build()?;
     let mut open = Vec::new();
     let mut seen = Vec::new();
     for network in networks {
         let mut session = session(&environment, network)
             .with_context(|| format!("failed to open {}", network.display()))?;
-        seen.push(compute(&mut session)?);
+        seen.push(describe(&mut session)?);
         open.push(session);
     }
-    Ok(Seen { memory: Memory::of(std::process::id())?, networks: seen })
+    let memory = Memory::of(std::process::id())?;
+    let inference_us = time(&mut open, &seen, pace)?;
+    Ok(Seen { memory, networks: seen, inference_us })
 }
 
 fn session(environment: &Environment, network: &Path) -> ort::Result<Session> {
@@ -56,17 +74,42 @@ fn session(environment: &Environment, network: &Path) -> ort::Result<Session> {
         .commit_from_file(network)
 }
 
-fn compute(session: &mut Session) -> Result<SeenNetwork> {
+fn describe(session: &mut Session) -> Result<SeenNetwork> {
     let input = session.inputs().first().context("the network has no input")?;
     let ValueType::Tensor { shape, .. } = input.dtype() else { anyhow::bail!("the input is no tensor") };
     let item: Vec<u64> = shape.iter().skip(1).map(|side| u64::try_from(*side)).collect::<Result<_, _>>()?;
     let input = (input.name().to_owned(), item);
     let output_name = session.outputs().first().context("the network has no output")?.name().to_owned();
-    let values = vec![VALUE; input.1.iter().product::<u64>() as usize];
-    let shape: Vec<i64> = std::iter::once(1).chain(input.1.iter().map(|side| *side as i64)).collect();
+    let mut seen = SeenNetwork { input, output_name, output: Vec::new() };
+    seen.output = compute(session, &seen)?;
+    Ok(seen)
+}
+
+fn compute(session: &mut Session, network: &SeenNetwork) -> Result<Vec<f32>> {
+    let SeenNetwork { input: (name, item), output_name, .. } = network;
+    let values = vec![VALUE; item.iter().product::<u64>() as usize];
+    let shape: Vec<i64> = std::iter::once(1).chain(item.iter().map(|side| *side as i64)).collect();
     let tensor = TensorRef::from_array_view((shape, values.as_slice()))?;
-    let outputs = session.run(ort::inputs![input.0.as_str() => tensor])?;
+    let outputs = session.run(ort::inputs![name.as_str() => tensor])?;
     let output = outputs.get(output_name.as_str()).context("the output is missing")?;
-    let output = output.try_extract_tensor::<f32>()?.1.to_vec();
-    Ok(SeenNetwork { input, output_name, output })
+    Ok(output.try_extract_tensor::<f32>()?.1.to_vec())
+}
+
+fn time(sessions: &mut [Session], seen: &[SeenNetwork], pace: Pace) -> Result<Vec<u64>> {
+    ensure!(!sessions.is_empty(), "name a network");
+    let start = Instant::now();
+    let mut times = Vec::new();
+    for index in 0..pace.count {
+        let intended = pace.period * (index + 1);
+        // Polling, as timers wake late.
+        while start.elapsed() < intended {
+            std::hint::spin_loop();
+        }
+        let turn = (index / pace.in_a_row.max(1)) as usize % sessions.len();
+        let (session, seen) = sessions.get_mut(turn).zip(seen.get(turn)).context("no such session")?;
+        compute(session, seen)?;
+        times.push(start.elapsed().saturating_sub(intended).as_micros() as u64);
+    }
+    times.sort_unstable();
+    Ok(times)
 }

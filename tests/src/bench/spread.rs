@@ -30,15 +30,42 @@ pub(super) fn quantile(sorted: &[u64], quantile: f64) -> u64 {
     sorted.get(rank.saturating_sub(1)).copied().unwrap_or_default()
 }
 
-/// The slope of the straight line through `points` (least squares): units of y for one unit of x.
-pub(super) fn slope(points: &[(f64, f64)]) -> f64 {
-    let count = points.len().max(1) as f64;
-    let mean = |of: fn(&(f64, f64)) -> f64| points.iter().map(of).sum::<f64>() / count;
-    let (x, y) = (mean(|point| point.0), mean(|point| point.1));
-    let (above, below) = points.iter().fold((0.0, 0.0), |(above, below), point| {
-        (above + (point.0 - x) * (point.1 - y), below + (point.0 - x).powi(2))
-    });
-    if below > 0.0 { above / below } else { 0.0 }
+/// The slope of the straight line through points (least squares), and how far off it may be by chance.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Slope {
+    /// Units of y for one unit of x.
+    pub value: f64,
+    /// Its standard error.
+    pub error: f64,
+}
+
+impl Slope {
+    /// Of `points`; zero of less than three.
+    pub(super) fn of(points: &[(f64, f64)]) -> Self {
+        let count = points.len() as f64;
+        let mean = |of: fn(&(f64, f64)) -> f64| points.iter().map(of).sum::<f64>() / count;
+        let (x, y) = (mean(|point| point.0), mean(|point| point.1));
+        let (above, below) = points.iter().fold((0.0, 0.0), |(above, below), point| {
+            (above + (point.0 - x) * (point.1 - y), below + (point.0 - x).powi(2))
+        });
+        if points.len() < 3 || below <= 0.0 {
+            return Self::default();
+        }
+        let value = above / below;
+        let rest: f64 = points.iter().map(|point| (point.1 - y - value * (point.0 - x)).powi(2)).sum();
+        Self { value, error: (rest / (count - 2.0) / below).sqrt() }
+    }
+
+    /// For so many units of x.
+    pub(super) fn times(self, units: f64) -> Self {
+        Self { value: self.value * units, error: self.error * units }
+    }
+
+    /// Whether it may be chance that it is not zero: within two standard errors.
+    pub fn is_noise(self) -> bool {
+        self.value.abs() <= 2.0 * self.error
+    }
 }
 
 #[cfg(test)]
@@ -58,8 +85,11 @@ mod tests {
     }
 
     #[test]
-    fn a_slope_is_that_of_the_line() {
-        assert!((slope(&[(0.0, 1.0), (1.0, 3.0), (2.0, 5.0)]) - 2.0).abs() < 1e-9);
-        assert!(slope(&[(1.0, 1.0)]).abs() < 1e-9);
+    fn a_slope_is_that_of_the_line_with_its_error() {
+        let exact = Slope::of(&[(0.0, 1.0), (1.0, 3.0), (2.0, 5.0)]);
+        assert!((exact.value - 2.0).abs() < 1e-9 && exact.error < 1e-9 && !exact.is_noise());
+        let noise = Slope::of(&[(0.0, 1.0), (1.0, -1.0), (2.0, 1.0), (3.0, -1.0)]);
+        assert!(noise.is_noise(), "{noise:?}");
+        assert_eq!(Slope::of(&[(1.0, 1.0), (2.0, 2.0)]), Slope::default());
     }
 }

@@ -30,6 +30,13 @@ pub(super) const VARIANTS: [(&str, &str, u32); 6] = [
     ("eighth", "1/8", 1),
 ];
 
+/// The largest: 59 MB.
+pub(super) const LARGEST: &str = "whole";
+/// The one that serves under a quota: under half a CPU it must take much less than a period.
+pub(super) const MODEST: &str = "quarter";
+/// The smallest.
+pub(super) const SMALLEST: &str = "eighth";
+
 /// The two that are swapped.
 pub(super) const TWINS: [&str; 2] = ["half", "half-twin"];
 
@@ -63,7 +70,8 @@ pub(super) fn make(programs: &Programs, directory: &Path) -> Result<Vec<PathBuf>
         ensure!(made.status.success(), "failed to make {name}: {}", String::from_utf8_lossy(&made.stderr));
         networks.push(network);
     }
-    let seen = programs.plain_sessions(&networks)?;
+    let paths: Vec<_> = networks.iter().map(|network| network.display().to_string()).collect();
+    let seen = programs.plain(&paths, None)?;
     for ((name, ..), (network, seen)) in VARIANTS.iter().zip(networks.iter().zip(seen.networks)) {
         let description = describe(name, fs::metadata(network)?.len(), seen)?;
         fs::write(directory.join(name).join(DESCRIPTION_FILE), serde_json::to_vec(&description)?)?;

@@ -5,14 +5,15 @@ use std::{
     io::Write,
     path::{Path, PathBuf},
     process::ExitCode,
+    time::Duration,
 };
 
 use anyhow::{Context, Result};
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 use dnnshifter_tests::bench::{
-    Programs, page,
-    serving::{self, Extent},
-    sessions,
+    Programs, cores, page,
+    serving::{self, Extent, Report},
+    sessions::{self, Pace},
 };
 
 /// Measures the runtime on this machine.
@@ -24,30 +25,57 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Memory, swaps under load, start and overload, of the programs beside this one.
-    Serving {
-        /// Where serving.json and serving.md are written.
+    /// Measure the programs beside this one, with clients on another core than the server's.
+    Serving(Serving),
+    /// Write the page anew, from the report.
+    Page {
+        /// Where serving.json is, and serving.md is written.
         #[arg(long, default_value = "docs/benchmarks")]
         output: PathBuf,
-        /// Swaps in all.
-        #[arg(long, default_value_t = 10_000)]
-        swaps: u64,
-        /// Rounds.
-        #[arg(long, default_value_t = 5)]
-        rounds: u64,
-        /// Seconds of each load that is measured without swaps.
-        #[arg(long, default_value_t = 8.0)]
-        seconds: f64,
-        /// The library of ONNX Runtime.
-        #[arg(long, env = "ORT_DYLIB_PATH", default_value = ".deps/onnxruntime/libonnxruntime.so.1")]
-        onnxruntime: PathBuf,
     },
     /// Open networks as plain sessions, and say what was seen: what `serving` has a process of its own do.
     #[command(hide = true)]
-    Sessions {
-        /// The networks.
-        networks: Vec<PathBuf>,
-    },
+    Sessions(Sessions),
+}
+
+#[derive(Args)]
+struct Serving {
+    /// Where serving.json and serving.md are written.
+    #[arg(long, default_value = "docs/benchmarks")]
+    output: PathBuf,
+    /// Swaps in all.
+    #[arg(long, default_value_t = 10_000)]
+    swaps: u64,
+    /// Rounds.
+    #[arg(long, default_value_t = 5)]
+    rounds: u64,
+    /// Seconds of each load.
+    #[arg(long, default_value_t = 6.0)]
+    seconds: f64,
+    /// A short run, to see that it works: its figures say little.
+    #[arg(long, conflicts_with_all = ["swaps", "rounds", "seconds"])]
+    quick: bool,
+    /// Compare with other servers, which `make peers` installs in this folder.
+    #[arg(long)]
+    peers: Option<PathBuf>,
+    /// The library of ONNX Runtime.
+    #[arg(long, env = "ORT_DYLIB_PATH", default_value = ".deps/onnxruntime/libonnxruntime.so.1")]
+    onnxruntime: PathBuf,
+}
+
+#[derive(Args)]
+struct Sessions {
+    /// The networks.
+    networks: Vec<PathBuf>,
+    /// Inferences to be timed.
+    #[arg(long, default_value_t = 0)]
+    count: u32,
+    /// So many on one network before the next.
+    #[arg(long, default_value_t = 1)]
+    in_a_row: u32,
+    /// From the beginning of one to the next, in microseconds.
+    #[arg(long, default_value_t = 0)]
+    period_us: u64,
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -58,22 +86,38 @@ async fn main() -> ExitCode {
 
 async fn run(arguments: Arguments) -> Result<()> {
     match arguments.command {
-        Command::Serving { output, swaps, rounds, seconds, onnxruntime } => {
-            let program = std::env::current_exe().context("failed to find this program")?;
-            let programs = Programs::beside(&program, &onnxruntime)?;
-            let directory = tempfile::tempdir().context("failed to make a temporary directory")?;
-            let extent = Extent { swaps, rounds: rounds.max(1), seconds };
-            let say = |text: &str| drop(writeln!(std::io::stderr(), "{text}"));
-            let report = serving::measure(&programs, directory.path(), extent, say).await?;
-            fs::create_dir_all(&output)?;
-            write(&output.join("serving.json"), &(serde_json::to_string_pretty(&report)? + "\n"))?;
+        Command::Serving(arguments) => serving(arguments).await,
+        Command::Page { output } => {
+            let path = output.join("serving.json");
+            let text =
+                fs::read_to_string(&path).with_context(|| format!("failed to read {}", path.display()))?;
+            let report: Report = serde_json::from_str(&text).context("the report is another version's")?;
             write(&output.join("serving.md"), &page::page(&report))
         }
-        Command::Sessions { networks } => {
-            let seen = sessions::look(&networks)?;
+        Command::Sessions(Sessions { networks, count, in_a_row, period_us }) => {
+            let pace = Pace { count, in_a_row, period: Duration::from_micros(period_us) };
+            let seen = sessions::look(&networks, pace)?;
             Ok(serde_json::to_writer(std::io::stdout().lock(), &seen)?)
         }
     }
+}
+
+async fn serving(arguments: Serving) -> Result<()> {
+    let Serving { output, swaps, rounds, seconds, quick, peers, onnxruntime } = arguments;
+    let program = std::env::current_exe().context("failed to find this program")?;
+    let programs = Programs::beside(&program, &onnxruntime)?;
+    let directory = tempfile::tempdir().context("failed to make a temporary directory")?;
+    let extent = if quick {
+        Extent { swaps: 1_000, rounds: 2, seconds: 2.0 }
+    } else {
+        Extent { swaps, rounds: rounds.max(1), seconds }
+    };
+    let say = |text: &str| drop(writeln!(std::io::stderr(), "{text}"));
+    cores::take_clients_core()?;
+    let report = serving::measure(&programs, directory.path(), extent, peers.as_deref(), &say).await?;
+    fs::create_dir_all(&output)?;
+    write(&output.join("serving.json"), &(serde_json::to_string_pretty(&report)? + "\n"))?;
+    write(&output.join("serving.md"), &page::page(&report))
 }
 
 fn write(path: &Path, text: &str) -> Result<()> {

@@ -46,6 +46,12 @@ impl Context {
     pub(super) fn files(&self) -> PathBuf {
         self.directory.path().join("files")
     }
+
+    /// The bytes of all files.
+    pub(super) fn bytes(&self) -> io::Result<u64> {
+        let root = self.files();
+        files(&root)?.keys().map(|path| fs::symlink_metadata(root.join(path)).map(|it| it.len())).sum()
+    }
 }
 
 fn relative(target: &str) -> Result<&Path, ImageError> {

@@ -122,3 +122,30 @@ pub fn publish_project_image(
     let text = std::fs::read_to_string(digest.path()).map_err(|source| failed(digest.path(), source))?;
     Ok(format!("{repository}@{}", text.trim()))
 }
+
+/// How large an image of the project is: all its layers together, without what a registry adds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ImageSize {
+    /// Its files.
+    pub unpacked_bytes: u64,
+    /// The same as a registry keeps them and nodes pull them: an archive, compressed by gzip.
+    pub packed_bytes: u64,
+}
+
+/// Stages the files of an image of the project, as [`publish_project_image`] does, and measures them. Nothing is built.
+pub fn project_image_size(image: ProjectImage, checkout: &Path) -> Result<ImageSize, ImageError> {
+    let layout = Layout::from_environment();
+    let context = Context::stage(&layout, &image.build(&layout, checkout)?)?;
+    let failed = |source| ImageError::File { path: context.files(), source };
+    let unpacked_bytes = context.bytes().map_err(failed)?;
+    let archive = tempfile::NamedTempFile::new().map_err(failed)?;
+    let mut pack = Command::new("tar");
+    pack.arg("--directory")
+        .arg(context.files())
+        .args(["--create", "--gzip", "--file"])
+        .arg(archive.path())
+        .arg(".");
+    run(&mut pack).map_err(|source| ImageError::Pack { path: context.files(), source })?;
+    let packed_bytes = archive.as_file().metadata().map_err(failed)?.len();
+    Ok(ImageSize { unpacked_bytes, packed_bytes })
+}
