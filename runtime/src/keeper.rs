@@ -29,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 use self::{agenda::Task, attempts::Attempts, history::History};
 use crate::{
     cgroup::{Cgroup, Limits},
+    clock,
     engine::Engine,
     lane::Lane,
     metrics::Metrics,
@@ -143,7 +144,8 @@ impl Keeper {
         }
     }
 
-    /// Requests go first: a busy lane is waited for, but not for ever, or a node under load would have no warm variant.
+    /// Requests go first: a busy lane is waited for, but not for ever, or a node under load would have no warm variant. Variants get
+    /// cold at the same time, and to warm all of them in a row would take the CPU quota of a whole period: each is followed by a rest.
     fn warm(&self, variant: &Resident, rest: impl Fn(Duration), interrupted: impl Fn() -> bool) {
         let started = Instant::now();
         while self.lane.length() > 0 && started.elapsed() < WARM_PATIENCE && !interrupted() {
@@ -152,9 +154,16 @@ impl Keeper {
         if interrupted() {
             return;
         }
+        let before = self.cpu();
         if let Err(error) = variant.warm() {
             tracing::warn!(variant = %variant.name(), error = chain(&error), "failed to warm a variant");
         }
+        rest(measure::pause_beside_requests(self.cpu().saturating_sub(before), self.host.limits.quota));
+    }
+
+    /// CPU time that inferences of this thread have used so far, those of the engine's threads for it included.
+    fn cpu(&self) -> Duration {
+        if self.threads > 1 { clock::process_cpu() } else { clock::thread_cpu() }
     }
 }
 

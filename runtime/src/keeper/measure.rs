@@ -76,7 +76,7 @@ pub(super) fn measure(
     stopped: impl Fn() -> bool,
 ) -> Option<Measured> {
     let (mut clean, mut disturbed) = (Samples::default(), Samples::default());
-    let share = terms.quota.map_or(1.0, cgroup::share).min(1.0);
+    let share = share(terms.quota);
     let started = Instant::now();
     let mut seen = subject.disturbances();
     while clean.wall.len() < terms.samples && started.elapsed() < terms.longest && !stopped() {
@@ -105,6 +105,16 @@ pub(super) fn measure(
 /// Whether the thread stood still for a good part of an inference.
 fn preempted(wall: Duration, cpu: Duration) -> bool {
     wall > cpu.mul_f64(1.25) + Duration::from_micros(100)
+}
+
+/// The pause after `cpu` of work that leaves the quota to requests.
+pub(super) fn pause_beside_requests(cpu: Duration, quota: Option<CpuQuota>) -> Duration {
+    pause(cpu, DUTY_BESIDE_REQUESTS * share(quota))
+}
+
+/// The part of one CPU that is granted.
+fn share(quota: Option<CpuQuota>) -> f64 {
+    quota.map_or(1.0, cgroup::share).min(1.0)
 }
 
 /// The pause after `cpu` of work that keeps the use at this part of a CPU.
@@ -207,6 +217,9 @@ mod tests {
         assert_eq!(pause(Duration::from_millis(2), 0.5), Duration::from_millis(2));
         assert_eq!(pause(Duration::from_millis(2), 0.25), Duration::from_millis(6));
         assert_eq!(pause(Duration::from_millis(2), 0.0), Duration::from_millis(198));
+        let half = CpuQuota { quota_us: 50_000, period_us: 100_000 };
+        let after = |quota| pause_beside_requests(Duration::from_millis(2), quota);
+        assert_eq!((after(None), after(Some(half))), (Duration::from_millis(18), Duration::from_millis(38)));
     }
 
     #[test]

@@ -153,7 +153,7 @@ impl measure::Subject for Probe<'_> {
     }
 
     fn cpu(&self) -> Duration {
-        if self.keeper.threads > 1 { crate::clock::process_cpu() } else { crate::clock::thread_cpu() }
+        self.keeper.cpu()
     }
 
     fn run(&self) -> bool {
