@@ -23,6 +23,7 @@ mod plan;
 mod read;
 mod report;
 mod rewrite;
+mod rows;
 mod source;
 mod state;
 mod step;

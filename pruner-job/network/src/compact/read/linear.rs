@@ -1,18 +1,14 @@
 //! Layers with weights: convolutions, transposed convolutions, fully connected layers.
 
-use fixedbitset::FixedBitSet;
-
 use crate::{attributes::Attributes, onnx::NodeProto};
 
 use super::super::{
     plan::{Builder, Read, Value},
-    source::{Weight, floats, input},
+    rows::rows_of,
+    source::{Weight, input},
     step::{Layout, Linear, Step, Walk},
     window::Window,
 };
-
-/// Weights that are smaller than this are none: ONNX Runtime would flush their products to zero.
-const NONE: f32 = 1e-30;
 
 const NO_CONSTANT: &str = "its weight is no constant of 32-bit floats";
 const BAD_WEIGHT: &str = "its weight does not fit its attributes";
@@ -169,34 +165,4 @@ fn bias_of(builder: &Builder<'_>, node: &NodeProto, outs: usize) -> Read<Option<
         (_, &[value]) => Ok(Some(vec![value; outs])),
         _ => Err("its bias has another size than its outputs"),
     }
-}
-
-/// For each output, which inputs have a weight that is not zero.
-fn rows_of(weight: &Weight, cell: usize, layout: Layout, outs: usize, ins: usize) -> Vec<FixedBitSet> {
-    let mut rows = vec![FixedBitSet::with_capacity(ins); outs];
-    if cell == 0 {
-        return rows;
-    }
-    // Bits instead of branches, so that the compiler can test several numbers at once; NaN counts as a weight.
-    let used = |bytes: &[u8]| {
-        floats(bytes).fold(false, |used, value| used | (value.is_nan() | (value.abs() >= NONE)))
-    };
-    let mut cells = weight.bytes().chunks_exact(4 * cell).map(used);
-    match layout {
-        Layout::OutputFirst => {
-            for row in &mut rows {
-                for input in (0..ins).zip(&mut cells).filter_map(|(input, used)| used.then_some(input)) {
-                    row.insert(input);
-                }
-            }
-        }
-        Layout::InputFirst => {
-            for input in 0..ins {
-                for (row, used) in rows.iter_mut().zip(&mut cells) {
-                    row.set(input, used);
-                }
-            }
-        }
-    }
-    rows
 }
