@@ -9,15 +9,18 @@ use std::{
 
 /// Writes a file; when this returns, it is on the disk under its name.
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    begin(path, bytes)?.finish()
+    begin(path, |file| file.write_all(bytes))?.finish()
 }
 
-/// Writes a file beside its place. Without [`Unfinished::finish`], and where it fails, nothing is left of it.
-pub(crate) fn begin(path: &Path, bytes: &[u8]) -> io::Result<Unfinished> {
+/// Writes a file beside its place, `contents` writing into it. Without [`Unfinished::finish`], and where it fails, nothing is left of it.
+pub(crate) fn begin(
+    path: &Path,
+    contents: impl FnOnce(&mut File) -> io::Result<()>,
+) -> io::Result<Unfinished> {
     let partial = path.with_extension("partial");
     let file = File::create(&partial)?;
     let mut unfinished = Unfinished { file, partial, path: path.to_owned() };
-    unfinished.file.write_all(bytes)?;
+    contents(&mut unfinished.file)?;
     Ok(unfinished)
 }
 
@@ -29,6 +32,11 @@ pub(crate) struct Unfinished {
 }
 
 impl Unfinished {
+    /// Number of bytes.
+    pub(crate) fn size(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.len())
+    }
+
     /// When this returns, the file is on the disk under its name.
     pub(crate) fn finish(self) -> io::Result<()> {
         self.file.sync_all()?;

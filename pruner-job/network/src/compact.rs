@@ -17,6 +17,7 @@ use crate::{
 
 mod basis;
 mod carriers;
+mod compacted;
 mod constants;
 mod demand;
 mod plan;
@@ -29,6 +30,7 @@ mod state;
 mod step;
 mod window;
 
+pub use compacted::Compacted;
 pub use report::{LayerReport, Report, Size, WallReport};
 
 /// How to compact.
@@ -49,6 +51,13 @@ impl Default for Options {
 ///
 /// Weights must be in the model, not in files beside it; those that are not 32-bit floats are left alone.
 pub fn compact(model: &mut ModelProto, options: Options) -> Result<Report, InvalidModel> {
+    let (graph, report) = compacted(model, options)?.into_graph();
+    model.graph = Some(graph);
+    Ok(report)
+}
+
+/// As [`compact`], to be written: no weight is copied before that.
+pub fn compacted(model: &ModelProto, options: Options) -> Result<Compacted, InvalidModel> {
     let opset = opset(model)?;
     let graph = model.graph.as_ref().ok_or(InvalidModel::NoGraph)?;
     check_order(graph)?;
@@ -57,7 +66,6 @@ pub fn compact(model: &mut ModelProto, options: Options) -> Result<Report, Inval
     let constants = constants::Constants::of(&plan);
     let kept = demand::Kept::of(&source, &plan, &constants, options.round_to);
     let written = rewrite::rewrite(&source, &plan, &constants, &kept);
-    let report = Report::of(&source, &plan, &constants, &kept, &written);
-    model.graph = Some(written);
-    Ok(report)
+    let report = Report::of(&source, &plan, &constants, &kept, &written.graph);
+    Ok(Compacted::of(model, written, report))
 }

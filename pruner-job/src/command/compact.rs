@@ -9,7 +9,7 @@ use std::{
 
 use bytes::Bytes;
 use dnnshifter_network::{
-    compact::{LayerReport, Options, Report, WallReport, compact},
+    compact::{LayerReport, Options, Report, WallReport, compacted},
     network::InvalidModel,
     onnx::ModelProto,
 };
@@ -39,17 +39,17 @@ pub(crate) fn execute(arguments: &CompactArguments) -> Result<(), Failure> {
     let bytes = read_file(&arguments.input)?;
     let size = bytes.len() as u64;
     let folder = arguments.input.parent().unwrap_or(Path::new("."));
-    let (mut model, beside) = read(bytes, folder).map_err(unusable)?;
+    let (model, beside) = read(bytes, folder).map_err(unusable)?;
     let read = lap.seconds();
     let options = Options { round_to: usize::from(arguments.round_to.get()) };
-    let report = compact(&mut model, options).map_err(|error| unusable(error.into()))?;
+    let compacted = compacted(&model, options).map_err(|error| unusable(error.into()))?;
     let compact = lap.seconds();
-    let bytes = model.encode_to_vec();
-    let file = durable::begin(&arguments.output, &bytes).map_err(failed)?;
+    let file = durable::begin(&arguments.output, |file| compacted.write(file)).map_err(failed)?;
+    let left = file.size().map_err(failed)?;
     let write = lap.seconds();
     file.finish().map_err(failed)?;
     let seconds = Seconds { read, compact, write, sync: lap.seconds() };
-    let summary = Summary::of(report, [size + beside, bytes.len() as u64], seconds);
+    let summary = Summary::of(compacted.report, [size + beside, left], seconds);
     if let Some(path) = &arguments.report {
         write_json(path, &summary)?;
     }

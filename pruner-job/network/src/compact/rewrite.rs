@@ -21,7 +21,17 @@ use super::{
 };
 
 mod arrange;
+mod cut;
 mod layer;
+
+pub(super) use cut::{Cut, PIECE};
+
+/// The graph that is left.
+pub(super) struct Written {
+    pub(super) graph: GraphProto,
+    /// The numbers of weights that are smaller, by name; the graph's tensors have none.
+    pub(super) cuts: HashMap<String, Cut>,
+}
 
 /// The graph of `source` with only what is `kept`.
 pub(super) fn rewrite(
@@ -29,8 +39,15 @@ pub(super) fn rewrite(
     plan: &Plan<'_>,
     constants: &Constants,
     kept: &Kept<'_>,
-) -> GraphProto {
-    let mut writer = Writer { source, constants, kept, tensors: HashMap::new(), aliases: HashMap::new() };
+) -> Written {
+    let mut writer = Writer {
+        source,
+        constants,
+        kept,
+        tensors: HashMap::new(),
+        cuts: HashMap::new(),
+        aliases: HashMap::new(),
+    };
     let mut nodes = Vec::new();
     for (node, step) in source.graph.node.iter().zip(&plan.steps) {
         let is_needed = node.output.iter().any(|name| kept.is_required(name));
@@ -41,7 +58,7 @@ pub(super) fn rewrite(
     let nodes = needed(source, nodes);
     let read: HashSet<&str> =
         nodes.iter().flat_map(|node| &node.input).map(String::as_str).chain(held(source)).collect();
-    let Writer { mut tensors, .. } = writer;
+    let Writer { mut tensors, cuts, .. } = writer;
     let mut initializer: Vec<TensorProto> = source
         .graph
         .initializer
@@ -55,7 +72,7 @@ pub(super) fn rewrite(
     initializer.extend(added);
     let is_weight =
         |input: &&ValueInfoProto| source.is_constant(input.name()) && !read.contains(input.name());
-    GraphProto {
+    let graph = GraphProto {
         input: source.graph.input.iter().filter(|input| !is_weight(input)).cloned().collect(),
         value_info: described(source, plan, kept, &nodes),
         initializer,
@@ -66,7 +83,8 @@ pub(super) fn rewrite(
         output: source.graph.output.clone(),
         quantization_annotation: source.graph.quantization_annotation.clone(),
         metadata_props: source.graph.metadata_props.clone(),
-    }
+    };
+    Written { graph, cuts }
 }
 
 /// Names that must exist, whatever nodes read.
@@ -117,6 +135,8 @@ struct Writer<'s, 'a> {
     kept: &'s Kept<'a>,
     /// Constants that are new or changed, by name.
     tensors: HashMap<String, TensorProto>,
+    /// The numbers of those that are parts of what was read.
+    cuts: HashMap<String, Cut>,
     /// Values that are others by now.
     aliases: HashMap<String, String>,
 }
@@ -217,8 +237,8 @@ impl Writer<'_, '_> {
         node.input = vec![other];
     }
 
-    /// Gives the node another constant at `position`; one that others read as well keeps its name.
-    fn replace(&mut self, node: &mut NodeProto, position: usize, mut tensor: TensorProto) {
+    /// Gives the node another constant at `position`, and returns its name; one that others read as well keeps the old.
+    fn replace(&mut self, node: &mut NodeProto, position: usize, mut tensor: TensorProto) -> String {
         let old = input(node, position).unwrap_or_default();
         let is_own =
             self.source.is_initializer(old) && self.source.is_read_once(old) && !self.source.is_input(old);
@@ -230,7 +250,8 @@ impl Writer<'_, '_> {
             input.clone_from(&name);
         }
         tensor.name = Some(name.clone());
-        self.tensors.insert(name, tensor);
+        self.tensors.insert(name.clone(), tensor);
+        name
     }
 
     fn fresh(&self, node: &NodeProto, position: usize) -> String {

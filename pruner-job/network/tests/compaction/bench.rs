@@ -20,7 +20,7 @@ use std::{
 };
 
 use dnnshifter_network::{
-    compact::{Options, compact},
+    compact::{Options, compact, compacted},
     onnx::ModelProto,
 };
 use ort::{session::builder::GraphOptimizationLevel, value::TensorRef};
@@ -157,13 +157,13 @@ fn one(from: &Path, to: &Path) -> Value {
     let start = Instant::now();
     let bytes = fs::read(from).unwrap();
     let size = bytes.len();
-    let mut model = ModelProto::decode(bytes::Bytes::from(bytes)).unwrap();
+    let model = ModelProto::decode(bytes::Bytes::from(bytes)).unwrap();
     let read = start.elapsed();
     let start = Instant::now();
-    let report = compact(&mut model, Options::default()).unwrap();
+    let compacted = compacted(&model, Options::default()).unwrap();
     let rewritten = start.elapsed();
     let start = Instant::now();
-    fs::write(to, model.encode_to_vec()).unwrap();
+    compacted.write(&mut fs::File::create(to).unwrap()).unwrap();
     let written = start.elapsed();
     let status = fs::read_to_string("/proc/self/status").unwrap();
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
@@ -173,8 +173,8 @@ fn one(from: &Path, to: &Path) -> Value {
         "rewriteMs": rewritten.as_secs_f64() * 1e3,
         "writeMs": written.as_secs_f64() * 1e3,
         "peakOverFile": peak * 1024.0 / size as f64,
-        "parametersBefore": report.before.parameters,
-        "parametersAfter": report.after.parameters,
+        "parametersBefore": compacted.report.before.parameters,
+        "parametersAfter": compacted.report.after.parameters,
     })
 }
 

@@ -2,7 +2,7 @@
 //! as the untouched network did before, and is as small as its mask allows.
 
 use dnnshifter_network::{
-    compact::{Options, Report, compact},
+    compact::{Options, Report, compact, compacted},
     onnx::{ModelProto, NodeProto, TensorProto, tensor_proto::DataType},
 };
 use prost::Message;
@@ -16,11 +16,15 @@ use crate::{
     },
 };
 
-/// Compacts `model`, and says if it computes something else afterwards.
+/// Compacts `model`, and says if it computes something else afterwards, or is another in a file than in memory.
 fn check(model: &ModelProto, options: Options) -> Result<(ModelProto, Report), String> {
-    let mut small = model.clone();
+    let (mut small, mut file) = (model.clone(), Vec::new());
     let report = compact(&mut small, options).map_err(|error| error.to_string())?;
-    check_equal(&model.encode_to_vec(), &small.encode_to_vec(), IMAGE)?;
+    compacted(model, options).unwrap().write(&mut file).unwrap();
+    if ModelProto::decode(file.as_slice()).unwrap() != small {
+        return Err("its file is another network".to_owned());
+    }
+    check_equal(&model.encode_to_vec(), &file, IMAGE)?;
     Ok((small, report))
 }
 

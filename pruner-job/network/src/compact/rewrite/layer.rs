@@ -3,21 +3,19 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::{
-    onnx::{NodeProto, TensorProto, tensor_proto::DataType},
-    tensor::FloatTensor,
-};
+use crate::{onnx::NodeProto, tensor::FloatTensor};
 
 use super::{
     super::{
         carriers::Carriers,
         constants::Constants,
         demand::{Kept, Level},
-        source::floats,
         state::State,
-        step::{Layout, Linear},
+        step::Linear,
     },
-    Writer, integer,
+    Writer,
+    cut::Cut,
+    integer,
 };
 
 impl Writer<'_, '_> {
@@ -25,10 +23,12 @@ impl Writer<'_, '_> {
         if self.kept.is_whole(&layer.ins) && self.kept.is_whole(&layer.outs) {
             return;
         }
-        let cut = Cut::of(layer, self.kept, self.constants);
-        self.replace(node, 1, cut.weight());
-        if layer.bias.is_some() || cut.rows.iter().any(|row| row.bias != 0.0) {
-            let bias: Vec<f32> = cut.rows.iter().map(|row| row.bias as f32).collect();
+        let groups = || 0..layer.groups;
+        let columns: Vec<_> = groups().map(|group| columns_of(layer, group, self.kept)).collect();
+        let rows: Vec<_> =
+            groups().flat_map(|group| rows_of(layer, group, self.kept, self.constants)).collect();
+        if layer.bias.is_some() || rows.iter().any(|row| row.bias != 0.0) {
+            let bias: Vec<f32> = rows.iter().map(|row| row.bias as f32).collect();
             if let Ok(bias) = FloatTensor::new(vec![bias.len()], bias) {
                 self.replace(node, 2, bias.to_proto(""));
             }
@@ -36,96 +36,46 @@ impl Writer<'_, '_> {
                 "Gemm".clone_into(node.op_type.get_or_insert_default());
             }
         }
+        let cut = Cut::of(layer, &columns, rows);
+        let name = self.replace(node, 1, cut.proto());
+        self.cuts.insert(name, cut);
         if layer.groups > 1 {
+            let stays = |group: &usize| self.kept.has_any(&layer.group(*group).1);
             node.attribute.retain(|attribute| attribute.name() != "group");
-            node.attribute.push(integer("group", cut.groups as i64));
+            node.attribute.push(integer("group", groups().filter(stays).count() as i64));
         }
     }
 }
 
-/// A layer without what is gone.
-struct Cut<'s, 'a> {
-    layer: &'s Linear<'a>,
-    groups: usize,
-    /// The inputs that stay, numbered within the group, and whether what they hold is read; by group.
-    columns: Vec<Vec<(usize, bool)>>,
-    rows: Vec<Row>,
+/// An input that stays.
+pub(super) struct Column {
+    /// Its number within the group.
+    pub(super) input: usize,
+    /// Whether what it holds is read.
+    pub(super) is_read: bool,
 }
 
 /// One output that stays.
-struct Row {
-    output: usize,
-    group: usize,
+pub(super) struct Row {
+    pub(super) output: usize,
+    pub(super) group: usize,
     bias: f64,
     /// Whether it has weights, or the bias is all.
-    has_weights: bool,
+    pub(super) has_weights: bool,
     /// What is added to the weights of an input, numbered within the group.
-    added: BTreeMap<usize, Vec<f64>>,
+    pub(super) added: BTreeMap<usize, Vec<f64>>,
 }
 
-impl<'s, 'a> Cut<'s, 'a> {
-    fn of(layer: &'s Linear<'a>, kept: &Kept<'_>, constants: &Constants) -> Self {
-        let (mut rows, mut columns, mut groups) = (Vec::new(), Vec::new(), 0);
-        for group in 0..layer.groups {
-            let (ins, outs) = layer.group(group);
-            let inputs = kept.channels(&ins).into_iter();
-            columns.push(
-                inputs
-                    .map(|input| (input, kept.level(ins.start + input) == Level::Content))
-                    .collect::<Vec<_>>(),
-            );
-            groups += usize::from(kept.has_any(&outs));
-            let folding = Folding::of(layer, group, kept, constants);
-            let outputs = outs.filter(|&slot| kept.is_kept(slot));
-            rows.extend(outputs.map(|slot| folding.row(slot)));
-        }
-        Self { layer, groups, columns, rows }
-    }
+fn columns_of(layer: &Linear<'_>, group: usize, kept: &Kept<'_>) -> Vec<Column> {
+    let (ins, _) = layer.group(group);
+    let is_read = |input: usize| kept.level(ins.start + input) == Level::Content;
+    kept.channels(&ins).into_iter().map(|input| Column { input, is_read: is_read(input) }).collect()
+}
 
-    fn weight(&self) -> TensorProto {
-        let mut raw = Vec::new();
-        let mut dims = match self.layer.layout {
-            Layout::OutputFirst => {
-                for row in &self.rows {
-                    for column in self.columns.get(row.group).into_iter().flatten() {
-                        self.cell(row, *column, &mut raw);
-                    }
-                }
-                vec![self.rows.len(), self.columns.iter().map(Vec::len).max().unwrap_or(0)]
-            }
-            Layout::InputFirst => {
-                for column in self.columns.iter().flatten() {
-                    for row in &self.rows {
-                        self.cell(row, *column, &mut raw);
-                    }
-                }
-                vec![self.columns.iter().map(Vec::len).sum(), self.rows.len()]
-            }
-        };
-        dims.extend(self.layer.weight.dims.iter().skip(2));
-        TensorProto {
-            dims: dims.into_iter().map(|size| size as i64).collect(),
-            data_type: Some(DataType::Float as i32),
-            raw_data: Some(raw.into()),
-            ..TensorProto::default()
-        }
-    }
-
-    /// Writes the weights between an output and an input.
-    fn cell(&self, row: &Row, (input, is_read): (usize, bool), raw: &mut Vec<u8>) {
-        if !(row.has_weights && is_read) {
-            raw.resize(raw.len() + 4 * self.layer.cell, 0);
-            return;
-        }
-        let bytes = self.layer.bytes(row.output, input);
-        match row.added.get(&input) {
-            None => raw.extend_from_slice(bytes),
-            Some(added) => {
-                let sums = floats(bytes).zip(added).map(|(weight, added)| (f64::from(weight) + added) as f32);
-                raw.extend(sums.flat_map(f32::to_le_bytes));
-            }
-        }
-    }
+fn rows_of(layer: &Linear<'_>, group: usize, kept: &Kept<'_>, constants: &Constants) -> Vec<Row> {
+    let (_, outs) = layer.group(group);
+    let folding = Folding::of(layer, group, kept, constants);
+    outs.filter(|&slot| kept.is_kept(slot)).map(|slot| folding.row(slot)).collect()
 }
 
 /// How constants that go are taken over by what stays.
