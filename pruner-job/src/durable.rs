@@ -18,6 +18,10 @@ pub(crate) fn begin(
     contents: impl FnOnce(&mut File) -> io::Result<()>,
 ) -> io::Result<Unfinished> {
     let partial = path.with_extension("partial");
+    // What an earlier run left may still be mapped by another: it is not cut off, but loses its name.
+    if fs::symlink_metadata(&partial).is_ok_and(|found| found.is_file()) {
+        fs::remove_file(&partial)?;
+    }
     let file = File::create(&partial)?;
     let mut unfinished = Unfinished { file, partial, path: path.to_owned() };
     contents(&mut unfinished.file)?;

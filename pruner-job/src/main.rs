@@ -30,6 +30,7 @@ mod external;
 mod failure;
 mod interpreter;
 mod latency;
+mod mapped;
 mod outcome;
 mod plan;
 mod publish;

@@ -20,7 +20,8 @@ use crate::{
     command::CompactArguments,
     durable,
     external::{ExternalError, embed},
-    failure::{Failure, read_file, write_json},
+    failure::{Failure, write_json},
+    mapped,
 };
 
 /// Why a model cannot be compacted.
@@ -36,7 +37,8 @@ pub(crate) fn execute(arguments: &CompactArguments) -> Result<(), Failure> {
     let unusable = |source| Failure::Uncompactable { name: arguments.input.display().to_string(), source };
     let failed = |source| Failure::Write { path: arguments.output.clone(), source };
     let mut lap = Lap(Instant::now());
-    let bytes = read_file(&arguments.input)?;
+    let bytes = mapped::map(&arguments.input)
+        .map_err(|source| Failure::Read { path: arguments.input.clone(), source })?;
     let size = bytes.len() as u64;
     let folder = arguments.input.parent().unwrap_or(Path::new("."));
     let (model, beside) = read(bytes, folder).map_err(unusable)?;
@@ -57,8 +59,8 @@ pub(crate) fn execute(arguments: &CompactArguments) -> Result<(), Failure> {
 }
 
 /// The model, with all of its weights, and the number of bytes of those that were beside it.
-fn read(bytes: Vec<u8>, folder: &Path) -> Result<(ModelProto, u64), UnusableModel> {
-    let mut model = ModelProto::decode(Bytes::from(bytes)).map_err(InvalidModel::Decode)?;
+fn read(bytes: Bytes, folder: &Path) -> Result<(ModelProto, u64), UnusableModel> {
+    let mut model = ModelProto::decode(bytes).map_err(InvalidModel::Decode)?;
     let beside = embed(&mut model, folder)?;
     Ok((model, beside))
 }

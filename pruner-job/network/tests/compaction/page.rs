@@ -10,7 +10,7 @@ pub(crate) fn page(result: &Value) -> String {
          Weights are drawn from a seed as trained ones are spread, most filters weak and a few strong; the weakest of all are zero.\n\
          What compaction does, and how its results are proved equal, is on [the page about compaction](../compaction.md).\n\n\
          ## From file to file\n\n\
-         Nothing is synced to the disk. `rewriting` is the analysis and the new graph, `memory` the peak of the process over the size of the file.\n\
+         Nothing is synced to the disk. `rewriting` is the analysis and the new graph, whose weights are views of the mapped input until they are written; `memory` the peak of the process over the size of the file.\n\
          `published` is what the paper's method leaves of the parameters (filters without weights go, what they emit is dropped), where its code can be followed.\n\n\
          | network | zero | parameters | left | published | rewriting ms | file to file ms | memory | prediction, masked ms | compact ms | faster |\n\
          | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n",
