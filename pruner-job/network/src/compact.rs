@@ -20,6 +20,7 @@ mod carriers;
 mod compacted;
 mod constants;
 mod demand;
+mod map;
 mod plan;
 mod read;
 mod report;

@@ -1,30 +1,28 @@
 //! The constant inputs of a layer that stay, and stand for those that go: an image is padded with zeros, so at its border a constant
 //! channel is no constant any more, but a multiple of any other that is.
 
-use std::ops::Range;
+use std::{ops::Range, rc::Rc};
 
 use super::{
     basis::Basis,
     constants::Constants,
     demand::{Kept, Level},
-    state::State,
+    map::Grid,
+    state::{State, common_grid},
 };
 
 /// Constant inputs that stay, and carry those that go.
 pub(super) struct Carriers {
     basis: Basis,
-    places: usize,
+    grid: Rc<Grid>,
 }
 
 impl Carriers {
     /// The carriers among `ins` that are kept already.
     pub(super) fn of(kept: &Kept<'_>, ins: Range<usize>, constants: &Constants) -> Self {
-        let is_field = |slot: usize| match constants.at(slot) {
-            State::Field(values) => Some(values.len()),
-            State::Live | State::Scalar(_) => None,
-        };
-        let places = ins.clone().find_map(is_field).unwrap_or(1);
-        let mut carriers = Self { basis: Basis::default(), places };
+        let grid = common_grid(ins.clone().map(|slot| constants.at(slot)));
+        let grid = grid.unwrap_or_else(|| Rc::new(Grid::even([1, 1])));
+        let mut carriers = Self { basis: Basis::default(), grid };
         let is_constant = |slot: usize| !constants.at(slot).is_live() && !constants.at(slot).is_zero();
         let present = ins.filter(|&slot| kept.level(slot) == Level::Content && is_constant(slot));
         for slot in by_strength(present, constants) {
@@ -34,7 +32,7 @@ impl Carriers {
     }
 
     fn add(&mut self, slot: usize, constants: &Constants) {
-        if let Some(map) = constants.at(slot).vector(self.places) {
+        if let Some(map) = constants.at(slot).on(&self.grid) {
             self.basis.extend(slot, &map);
         }
     }
@@ -53,7 +51,7 @@ impl Carriers {
 
     /// The carriers whose weighted sum is the constant of `slot`.
     pub(super) fn factors(&self, slot: usize, constants: &Constants) -> Option<Vec<(usize, f64)>> {
-        self.basis.factors(&constants.at(slot).vector(self.places)?)
+        self.basis.factors(&constants.at(slot).on(&self.grid)?)
     }
 }
 
@@ -62,8 +60,8 @@ fn by_strength(slots: impl Iterator<Item = usize>, constants: &Constants) -> Vec
     let strength = |slot: usize| match constants.at(slot) {
         State::Live => 0.0,
         State::Scalar(value) => value.abs(),
-        State::Field(values) => {
-            (values.iter().map(|value| value * value).sum::<f64>() / values.len() as f64).sqrt()
+        State::Field(map) => {
+            (map.values.iter().map(|value| value * value).sum::<f64>() / map.values.len() as f64).sqrt()
         }
     };
     let mut slots: Vec<(f64, usize)> = slots.map(|slot| (strength(slot), slot)).collect();

@@ -199,9 +199,7 @@ impl Writer<'_, '_> {
         let constant = |slot: usize| match self.kept.level(slot) {
             Level::Gone => None,
             Level::Shape => Some(0.0),
-            Level::Content => {
-                self.constants.at(slot).vector(1).and_then(|value| value.first().map(|&value| value as f32))
-            }
+            Level::Content => self.constants.at(slot).number().map(|value| value as f32),
         };
         let values: Vec<f32> = value.slots.clone().filter_map(constant).collect();
         let neutral = match (join.operation, side) {

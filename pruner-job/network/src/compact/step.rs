@@ -140,6 +140,21 @@ pub(super) enum Function {
     Opaque,
 }
 
+impl Function {
+    /// The window that it moves, if it is known.
+    pub(super) fn walk(&self) -> Option<&Walk> {
+        match self {
+            Self::MaxPool(walk) | Self::AveragePool { walk, .. } | Self::Pad { walk, .. } => walk.as_ref(),
+            Self::Pointwise(_)
+            | Self::Affine(_)
+            | Self::Slopes(_)
+            | Self::Uniform
+            | Self::Mean
+            | Self::Opaque => None,
+        }
+    }
+}
+
 /// A function of one number, by the ONNX operators' definitions.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Pointwise {

@@ -1,5 +1,4 @@
-//! Windows of convolutions and pooling: how they are written in ONNX, the size of what they make, and where they read
-//! in a map of height times width.
+//! Windows of convolutions and pooling: how they are written in ONNX, the size of what they make, and where they read.
 
 use crate::{attributes::Attributes, onnx::NodeProto};
 
@@ -91,38 +90,27 @@ impl Window {
         .collect()
     }
 
-    /// Calls `visit` with the position in the output, the position in the kernel, and the position in the input, `None`
-    /// in the padding, for every place of the kernel at every output; `None` if this is no window over two known axes.
-    pub(super) fn walk(
+    /// The places of an axis of `size` that are read for place `output` of what comes out, `None` for those in the padding. `None` if
+    /// this is no window over two axes, or its padding is not known.
+    pub(super) fn reads(
         &self,
-        input: Size,
-        output: Size,
-        mut visit: impl FnMut(usize, usize, Option<usize>),
-    ) -> Option<()> {
-        let [(top, _), (left, _)] = self.padding.as_deref()? else { return None };
-        let [rows, columns] = *self.kernel.as_slice() else { return None };
-        let [row_stride, column_stride] = *self.strides.as_slice() else { return None };
-        let [row_step, column_step] = *self.dilations.as_slice() else { return None };
-        let [height, width] = input;
-        let inside = |start: usize, edge: usize, size: usize| start.checked_sub(edge).filter(|&at| at < size);
-        for y in 0..output[0] {
-            for x in 0..output[1] {
-                for row in 0..rows {
-                    let at_row = inside(y * row_stride + row * row_step, *top, height);
-                    for column in 0..columns {
-                        let at_column = inside(x * column_stride + column * column_step, *left, width);
-                        let place = at_row.zip(at_column).map(|(row, column)| row * width + column);
-                        visit(y * output[1] + x, row * columns + column, place);
-                    }
-                }
-            }
-        }
-        Some(())
+        axis: usize,
+        size: usize,
+        output: usize,
+    ) -> Option<impl Iterator<Item = Option<usize>>> {
+        let before = self.padding.as_ref().filter(|padding| padding.len() == 2)?.get(axis)?.0;
+        let (kernel, stride, step) =
+            (*self.kernel.get(axis)?, *self.strides.get(axis)?, *self.dilations.get(axis)?);
+        let start = output * stride;
+        Some(
+            (0..kernel)
+                .map(move |place| (start + place * step).checked_sub(before).filter(|&place| place < size)),
+        )
     }
 
-    /// Number of places that [`Self::walk`] visits.
-    pub(super) fn work(&self, output: Size) -> usize {
-        output.iter().chain(&self.kernel).fold(1_usize, |work, &size| work.saturating_mul(size))
+    /// Number of places of the kernel along its axes, one after another.
+    pub(super) fn edges(&self) -> usize {
+        self.kernel.iter().sum()
     }
 }
 
