@@ -3,6 +3,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use fixedbitset::FixedBitSet;
+
 use crate::{onnx::NodeProto, tensor::FloatTensor};
 
 use super::{
@@ -87,15 +89,19 @@ struct Folding<'s, 'a> {
     /// For each constant that goes and is carried, its carriers with their factors, numbered within the group; without any, the
     /// bias takes what goes.
     carried: HashMap<usize, Vec<(usize, f64)>>,
+    /// The inputs that go and whose constants are not zero, numbered within the group.
+    gone: FixedBitSet,
 }
 
 impl<'s, 'a> Folding<'s, 'a> {
     fn of(layer: &'s Linear<'a>, group: usize, kept: &'s Kept<'s>, constants: &'s Constants) -> Self {
+        let (ins, _) = layer.group(group);
+        let goes = |slot: usize| kept.level(slot) < Level::Content && !constants.at(slot).is_zero();
+        let gone = ins.clone().filter(|&slot| goes(slot)).map(|slot| slot - ins.start).collect();
         let mut carried = HashMap::new();
         // A depthwise layer has what it reads, or is gone itself.
         let folded = if layer.is_depthwise() { None } else { kept.read_by(layer, group, constants).folded };
         if let Some(folded) = folded {
-            let (ins, _) = layer.group(group);
             let carriers = Carriers::of(kept, ins.clone(), constants);
             for slot in folded {
                 // There are factors: what could not be carried was demanded.
@@ -104,7 +110,7 @@ impl<'s, 'a> Folding<'s, 'a> {
                 carried.insert(slot - ins.start, factors.collect());
             }
         }
-        Self { layer, group, kept, constants, carried }
+        Self { layer, group, kept, constants, carried, gone }
     }
 
     fn row(&self, slot: usize) -> Row {
@@ -126,8 +132,7 @@ impl<'s, 'a> Folding<'s, 'a> {
             has_weights: true,
             added: BTreeMap::new(),
         };
-        let read = self.layer.rows.get(output).into_iter().flat_map(|row| row.ones());
-        for input in read.filter(|&input| self.kept.level(ins.start + input) < Level::Content) {
+        for input in self.layer.rows.get(output).into_iter().flat_map(|row| row.intersection(&self.gone)) {
             let weights = || self.layer.weights(output, input);
             match (self.carried.get(&input), self.constants.at(ins.start + input)) {
                 (Some(factors), _) => {
