@@ -10,10 +10,10 @@ use crate::onnx::{TensorProto, tensor_proto::DataType};
 
 use super::{
     super::{
-        source::Weight,
+        source::{Weight, floats},
         step::{Layout, Linear},
     },
-    layer::{Column, Row},
+    layer::{Column, Group, Row},
 };
 
 /// Bytes that are gathered before they are written: a part of a processor's nearer cache.
@@ -27,8 +27,8 @@ pub(in super::super) struct Cut {
     /// Cells of a line as it was read.
     width: usize,
     lines: Vec<Line>,
-    /// By group, the cells that stay in each of its lines.
-    spans: Vec<Vec<Span>>,
+    /// What stays of the lines of each group.
+    parts: Vec<Part>,
 }
 
 struct Line {
@@ -37,8 +37,14 @@ struct Line {
     group: usize,
     /// Whether it has weights; else it is zero.
     is_read: bool,
-    /// What is added to cells, by their positions among those that stay.
-    added: Vec<(usize, Vec<f64>)>,
+    /// Other lines that are added, with their factors.
+    added: Vec<(usize, f64)>,
+}
+
+struct Part {
+    spans: Vec<Span>,
+    /// Cells that are added to another, with their factors, by its position among those that stay.
+    added: Vec<(usize, Vec<(usize, f64)>)>,
 }
 
 /// Neighbouring cells that stay.
@@ -49,48 +55,55 @@ struct Span {
 }
 
 impl Cut {
-    /// The weight of `layer` with the inputs `columns`, by group, and the outputs `rows`.
-    pub(super) fn of(layer: &Linear<'_>, columns: &[Vec<Column>], rows: Vec<Row>) -> Self {
-        let (weight, cell) = (layer.weight.clone(), layer.cell);
-        match layer.layout {
+    /// The weight of `layer` with what stays of its groups.
+    pub(super) fn of(layer: &Linear<'_>, groups: &[Group]) -> Self {
+        let (lines, parts, width) = match layer.layout {
             Layout::OutputFirst => {
-                let spans = columns
-                    .iter()
-                    .map(|columns| spans(columns.iter().map(|column| (column.input, column.is_read))));
-                let spans = spans.collect();
-                let lines = rows.into_iter().map(|row| Line {
-                    index: row.output,
-                    group: row.group,
-                    is_read: row.has_weights,
-                    added: placed(row.added, columns.get(row.group)),
+                let lines = groups.iter().enumerate().flat_map(|(group, stays)| {
+                    let line = move |row: &Row| Line {
+                        index: row.output,
+                        group,
+                        is_read: row.has_weights,
+                        added: vec![],
+                    };
+                    stays.rows.iter().map(line)
                 });
-                Self { weight, cell, width: layer.ins_of_a_group(), lines: lines.collect(), spans }
+                let part = |stays: &Group| Part {
+                    spans: spans(stays.columns.iter().map(|column| (column.input, column.is_read))),
+                    added: stays.carried_by_position(),
+                };
+                (lines.collect(), groups.iter().map(part).collect(), layer.ins_of_a_group())
             }
             Layout::InputFirst => {
-                let spans = vec![spans(rows.iter().map(|row| (row.output, row.has_weights)))];
-                let columns = columns.first();
-                let line = |column: &Column| Line {
-                    index: column.input,
-                    group: 0,
-                    is_read: column.is_read,
-                    added: vec![],
+                let lines = groups.iter().enumerate().flat_map(|(group, stays)| {
+                    let first = group * layer.ins_of_a_group();
+                    let added = move |input: usize| {
+                        let added = stays.carried.get(&input).into_iter().flatten();
+                        added.map(|(gone, factor)| (first + gone, *factor)).collect()
+                    };
+                    let line = move |column: &Column| Line {
+                        index: first + column.input,
+                        group,
+                        is_read: column.is_read,
+                        added: added(column.input),
+                    };
+                    stays.columns.iter().map(line)
+                });
+                let part = |(group, stays): (usize, &Group)| {
+                    let first = group * layer.outs_of_a_group();
+                    let cells = stays.rows.iter().map(|row| (row.output - first, row.has_weights));
+                    Part { spans: spans(cells), added: vec![] }
                 };
-                let mut lines: Vec<Line> = columns.into_iter().flatten().map(line).collect();
-                for (position, row) in rows.into_iter().enumerate() {
-                    for (input, added) in placed(row.added, columns) {
-                        if let Some(line) = lines.get_mut(input) {
-                            line.added.push((position, added));
-                        }
-                    }
-                }
-                Self { weight, cell, width: layer.outs.len(), lines, spans }
+                let parts = groups.iter().enumerate().map(part);
+                (lines.collect(), parts.collect(), layer.outs_of_a_group())
             }
-        }
+        };
+        Self { weight: layer.weight.clone(), cell: layer.cell, width, lines, parts }
     }
 
     /// The tensor, its numbers left out.
     pub(super) fn proto(&self) -> TensorProto {
-        let width = self.spans.iter().map(|spans| cells(spans)).max().unwrap_or(0);
+        let width = self.parts.iter().map(Part::cells).max().unwrap_or(0);
         let dims = [self.lines.len(), width].into_iter().chain(self.weight.dims.iter().skip(2).copied());
         TensorProto {
             dims: dims.map(|size| size as i64).collect(),
@@ -101,7 +114,7 @@ impl Cut {
 
     /// Number of bytes.
     pub(in super::super) fn size(&self) -> usize {
-        let width = |line: &Line| self.spans.get(line.group).map_or(0, |spans| cells(spans));
+        let width = |line: &Line| self.parts.get(line.group).map_or(0, Part::cells);
         4 * self.cell * self.lines.iter().map(width).sum::<usize>()
     }
 
@@ -126,26 +139,61 @@ impl Cut {
     }
 
     fn gather(&self, line: &Line, to: &mut Vec<u8>) {
+        let Some(part) = self.parts.get(line.group) else { return };
         let (start, cell) = (to.len(), 4 * self.cell);
-        let numbers = self.weight.cell(line.index, self.cell * self.width);
-        for Span { cells, is_read } in self.spans.get(line.group).into_iter().flatten() {
-            let read = numbers.get(cell * cells.start..cell * cells.end);
-            match read.filter(|_| line.is_read && *is_read) {
+        if !line.is_read {
+            to.resize(start + cell * part.cells(), 0);
+            return;
+        }
+        self.copy(line.index, part, to);
+        for (position, added) in &part.added {
+            let sums = to.get_mut(start + cell * position..start + cell * (position + 1));
+            let others = added.iter().map(|&(index, factor)| {
+                (self.weight.cell(line.index * self.width + index, self.cell), factor)
+            });
+            add(sums.unwrap_or_default(), others);
+        }
+        if !line.added.is_empty() {
+            let others = line.added.iter().map(|&(index, factor)| {
+                let mut other = Vec::new();
+                self.copy(index, part, &mut other);
+                (other, factor)
+            });
+            add(to.get_mut(start..).unwrap_or_default(), others);
+        }
+    }
+
+    /// Appends what stays of the line at `index`.
+    fn copy(&self, index: usize, part: &Part, to: &mut Vec<u8>) {
+        let cell = 4 * self.cell;
+        let numbers = self.weight.cell(index, self.cell * self.width);
+        for Span { cells, is_read } in &part.spans {
+            match numbers.get(cell * cells.start..cell * cells.end).filter(|_| *is_read) {
                 Some(numbers) => to.extend_from_slice(numbers),
                 None => to.resize(to.len() + cell * cells.len(), 0),
-            }
-        }
-        for (position, added) in &line.added {
-            let sums = to.get_mut(start + cell * position..).unwrap_or_default();
-            for (sum, added) in sums.as_chunks_mut().0.iter_mut().zip(added) {
-                *sum = ((f64::from(f32::from_le_bytes(*sum)) + added) as f32).to_le_bytes();
             }
         }
     }
 }
 
-fn cells(spans: &[Span]) -> usize {
-    spans.iter().map(|span| span.cells.len()).sum()
+impl Part {
+    /// Number of cells of a line.
+    fn cells(&self) -> usize {
+        self.spans.iter().map(|span| span.cells.len()).sum()
+    }
+}
+
+/// Adds multiples of other numbers, which are rounded when all are there.
+fn add(sums: &mut [u8], others: impl Iterator<Item = (impl AsRef<[u8]>, f64)>) {
+    let mut exact: Vec<f64> = floats(sums).map(f64::from).collect();
+    for (other, factor) in others {
+        for (sum, value) in exact.iter_mut().zip(floats(other.as_ref())) {
+            *sum += factor * f64::from(value);
+        }
+    }
+    for (sum, exact) in sums.as_chunks_mut().0.iter_mut().zip(exact) {
+        *sum = (exact as f32).to_le_bytes();
+    }
 }
 
 /// Neighbours that are alike, of cells in ascending order.
@@ -158,14 +206,4 @@ fn spans(cells: impl Iterator<Item = (usize, bool)>) -> Vec<Span> {
         }
     }
     spans
-}
-
-/// What is added to inputs, by their positions among the `columns` that stay.
-fn placed(
-    added: impl IntoIterator<Item = (usize, Vec<f64>)>,
-    columns: Option<&Vec<Column>>,
-) -> Vec<(usize, Vec<f64>)> {
-    let columns = columns.map_or(&[][..], Vec::as_slice);
-    let position = |input: usize| columns.binary_search_by_key(&input, |column| column.input).ok();
-    added.into_iter().filter_map(|(input, added)| Some((position(input)?, added))).collect()
 }

@@ -1,7 +1,7 @@
 //! Layers with weights: rows and columns of what is gone are left out, and what constants added goes into the bias or into
 //! the columns of their carriers.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{collections::BTreeMap, ops::Range};
 
 use fixedbitset::FixedBitSet;
 
@@ -25,12 +25,11 @@ impl Writer<'_, '_> {
         if self.kept.is_whole(&layer.ins) && self.kept.is_whole(&layer.outs) {
             return;
         }
-        let groups = || 0..layer.groups;
-        let columns: Vec<_> = groups().map(|group| columns_of(layer, group, self.kept)).collect();
-        let rows: Vec<_> =
-            groups().flat_map(|group| rows_of(layer, group, self.kept, self.constants)).collect();
-        if layer.bias.is_some() || rows.iter().any(|row| row.bias != 0.0) {
-            let bias: Vec<f32> = rows.iter().map(|row| row.bias as f32).collect();
+        let group = |group| Group::of(layer, group, self.kept, self.constants);
+        let groups: Vec<Group> = (0..layer.groups).map(group).collect();
+        let rows = || groups.iter().flat_map(|group| &group.rows);
+        if layer.bias.is_some() || rows().any(|row| row.bias != 0.0) {
+            let bias: Vec<f32> = rows().map(|row| row.bias as f32).collect();
             if let Ok(bias) = FloatTensor::new(vec![bias.len()], bias) {
                 self.replace(node, 2, bias.to_proto(""));
             }
@@ -38,15 +37,23 @@ impl Writer<'_, '_> {
                 "Gemm".clone_into(node.op_type.get_or_insert_default());
             }
         }
-        let cut = Cut::of(layer, &columns, rows);
+        let cut = Cut::of(layer, &groups);
         let name = self.replace(node, 1, cut.proto());
         self.cuts.insert(name, cut);
         if layer.groups > 1 {
-            let stays = |group: &usize| self.kept.has_any(&layer.group(*group).1);
+            let left = groups.iter().filter(|group| !group.rows.is_empty()).count();
             node.attribute.retain(|attribute| attribute.name() != "group");
-            node.attribute.push(integer("group", groups().filter(stays).count() as i64));
+            node.attribute.push(integer("group", left as i64));
         }
     }
+}
+
+/// What stays of a group, and how it takes over the constants that go.
+pub(super) struct Group {
+    pub(super) columns: Vec<Column>,
+    pub(super) rows: Vec<Row>,
+    /// The inputs that carry others, and those that they carry, with their factors; numbered within the group.
+    pub(super) carried: BTreeMap<usize, Vec<(usize, f64)>>,
 }
 
 /// An input that stays.
@@ -59,92 +66,99 @@ pub(super) struct Column {
 
 /// One output that stays.
 pub(super) struct Row {
+    /// Its number within the layer.
     pub(super) output: usize,
-    pub(super) group: usize,
     bias: f64,
     /// Whether it has weights, or the bias is all.
     pub(super) has_weights: bool,
-    /// What is added to the weights of an input, numbered within the group.
-    pub(super) added: BTreeMap<usize, Vec<f64>>,
 }
 
-fn columns_of(layer: &Linear<'_>, group: usize, kept: &Kept<'_>) -> Vec<Column> {
-    let (ins, _) = layer.group(group);
-    let is_read = |input: usize| kept.level(ins.start + input) == Level::Content;
-    kept.channels(&ins).into_iter().map(|input| Column { input, is_read: is_read(input) }).collect()
-}
-
-fn rows_of(layer: &Linear<'_>, group: usize, kept: &Kept<'_>, constants: &Constants) -> Vec<Row> {
-    let (_, outs) = layer.group(group);
-    let folding = Folding::of(layer, group, kept, constants);
-    outs.filter(|&slot| kept.is_kept(slot)).map(|slot| folding.row(slot)).collect()
-}
-
-/// How constants that go are taken over by what stays.
-struct Folding<'s, 'a> {
-    layer: &'s Linear<'a>,
-    group: usize,
-    kept: &'s Kept<'s>,
-    constants: &'s Constants,
-    /// For each constant that goes and is carried, its carriers with their factors, numbered within the group; without any, the
-    /// bias takes what goes.
-    carried: HashMap<usize, Vec<(usize, f64)>>,
-    /// The inputs that go and whose constants are not zero, numbered within the group.
-    gone: FixedBitSet,
-}
-
-impl<'s, 'a> Folding<'s, 'a> {
-    fn of(layer: &'s Linear<'a>, group: usize, kept: &'s Kept<'s>, constants: &'s Constants) -> Self {
-        let (ins, _) = layer.group(group);
-        let goes = |slot: usize| kept.level(slot) < Level::Content && !constants.at(slot).is_zero();
-        let gone = ins.clone().filter(|&slot| goes(slot)).map(|slot| slot - ins.start).collect();
-        let mut carried = HashMap::new();
-        // A depthwise layer has what it reads, or is gone itself.
-        let folded = if layer.is_depthwise() { None } else { kept.read_by(layer, group, constants).folded };
-        if let Some(folded) = folded {
-            let carriers = Carriers::of(kept, ins.clone(), constants);
-            for slot in folded {
-                // There are factors: what could not be carried was demanded.
-                let factors = carriers.factors(slot, constants).unwrap_or_default();
-                let factors = factors.into_iter().map(|(carrier, factor)| (carrier - ins.start, factor));
-                carried.insert(slot - ins.start, factors.collect());
+impl Group {
+    fn of(layer: &Linear<'_>, group: usize, kept: &Kept<'_>, constants: &Constants) -> Self {
+        let (ins, outs) = layer.group(group);
+        let column =
+            |slot: usize| Column { input: slot - ins.start, is_read: kept.level(slot) == Level::Content };
+        let columns = ins.clone().filter(|&slot| kept.is_kept(slot)).map(column).collect();
+        let carried = carried(layer, group, kept, constants);
+        let bias = Bias::of(layer, &ins, &carried, kept, constants);
+        let bare = |output, bias| Row { output, bias, has_weights: false };
+        let row = |slot: usize| {
+            let output = slot - layer.outs.start;
+            match (kept.level(slot), constants.at(slot)) {
+                (Level::Content, State::Scalar(value)) if !layer.is_depthwise() => bare(output, *value),
+                (Level::Content, _) => Row { output, bias: bias.of_output(output), has_weights: true },
+                (Level::Shape | Level::Gone, _) => bare(output, 0.0),
             }
-        }
-        Self { layer, group, kept, constants, carried, gone }
-    }
-
-    fn row(&self, slot: usize) -> Row {
-        let output = slot - self.layer.outs.start;
-        let bare = |bias| Row { output, group: self.group, bias, has_weights: false, added: BTreeMap::new() };
-        match (self.kept.level(slot), self.constants.at(slot)) {
-            (Level::Content, State::Scalar(value)) if !self.layer.is_depthwise() => bare(*value),
-            (Level::Content, _) => self.weighted(output),
-            (Level::Shape | Level::Gone, _) => bare(0.0),
-        }
-    }
-
-    fn weighted(&self, output: usize) -> Row {
-        let (ins, _) = self.layer.group(self.group);
-        let mut row = Row {
-            output,
-            group: self.group,
-            bias: self.layer.bias_of(output),
-            has_weights: true,
-            added: BTreeMap::new(),
         };
-        for input in self.layer.rows.get(output).into_iter().flat_map(|row| row.intersection(&self.gone)) {
-            let weights = || self.layer.weights(output, input);
-            match (self.carried.get(&input), self.constants.at(ins.start + input)) {
-                (Some(factors), _) => {
-                    for (carrier, factor) in factors {
-                        let sums = row.added.entry(*carrier).or_insert_with(|| vec![0.0; self.layer.cell]);
-                        sums.iter_mut().zip(weights()).for_each(|(sum, weight)| *sum += factor * weight);
-                    }
-                }
-                (None, State::Scalar(value)) => row.bias += value * weights().sum::<f64>(),
-                (None, State::Live | State::Field(_)) => {}
+        let rows = outs.filter(|&slot| kept.is_kept(slot)).map(row).collect();
+        Self { columns, rows, carried }
+    }
+
+    /// As `carried`, with the carriers' positions among the inputs that stay.
+    pub(super) fn carried_by_position(&self) -> Vec<(usize, Vec<(usize, f64)>)> {
+        let position = |input: usize| self.columns.binary_search_by_key(&input, |column| column.input).ok();
+        self.carried.iter().filter_map(|(carrier, of)| Some((position(*carrier)?, of.clone()))).collect()
+    }
+}
+
+/// The inputs of a group that carry others, and those that they carry, with their factors.
+fn carried(
+    layer: &Linear<'_>,
+    group: usize,
+    kept: &Kept<'_>,
+    constants: &Constants,
+) -> BTreeMap<usize, Vec<(usize, f64)>> {
+    let mut carried: BTreeMap<usize, Vec<(usize, f64)>> = BTreeMap::new();
+    // A depthwise layer has what it reads, or is gone itself.
+    let folded = if layer.is_depthwise() { None } else { kept.read_by(layer, group, constants).folded };
+    let Some(folded) = folded else { return carried };
+    let (ins, _) = layer.group(group);
+    let carriers = Carriers::of(kept, ins.clone(), constants);
+    for slot in folded {
+        // There are factors: what could not be carried was demanded.
+        for (carrier, factor) in carriers.factors(slot, constants).unwrap_or_default() {
+            carried.entry(carrier - ins.start).or_default().push((slot - ins.start, factor));
+        }
+    }
+    carried
+}
+
+/// What the constants of a group that go, and that nothing carries, add to the bias: they are the same everywhere.
+struct Bias<'s, 'a> {
+    layer: &'s Linear<'a>,
+    gone: FixedBitSet,
+    /// The constant of each input that goes.
+    numbers: Vec<f64>,
+}
+
+impl<'s, 'a> Bias<'s, 'a> {
+    fn of(
+        layer: &'s Linear<'a>,
+        ins: &Range<usize>,
+        carried: &BTreeMap<usize, Vec<(usize, f64)>>,
+        kept: &Kept<'_>,
+        constants: &Constants,
+    ) -> Self {
+        let number = |slot: usize| match kept.level(slot) {
+            Level::Content => 0.0,
+            Level::Gone | Level::Shape => constants.at(slot).number().unwrap_or(0.0),
+        };
+        let mut numbers: Vec<f64> = ins.clone().map(number).collect();
+        for &(input, _) in carried.values().flatten() {
+            if let Some(number) = numbers.get_mut(input) {
+                *number = 0.0;
             }
         }
-        row
+        let gone = numbers.iter().enumerate().filter(|(_, number)| **number != 0.0);
+        Self { layer, gone: gone.map(|(input, _)| input).collect(), numbers }
+    }
+
+    fn of_output(&self, output: usize) -> f64 {
+        let read = self.layer.rows.get(output).into_iter().flat_map(|row| row.intersection(&self.gone));
+        let added = read.filter_map(|input| {
+            let number = self.numbers.get(input)?;
+            Some(number * self.layer.weights(output, input).sum::<f64>())
+        });
+        self.layer.bias_of(output) + added.sum::<f64>()
     }
 }
