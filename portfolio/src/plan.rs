@@ -86,6 +86,21 @@ pub struct Normalization {
 pub enum PruningMethod {
     /// Whole channels are removed by importance, each variant from the next larger one.
     Structured(StructuredPruning),
+    /// Single weights are masked by magnitude, level by level, each trained anew from early weights; what is dead is removed.
+    IterativeMagnitude(IterativeMagnitude),
+}
+
+/// Iterative magnitude pruning with rewinding (Frankle et al., "Linear Mode Connectivity and the Lottery Ticket Hypothesis", ICML
+/// 2020), as DNNShifter does it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct IterativeMagnitude {
+    /// The share of the weights that is left at each level, falling. The network as it is given comes before them.
+    pub densities: Vec<Fraction>,
+    /// Each level starts from the weights that the network had after so many steps of training.
+    pub rewind_steps: u32,
+    /// The weights of the last layer are not masked.
+    pub keep_last_layer: bool,
 }
 
 /// Structured pruning of channels.
@@ -179,6 +194,15 @@ mod tests {
         assert_eq!(plan, again);
         let value: serde_json::Value = serde_json::from_str(PLAN).unwrap();
         assert_eq!(serde_json::to_value(&plan).unwrap(), value);
+    }
+
+    #[test]
+    fn the_published_method_survives_a_round_trip() {
+        let method = r#"{"iterativeMagnitude": {"densities": ["0.1", "0.004"], "rewindSteps": 500, "keepLastLayer": true}}"#;
+        let read: PruningMethod = serde_json::from_str(method).unwrap();
+        assert!(matches!(&read, PruningMethod::IterativeMagnitude(read) if read.densities.len() == 2));
+        let value: serde_json::Value = serde_json::from_str(method).unwrap();
+        assert_eq!(serde_json::to_value(&read).unwrap(), value);
     }
 
     #[test]

@@ -25,10 +25,13 @@ pub(crate) struct CommandLine {
     pub(crate) log_format: LogFormat,
 }
 
-/// Exit codes by class of failure, after `sysexits.h`.
-const EXIT_CODES: &str = "Exit codes: 0 success; 1 the networks that verify compares differ; 2 wrong arguments; 65 the model or the data cannot be used; 66 an input file is missing; \
-69 the registry cannot be reached or failed; 70 libtorch or ONNX Runtime failed; 73 an output cannot be written; 77 the registry \
-refuses access; 78 the plan cannot be used; 143 stopped by SIGTERM.";
+/// Exit codes by class of failure: those below 80 after `sysexits.h`.
+const EXIT_CODES: &str = "Exit codes: 0 success; 1 the networks that verify compares differ; 2 wrong arguments; 65 a file is broken; \
+66 an input file is missing; 69 the registry cannot be reached or failed; 70 libtorch or ONNX Runtime failed; 73 an output cannot be \
+written; 77 the registry refuses access; 78 the plan cannot be used; 80 the model has operators, control flow or an operator set that \
+cannot be worked on; 81 the model is in half precision or quantised; 82 the model's sizes are open; 83 the model's weights are not \
+finite; 84 the model is no classifier; 85 the data set is broken or does not fit the model; 86 training did not come to what was \
+asked for; 143 stopped by SIGTERM.";
 
 /// Forms of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -68,11 +68,16 @@ pub(crate) struct Describer<'a> {
 }
 
 impl Describer<'_> {
-    /// Describes `network`.
-    pub(crate) fn describe(&self, network: &Network, facts: Facts) -> Result<Variant, DescribeError> {
-        let cost = cost(network)?;
-        let model = Bytes::from(network.write());
-        let comparison = self.compare(network, &model)?;
+    /// Describes `served`, which must compute what `trained` does.
+    pub(crate) fn describe(
+        &self,
+        trained: &Network,
+        served: &Network,
+        facts: Facts,
+    ) -> Result<Variant, DescribeError> {
+        let cost = cost(served)?;
+        let model = Bytes::from(served.write());
+        let comparison = self.compare(trained, &model)?;
         let allowed = f64::from(CheckVector::TOLERANCE) * comparison.largest_output.max(1.0);
         let difference = comparison.maximum_difference;
         if difference.is_nan() || difference > allowed {
@@ -86,8 +91,8 @@ impl Describer<'_> {
             parameters: cost.parameters,
             bytes: model.len() as u64,
             macs: cost.macs,
-            input: tensor(network.input()),
-            output: tensor(network.output()),
+            input: tensor(served.input()),
+            output: tensor(served.output()),
             check: comparison.check,
         };
         Ok(Variant { description, latency_us: facts.latency_us, maximum_difference: difference, model })

@@ -1,4 +1,4 @@
-//! What can go wrong, in classes: each has its exit code, so that whoever started the Job knows who must act.
+//! What can go wrong. [`class`] says who must act.
 
 use std::{
     fs, io,
@@ -12,18 +12,16 @@ use crate::{
     architecture::InvalidBlueprint,
     checkpoint::CheckpointError,
     command::compact::UnusableModel,
-    data::DataError,
     describe::DescribeError,
     engine::EngineError,
-    external::ExternalError,
     plan::PlanError,
     publish::{PublishError, registry::RegistryError},
-    structured::StructuredError,
     study::StudyError,
-    training::TrainingError,
     variant::FolderError,
     verify::VerifyError,
 };
+
+mod class;
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -62,165 +60,6 @@ pub(crate) enum Failure {
     Publish(#[from] PublishError),
     #[error(transparent)]
     Verify(#[from] VerifyError),
-}
-
-/// Classes of failures and their exit codes, after `sysexits.h`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Class {
-    /// Two networks that are compared differ; the code that `cmp` and `diff` have for it.
-    Different = 1,
-    /// The model or the data cannot be used: mend them.
-    Data = 65,
-    /// An input file is missing: mend the plan or its mounts.
-    NoInput = 66,
-    /// The registry cannot be reached or failed: try again.
-    Unavailable = 69,
-    /// libtorch or ONNX Runtime failed.
-    Internal = 70,
-    /// An output cannot be written: mend the disk.
-    Output = 73,
-    /// The registry refuses access: mend the credentials.
-    Permission = 77,
-    /// The plan cannot be used: mend it.
-    Plan = 78,
-}
-
-impl Failure {
-    /// The class, which decides the exit code.
-    pub(crate) fn class(&self) -> Class {
-        match self {
-            Self::Read { source, .. } if source.kind() == io::ErrorKind::NotFound => Class::NoInput,
-            Self::Uncompactable { source: UnusableModel::External(ExternalError::Read { .. }), .. } => {
-                Class::NoInput
-            }
-            Self::Read { .. } | Self::Blueprint(_) | Self::Model { .. } | Self::Uncompactable { .. } => {
-                Class::Data
-            }
-            Self::Write { .. } | Self::Print(_) | Self::Serialize(_) => Class::Output,
-            Self::Plan(PlanError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-                Class::NoInput
-            }
-            Self::Plan(_) => Class::Plan,
-            Self::Study(error) => study_class(error),
-            Self::Checkpoint(error) => checkpoint_class(error),
-            Self::Stopped(_) => Class::Internal,
-            Self::Engine(error) => engine_class(error),
-            Self::Describe(error) => describe_class(error),
-            Self::Folder(error) => folder_class(error),
-            Self::Registry(error) => registry_class(error),
-            Self::Publish(error) => publish_class(error),
-            Self::Verify(error) => verify_class(error),
-        }
-    }
-}
-
-fn study_class(error: &StudyError) -> Class {
-    match error {
-        StudyError::Data(DataError::Missing { .. } | DataError::MissingFile { .. }) => Class::NoInput,
-        StudyError::Data(_)
-        | StudyError::Model { .. }
-        | StudyError::Name(_)
-        | StudyError::NotAccurate { .. } => Class::Data,
-        StudyError::Structured(error) | StudyError::Unprunable { source: error, .. } => {
-            structured_class(error)
-        }
-        StudyError::Training(error) => training_class(error),
-        StudyError::Describe(error) => describe_class(error),
-        StudyError::Engine(error) => engine_class(error),
-    }
-}
-
-fn structured_class(error: &StructuredError) -> Class {
-    match error {
-        StructuredError::Unsupported(_)
-        | StructuredError::Shape(_)
-        | StructuredError::Entangled(_)
-        | StructuredError::NoBatchNorm { .. } => Class::Data,
-        StructuredError::Slice(_) => Class::Internal,
-        StructuredError::Engine(error) => engine_class(error),
-        StructuredError::Training(error) => training_class(error),
-    }
-}
-
-fn training_class(error: &TrainingError) -> Class {
-    match error {
-        TrainingError::Network(_) | TrainingError::Tensor { .. } => Class::Internal,
-        TrainingError::Diverged { .. } => Class::Data,
-    }
-}
-
-fn checkpoint_class(error: &CheckpointError) -> Class {
-    match error {
-        CheckpointError::Read { .. } | CheckpointError::Write { .. } => Class::Output,
-        CheckpointError::Put(error) => publish_class(error),
-        CheckpointError::Find(error) => registry_class(error),
-    }
-}
-
-fn engine_class(error: &EngineError) -> Class {
-    match error {
-        EngineError::Open(_) => Class::Data,
-        EngineError::Load { .. } | EngineError::Start(_) | EngineError::Run(_) | EngineError::NoOutput => {
-            Class::Internal
-        }
-    }
-}
-
-fn describe_class(error: &DescribeError) -> Class {
-    match error {
-        DescribeError::Unsupported(_)
-        | DescribeError::Shape(_)
-        | DescribeError::Weight(_)
-        | DescribeError::NoInput => Class::Data,
-        DescribeError::Engine(error) => engine_class(error),
-        DescribeError::Interpreter(_) | DescribeError::Compute(_) | DescribeError::Difference { .. } => {
-            Class::Internal
-        }
-    }
-}
-
-fn folder_class(error: &FolderError) -> Class {
-    match error {
-        FolderError::Read { source, .. } if source.kind() == io::ErrorKind::NotFound => Class::NoInput,
-        FolderError::Read { .. }
-        | FolderError::Parse { .. }
-        | FolderError::Changed { .. }
-        | FolderError::Portfolio(_) => Class::Data,
-        FolderError::Write { .. } | FolderError::Serialize { .. } | FolderError::Pack { .. } => Class::Output,
-    }
-}
-
-fn registry_class(error: &RegistryError) -> Class {
-    match error {
-        RegistryError::Refused { .. }
-        | RegistryError::Credentials { .. }
-        | RegistryError::CredentialsFormat { .. } => Class::Permission,
-        RegistryError::Name { .. } => Class::Data,
-        RegistryError::Call { .. } | RegistryError::Deadline { .. } | RegistryError::Content { .. } => {
-            Class::Unavailable
-        }
-    }
-}
-
-fn publish_class(error: &PublishError) -> Class {
-    match error {
-        PublishError::Registry(error) => registry_class(error),
-        PublishError::Folder(error) => folder_class(error),
-        PublishError::Portfolio(_) => Class::Data,
-        PublishError::NoRuntime { .. } | PublishError::RuntimeConfig { .. } => Class::Unavailable,
-        PublishError::Serialize(_) | PublishError::Digest(_) => Class::Output,
-    }
-}
-
-fn verify_class(error: &VerifyError) -> Class {
-    match error {
-        VerifyError::Different { .. } | VerifyError::NotFinite { .. } | VerifyError::Shape { .. } => {
-            Class::Different
-        }
-        VerifyError::Missing { .. } => Class::NoInput,
-        VerifyError::Ends { .. } | VerifyError::Type { .. } | VerifyError::Cases(_) => Class::Data,
-        VerifyError::Open { source, .. } | VerifyError::Run { source, .. } => engine_class(source),
-    }
 }
 
 /// An error and its causes in one line: what was wrong, where, and why.

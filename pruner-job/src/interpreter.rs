@@ -1,15 +1,18 @@
 //! Runs ONNX networks on tch with autograd: any network whose operators are known can be trained, not two hand-written
 //! ones. Batch norm has its two modes; trained weights go back into the same ONNX model.
 //!
-//! Only the fallible forms of tch are used: a panic in C++ would say nothing to a user. [`layers`] maps each operator.
+//! Only the fallible forms of tch are used: a panic in C++ would say nothing to a user. [`layers`] maps each operator,
+//! [`elementwise`] those that work on each value by itself.
 
 use std::collections::BTreeMap;
 
 use dnnshifter_network::{
-    FloatTensor, Graph, Network, Node, Operator, graph::UnsupportedNodes, tensor::InvalidTensor,
+    FloatTensor, Graph, Network, Node, Operator, Shapes, graph::UnsupportedNodes, operator::Arithmetic,
+    shapes::InvalidShape, tensor::InvalidTensor,
 };
 use tch::{Kind, TchError, Tensor};
 
+mod elementwise;
 mod layers;
 
 use layers::Layer;
@@ -21,9 +24,10 @@ pub(crate) struct TrainableNetwork {
     parameters: BTreeMap<String, Parameter>,
 }
 
-/// A node, and the values that nobody reads after it.
+/// A node, the shape of what it writes (without batch), and the values that nobody reads after it.
 struct ScheduledNode {
     node: Node,
+    shape: Vec<i64>,
     last_reads: Vec<String>,
 }
 
@@ -42,6 +46,8 @@ pub(crate) enum Role {
     Offset,
     /// Running mean or variance of a batch norm: followed, not trained.
     Statistic,
+    /// A constant of a formula: not trained.
+    Fixed,
 }
 
 /// How batch norm works.
@@ -59,6 +65,8 @@ pub(crate) enum InterpreterError {
     #[error(transparent)]
     Unsupported(#[from] UnsupportedNodes),
     #[error(transparent)]
+    Shape(#[from] InvalidShape),
+    #[error(transparent)]
     Weight(#[from] InvalidTensor),
     #[error("failed to compute node \"{node}\"")]
     Node { node: String, source: TchError },
@@ -72,34 +80,58 @@ impl TrainableNetwork {
     /// Copies the network's weights into tensors. Unknown operators are named here, before any work starts.
     pub(crate) fn of(source: &Network) -> Result<Self, InterpreterError> {
         let graph = Graph::of(source)?;
+        let shapes = Shapes::infer(source, &graph)?;
         let mut parameters = BTreeMap::new();
         for node in graph.nodes() {
             for (name, role) in roles(node) {
                 if let Some(tensor) = source.float(name)? {
+                    let role = if tensor.values().len() == 1 { role.of_one_number(node) } else { role };
                     let tensor = to_tch(&tensor, role).map_err(InterpreterError::Weights)?;
                     parameters.insert(name.to_owned(), Parameter { tensor, role });
                 }
             }
         }
-        Ok(Self { source: source.clone(), nodes: schedule(&graph, &source.output().name), parameters })
+        let nodes = schedule(&graph, &shapes, &source.output().name);
+        Ok(Self { source: source.clone(), nodes, parameters })
     }
 
     /// The output for a batch of inputs.
     pub(crate) fn forward(&self, input: &Tensor, mode: Mode) -> Result<Tensor, InterpreterError> {
+        self.run(&self.nodes, &self.source.output().name, input, mode)
+    }
+
+    /// The output before a Softmax that ends the network, if one does: what losses and importance are computed from.
+    pub(crate) fn logits(&self, input: &Tensor, mode: Mode) -> Result<Tensor, InterpreterError> {
+        match self.nodes.split_last() {
+            Some((
+                ScheduledNode { node: Node { operator: Operator::Softmax { .. }, inputs, .. }, .. },
+                before,
+            )) => {
+                let logits = inputs.first().map(String::as_str).unwrap_or_default();
+                self.run(before, logits, input, mode)
+            }
+            _ => self.forward(input, mode),
+        }
+    }
+
+    fn run(
+        &self,
+        nodes: &[ScheduledNode],
+        output: &str,
+        input: &Tensor,
+        mode: Mode,
+    ) -> Result<Tensor, InterpreterError> {
         let input = channels_last(input).map_err(InterpreterError::Weights)?;
         let mut values = BTreeMap::from([(self.source.input().name.as_str(), input)]);
-        for ScheduledNode { node, last_reads } in &self.nodes {
-            let layer = Layer { node, values: &values, parameters: &self.parameters };
+        for ScheduledNode { node, shape, last_reads } in nodes {
+            let layer = Layer { node, shape, values: &values, parameters: &self.parameters };
             let output = layer.compute(mode)?;
             values.insert(&node.output, output);
             for value in last_reads {
                 values.remove(value.as_str());
             }
         }
-        let output = self.source.output();
-        values
-            .remove(output.name.as_str())
-            .ok_or_else(|| InterpreterError::Input { node: output.name.clone(), position: 0 })
+        values.remove(output).ok_or_else(|| InterpreterError::Input { node: output.to_owned(), position: 0 })
     }
 
     /// The tensors by their name in the ONNX model.
@@ -117,37 +149,62 @@ impl TrainableNetwork {
     }
 }
 
+impl Role {
+    /// Whether training changes the tensor.
+    pub(crate) fn is_trained(self) -> bool {
+        match self {
+            Self::Weight | Self::Offset => true,
+            Self::Statistic | Self::Fixed => false,
+        }
+    }
+
+    /// A single number that a value is combined with is part of a formula, such as the 3 of a hard swish.
+    fn of_one_number(self, node: &Node) -> Self {
+        if matches!(node.operator, Operator::Binary(_)) { Self::Fixed } else { self }
+    }
+}
+
 /// The float tensors that a node reads besides its values.
 fn roles(node: &Node) -> impl Iterator<Item = (&str, Role)> {
-    let roles: &[Role] = match node.operator {
-        Operator::Conv(_) | Operator::Gemm { .. } => &[Role::Weight, Role::Offset],
-        Operator::BatchNorm { .. } => &[Role::Offset, Role::Offset, Role::Statistic, Role::Statistic],
-        _ => &[],
+    let (first, roles): (usize, &[Role]) = match node.operator {
+        Operator::Conv(_) | Operator::Gemm { .. } => (1, &[Role::Weight, Role::Offset]),
+        Operator::MatMul => (1, &[Role::Weight]),
+        Operator::PRelu => (1, &[Role::Offset]),
+        Operator::BatchNorm { .. } => (1, &[Role::Offset, Role::Offset, Role::Statistic, Role::Statistic]),
+        Operator::Binary(Arithmetic::Add | Arithmetic::Mul) => (0, &[Role::Offset, Role::Offset]),
+        // What is subtracted or divided by is how inputs are normalised.
+        Operator::Binary(Arithmetic::Sub | Arithmetic::Div) => (0, &[Role::Fixed, Role::Fixed]),
+        _ => (0, &[]),
     };
-    (1..).zip(roles).filter_map(|(position, &role)| node.input(position).map(|name| (name, role)))
+    (first..).zip(roles).filter_map(|(position, &role)| node.input(position).map(|name| (name, role)))
 }
 
 /// Finds the last reader of each value, so that evaluation does not keep them all.
-fn schedule(graph: &Graph, output: &str) -> Vec<ScheduledNode> {
+fn schedule(graph: &Graph, shapes: &Shapes, output: &str) -> Vec<ScheduledNode> {
     let mut last_reader = BTreeMap::new();
     for (position, node) in graph.nodes().iter().enumerate() {
         last_reader.extend(node.inputs.iter().map(|input| (input.as_str(), position)));
     }
+    let softmax = graph.nodes().last().filter(|node| matches!(node.operator, Operator::Softmax { .. }));
+    let logits = softmax.and_then(|node| node.input(0));
+    let is_kept = |value: &str| value == output || Some(value) == logits;
     let read_last_by = |position| {
         let reads =
-            last_reader.iter().filter(move |&(&value, &reader)| reader == position && value != output);
+            last_reader.iter().filter(move |&(&value, &reader)| reader == position && !is_kept(value));
         reads.map(|(&value, _)| value.to_owned()).collect()
     };
-    let nodes = graph.nodes().iter().enumerate();
-    nodes
-        .map(|(position, node)| ScheduledNode { node: node.clone(), last_reads: read_last_by(position) })
-        .collect()
+    let scheduled = |(position, node): (usize, &Node)| ScheduledNode {
+        node: node.clone(),
+        shape: shapes.of(&node.output).iter().map(|&size| size as i64).collect(),
+        last_reads: read_last_by(position),
+    };
+    graph.nodes().iter().enumerate().map(scheduled).collect()
 }
 
 fn to_tch(tensor: &FloatTensor, role: Role) -> Result<Tensor, TchError> {
     let shape: Vec<i64> = tensor.shape().iter().map(|&size| size as i64).collect();
     let values = channels_last(&Tensor::f_from_slice(tensor.values())?.f_reshape(&shape)?)?;
-    values.f_set_requires_grad(role != Role::Statistic)
+    values.f_set_requires_grad(role.is_trained())
 }
 
 fn from_tch(tensor: &Tensor) -> Result<FloatTensor, InterpreterError> {
@@ -173,4 +230,4 @@ fn channels_last(tensor: &Tensor) -> Result<Tensor, TchError> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -2,7 +2,7 @@
 //! of Kubernetes: a plan comes as a file, the outcome goes into a file.
 //!
 //! [`command`] is the command line. What the commands are made of, in the order of the data: [`plan`], [`architecture`] and
-//! [`data`]; [`interpreter`] and [`training`]; [`engine`] and [`latency`]; [`structured`], [`selection`] and [`describe`],
+//! [`data`]; [`interpreter`] and [`training`]; [`engine`] and [`latency`]; [`structured`], [`magnitude`], [`selection`] and [`describe`],
 //! which [`study`] puts together, while [`checkpoint`] keeps what is finished; [`variant`], [`report`], [`publish`], [`outcome`], [`failure`]; [`durable`]
 //! writes files that survive a power cut; [`external`] reads weights that are beside a model.
 //! [`verify`] compares two networks by what they compute.
@@ -30,6 +30,7 @@ mod external;
 mod failure;
 mod interpreter;
 mod latency;
+mod magnitude;
 mod mapped;
 mod outcome;
 mod plan;

@@ -5,8 +5,11 @@ use std::path::{Path, PathBuf};
 use dnnshifter_portfolio::{
     PruningPlan,
     manifest::MOST_VARIANTS,
-    plan::{PLAN_VERSION, PruningMethod, StructuredPruning},
+    plan::{IterativeMagnitude, PLAN_VERSION, PruningMethod, StructuredPruning, Training},
 };
+
+/// Each level is a whole training.
+const MOST_LEVELS: f64 = 32.0;
 
 /// Why a plan cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +30,8 @@ pub(crate) enum PlanError {
         "the plan says not where to publish: add publish.repository and publish.runtimeImage, or run it with --output FOLDER and without --push"
     )]
     NoTarget,
+    #[error("{field} must fall: each smaller than the one before it")]
+    Order { field: &'static str },
     #[error("{field} is {found}, but it must be from {least} to {most}")]
     Range { field: &'static str, found: f64, least: f64, most: f64 },
 }
@@ -43,25 +48,44 @@ pub(crate) fn read(path: &Path) -> Result<PruningPlan, PlanError> {
     Ok(plan)
 }
 
-/// The structured method, the only one so far.
-pub(crate) fn structured(plan: &PruningPlan) -> &StructuredPruning {
-    let PruningMethod::Structured(method) = &plan.method;
-    method
-}
-
 fn check(plan: &PruningPlan) -> Result<(), PlanError> {
     if plan.version != PLAN_VERSION {
         return Err(PlanError::Version { found: plan.version.clone() });
     }
     tag("revision", &plan.revision)?;
     tag("trainingRevision", &plan.training_revision)?;
-    let (method, training) = (structured(plan), &plan.training);
+    match &plan.method {
+        PruningMethod::Structured(method) => check_structured(method)?,
+        PruningMethod::IterativeMagnitude(method) => check_iterative(method, &plan.training)?,
+    }
+    let training = &plan.training;
     range("maximumVariants", plan.maximum_variants, 1.0, MOST_VARIANTS as f64)?;
-    range("method.structured.channelMultiple", method.channel_multiple, 1.0, 1024.0)?;
-    range("method.structured.latencyRatioHundredths", method.latency_ratio_hundredths, 110.0, 1000.0)?;
     range("training.batchSize", training.batch_size, 2.0, 8192.0)?;
     range("training.learningRate", training.learning_rate.as_f64(), 1e-6, 1.0)?;
     range("dataset.normalization.deviation", plan.dataset.normalization.deviation.as_f64(), 1e-6, 1.0)
+}
+
+fn check_structured(method: &StructuredPruning) -> Result<(), PlanError> {
+    range("method.structured.channelMultiple", method.channel_multiple, 1.0, 1024.0)?;
+    range("method.structured.latencyRatioHundredths", method.latency_ratio_hundredths, 110.0, 1000.0)
+}
+
+fn check_iterative(method: &IterativeMagnitude, training: &Training) -> Result<(), PlanError> {
+    const DENSITIES: &str = "method.iterativeMagnitude.densities";
+    range(
+        "the number of method.iterativeMagnitude.densities",
+        method.densities.len() as f64,
+        1.0,
+        MOST_LEVELS,
+    )?;
+    for density in &method.densities {
+        range(DENSITIES, density.as_f64(), 1e-6, 1.0)?;
+    }
+    if !method.densities.is_sorted_by(|larger, smaller| larger > smaller) {
+        return Err(PlanError::Order { field: DENSITIES });
+    }
+    // Each level trains anew: weights that were only masked answer nothing.
+    range("training.epochs", training.epochs, 1.0, f64::from(u16::MAX))
 }
 
 fn tag(field: &'static str, text: &str) -> Result<(), PlanError> {
@@ -106,7 +130,27 @@ publish: {repository: registry.example.com/a, runtimeImage: registry.example.com
     fn yaml_and_json_give_the_same_plan() {
         let plan = read_text(PLAN).unwrap();
         assert_eq!(read_text(&serde_json::to_string(&plan).unwrap()).unwrap(), plan);
-        assert_eq!(structured(&plan).channel_multiple, 8);
+        assert!(matches!(plan.method, PruningMethod::Structured(method) if method.channel_multiple == 8));
+    }
+
+    #[test]
+    fn levels_that_cannot_be_are_refused_with_the_field() {
+        let plan = |method: &str| {
+            let (start, end) = (PLAN.find("method:").unwrap(), PLAN.find("training:").unwrap());
+            read_text(&format!(
+                "{}method: {{iterativeMagnitude: {method}}}\n{}",
+                &PLAN[..start],
+                &PLAN[end..]
+            ))
+        };
+        assert!(plan("{densities: ['1', '0.1'], rewindSteps: 5, keepLastLayer: true}").is_ok());
+        for (densities, message) in
+            [("['0.1', '0.1']", "must fall"), ("['0.1', '0']", "densities is 0"), ("[]", "is 0")]
+        {
+            let method = format!("{{densities: {densities}, rewindSteps: 5, keepLastLayer: true}}");
+            let refused = plan(&method).unwrap_err().to_string();
+            assert!(refused.contains(message), "{refused}");
+        }
     }
 
     #[test]

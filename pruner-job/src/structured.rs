@@ -1,11 +1,11 @@
-//! Structured pruning of sequential networks: from a trained network, one that is so many times faster, measured in ONNX
+//! Structured pruning: from a trained network, one that is so many times faster, measured in ONNX
 //! Runtime. Whole channels leave in aligned blocks, by [`importance`], in the order of [`removal`]. Training is elsewhere.
 
 use dnnshifter_network::{
-    ChannelGroup, Graph, Network, Shapes, channels::Entangled, channels::channel_groups,
-    graph::UnsupportedNodes, shapes::InvalidShape, slice::InvalidSlice, slice::keep_channels,
+    Channels, Graph, Network, Shapes, channels::NoChannels, graph::UnsupportedNodes, shapes::InvalidShape,
+    slice::InvalidSlice, slice::keep_channels,
 };
-use dnnshifter_portfolio::plan::StructuredPruning;
+use dnnshifter_portfolio::plan::{ImportanceCriterion, StructuredPruning};
 
 use crate::{
     engine::{Engine, EngineError, Inference},
@@ -43,11 +43,11 @@ pub(crate) enum StructuredError {
     #[error(transparent)]
     Shape(#[from] InvalidShape),
     #[error(transparent)]
-    Entangled(#[from] Entangled),
+    NoChannels(#[from] NoChannels),
     #[error(
-        "no BatchNormalization follows the convolution \"{convolution}\", and channels are judged by it; export the model with it kept (torch.onnx.export(..., dynamo=False, training=TrainingMode.PRESERVE))"
+        "no BatchNormalization follows the layer \"{layer}\", so its channels cannot be judged by its scale; take the criterion Taylor, or export the model with it kept (torch.onnx.export(..., dynamo=False, training=TrainingMode.PRESERVE))"
     )]
-    NoBatchNorm { convolution: String },
+    NoBatchNorm { layer: String },
     #[error(transparent)]
     Slice(#[from] InvalidSlice),
     #[error(transparent)]
@@ -56,14 +56,21 @@ pub(crate) enum StructuredError {
     Training(#[from] TrainingError),
 }
 
-/// The channel groups of a network that structured pruning takes; anything else is refused, before any work starts.
-pub(crate) fn prunable_groups(network: &Network) -> Result<Vec<ChannelGroup>, StructuredError> {
+/// The channels of a network that structured pruning can remove by `criterion`; what it cannot is said before any work starts.
+pub(crate) fn prunable_channels(
+    network: &Network,
+    criterion: ImportanceCriterion,
+) -> Result<Channels, StructuredError> {
     let graph = Graph::of(network)?;
     let shapes = Shapes::infer(network, &graph)?;
-    let groups = channel_groups(network, &graph, &shapes)?;
-    match groups.iter().find(|group| group.batch_norm.is_none()) {
-        Some(group) => Err(StructuredError::NoBatchNorm { convolution: group.name.clone() }),
-        None => Ok(groups),
+    let channels = Channels::of(network, &graph, &shapes)?;
+    let unjudged = channels.groups.iter().find(|group| {
+        criterion == ImportanceCriterion::BatchNormScale
+            && group.writers.iter().all(|writer| writer.batch_norm.is_none())
+    });
+    match unjudged {
+        Some(group) => Err(StructuredError::NoBatchNorm { layer: group.name.clone() }),
+        None => Ok(channels),
     }
 }
 
@@ -79,12 +86,13 @@ impl Pruner<'_> {
     /// A smaller network, faster than `network` by about the method's latency ratio; `None` if there is none. Its weights
     /// are those that were kept: it needs training.
     pub(crate) fn shrink(&self, network: &Network) -> Result<Option<Network>, StructuredError> {
-        let groups = &prunable_groups(network)?;
+        let channels = &prunable_channels(network, self.method.criterion)?;
         let trainable = &TrainableNetwork::of(network).map_err(TrainingError::from)?;
-        let judged = Judged { network: trainable, groups, samples: self.samples };
+        let judged = Judged { network: trainable, groups: &channels.groups, samples: self.samples };
         let importance = judged.importance(self.method.criterion)?;
-        let order = &RemovalOrder::plan(groups, &importance, usize::from(self.method.channel_multiple));
-        let aim = Aim { engine: self.engine, network, groups, order, method: self.method };
+        let order =
+            &RemovalOrder::plan(&importance, &channels.work, usize::from(self.method.channel_multiple));
+        let aim = Aim { engine: self.engine, network, channels, order, method: self.method };
         let Some((count, reached)) = aim.fewest_blocks()? else { return Ok(None) };
         let widths: Vec<usize> = order.kept_after(count).iter().map(Vec::len).collect();
         tracing::info!(blocks = count, latency_ratio = format!("{reached:.2}"), ?widths, "channels removed");
@@ -96,7 +104,7 @@ impl Pruner<'_> {
 struct Aim<'a> {
     engine: &'a Engine,
     network: &'a Network,
-    groups: &'a [ChannelGroup],
+    channels: &'a Channels,
     order: &'a RemovalOrder,
     method: &'a StructuredPruning,
 }
@@ -131,7 +139,7 @@ impl Aim<'_> {
     }
 
     fn without(&self, count: usize) -> Result<Network, InvalidSlice> {
-        keep_channels(self.network, self.groups, &self.order.kept_after(count))
+        keep_channels(self.network, self.channels, &self.order.kept_after(count))
     }
 }
 

@@ -1,26 +1,32 @@
 //! The steps of a pruning plan as computations: train the dense network, make the next smaller one, choose among them.
 //! Blocking and without network; [`crate::command::run`] does the steps in order and keeps what each has made.
+//!
+//! [`inspection`] looks at the model before any work starts, [`choosing`] at what was made in the end, [`choice`] is what that
+//! came to.
 
 use bytes::Bytes;
 use dnnshifter_network::{Network, network::InvalidModel};
-use dnnshifter_portfolio::{Fraction, PruningPlan, name::InvalidVariantName};
+use dnnshifter_portfolio::{
+    Fraction, PruningPlan,
+    name::InvalidVariantName,
+    plan::{IterativeMagnitude, PruningMethod, StructuredPruning},
+};
 
 use crate::{
     data::{self, DataError, Dataset, Division, LabelledImages},
-    describe::{DescribeError, Describer, Facts},
+    describe::DescribeError,
     engine::{Engine, EngineError},
     interpreter::TrainableNetwork,
-    latency,
-    plan::structured,
-    selection::{Candidate, Wanted, choose, names},
-    structured::{Pruner, StructuredError, least_ratio, prunable_groups},
-    training::{EpochResult, Lesson, Recipe, TrainingError, evaluate, samples::Samples, train},
-    variant::Variant,
+    magnitude::{MagnitudeError, Mask},
+    structured::{Pruner, StructuredError},
+    training::{EpochResult, Lesson, Recipe, Span, TrainingError, evaluate, samples::Samples, train},
 };
 
 pub(crate) mod choice;
+mod choosing;
+pub(crate) mod inspection;
 
-use choice::{Choice, Chosen, Measured};
+pub(crate) use inspection::UnusableModel;
 
 /// Everything that the steps of one plan share.
 pub(crate) struct Study {
@@ -44,17 +50,23 @@ pub(crate) enum StudyError {
     #[error(transparent)]
     Data(#[from] DataError),
     #[error("the model \"{path}\" cannot be used")]
-    Model { path: String, source: InvalidModel },
-    #[error("the model \"{path}\" cannot be pruned")]
-    Unprunable { path: String, source: StructuredError },
+    Model { path: String, source: UnusableModel },
+    #[error(
+        "method.iterativeMagnitude.rewindSteps is {rewind_steps}, but the whole training has {steps} steps ({epochs} epochs of {images} images, {batch_size} a step): rewind to an earlier one, or train for more epochs"
+    )]
+    Rewind { rewind_steps: u32, steps: usize, epochs: u16, images: usize, batch_size: u16 },
     #[error(transparent)]
     Structured(#[from] StructuredError),
+    #[error(transparent)]
+    Magnitude(#[from] MagnitudeError),
     #[error(transparent)]
     Training(#[from] TrainingError),
     #[error(transparent)]
     Describe(#[from] DescribeError),
     #[error(transparent)]
     Engine(#[from] EngineError),
+    #[error("failed to remove what is dead in a trained network")]
+    Compaction(#[source] InvalidModel),
     #[error(transparent)]
     Name(#[from] InvalidVariantName),
     #[error(
@@ -65,15 +77,12 @@ pub(crate) enum StudyError {
 
 /// Fine-tuning starts from good weights: a smaller peak than from none.
 const FINE_TUNING_RATE: f64 = 0.4;
-/// Validation images on which ONNX Runtime and the trained network are compared.
-const PROOF_IMAGES: usize = 200;
 
 impl Study {
     /// Reads the data and checks that model, data and method fit each other, before any work starts.
     pub(crate) fn prepare(plan: PruningPlan, model: Bytes) -> Result<(Self, Network), StudyError> {
-        let path = || plan.model.path.clone();
-        let network = Network::read(model).map_err(|source| StudyError::Model { path: path(), source })?;
-        prunable_groups(&network).map_err(|source| StudyError::Unprunable { path: path(), source })?;
+        let network = inspection::usable(model, &plan.method)
+            .map_err(|source| StudyError::Model { path: plan.model.path.clone(), source })?;
         let (images, test) = data::read(&plan.dataset, &network)?;
         let training = &plan.training;
         let division = Division {
@@ -82,6 +91,7 @@ impl Study {
             seed: u64::from(training.seed),
         };
         let dataset = Dataset::divide(&images, test, division, &network)?;
+        check_rewind(&plan, dataset.training.len())?;
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         // More threads than processors would wait for each other; libtorch counts those of the machine, not of the container.
         tch::set_num_threads(i32::try_from(threads).unwrap_or(1));
@@ -96,26 +106,71 @@ impl Study {
         Ok((Self { plan, dataset, engine }, network))
     }
 
-    /// Trains the network as it is given.
-    pub(crate) fn train_dense(&self, network: &Network) -> Result<Trained, StudyError> {
-        let recipe = self.recipe(usize::from(self.plan.training.epochs), 1.0, 0);
+    /// The network that levels go back to, trained for its first steps; `None` if that is the network as it is given.
+    pub(crate) fn train_early(&self, network: &Network) -> Result<Option<Trained>, StudyError> {
+        let end = self.rewind_steps();
+        if end == 0 {
+            return Ok(None);
+        }
+        let recipe = Recipe { span: Span { first: 0, end: Some(end) }, ..self.recipe(0) };
         let samples = &self.samples(&self.dataset.training)?;
-        self.trained(network, &Lesson { phase: &phase(0), samples, recipe })
+        self.trained(network, &Lesson { phase: EARLY, samples, recipe, mask: None }).map(Some)
     }
 
-    /// Makes a smaller network from `larger` and trains it; `None` if it cannot shrink.
+    /// Trains the whole network, from `start`: as it is given, or as it was early.
+    pub(crate) fn train_dense(&self, start: &Network) -> Result<Trained, StudyError> {
+        let samples = &self.samples(&self.dataset.training)?;
+        self.trained(start, &Lesson { phase: &phase(0), samples, recipe: self.recipe(0), mask: None })
+    }
+
+    /// Makes the network at `position` from the one before it, or from `start` by what the one before it has learnt; `None` if
+    /// there is no smaller one.
     pub(crate) fn next_variant(
         &self,
+        start: &Network,
         larger: &Trained,
         position: usize,
     ) -> Result<Option<Trained>, StudyError> {
-        let samples = self.samples(&self.dataset.training)?;
-        let method = structured(&self.plan);
-        let pruner = Pruner { engine: &self.engine, method, samples: &samples };
+        match &self.plan.method {
+            PruningMethod::Structured(method) => self.next_smaller(method, larger, position),
+            PruningMethod::IterativeMagnitude(method) => self.next_level(method, start, larger, position),
+        }
+    }
+
+    fn next_smaller(
+        &self,
+        method: &StructuredPruning,
+        larger: &Trained,
+        position: usize,
+    ) -> Result<Option<Trained>, StudyError> {
+        let samples = &self.samples(&self.dataset.training)?;
+        let pruner = Pruner { engine: &self.engine, method, samples };
         let Some(smaller) = pruner.shrink(&larger.network)? else { return Ok(None) };
-        let recipe = self.recipe(usize::from(method.fine_tuning_epochs), FINE_TUNING_RATE, position);
-        let phase = &phase(position);
-        self.trained(&smaller, &Lesson { phase, samples: &samples, recipe }).map(Some)
+        let whole = self.recipe(position);
+        let recipe = Recipe {
+            epochs: usize::from(method.fine_tuning_epochs),
+            peak_learning_rate: whole.peak_learning_rate * FINE_TUNING_RATE,
+            ..whole
+        };
+        self.trained(&smaller, &Lesson { phase: &phase(position), samples, recipe, mask: None }).map(Some)
+    }
+
+    fn next_level(
+        &self,
+        method: &IterativeMagnitude,
+        start: &Network,
+        larger: &Trained,
+        position: usize,
+    ) -> Result<Option<Trained>, StudyError> {
+        let whole = Fraction::nearest(1.0);
+        let mut levels = method.densities.iter().copied().filter(|&density| density < whole);
+        let Some(density) = levels.nth(position.saturating_sub(1)) else { return Ok(None) };
+        let mask = Mask::of(&larger.network, method, density)?;
+        let samples = &self.samples(&self.dataset.training)?;
+        tracing::info!(%density, "weights masked");
+        let lesson =
+            Lesson { phase: &phase(position), samples, recipe: self.recipe(position), mask: Some(&mask) };
+        self.trained(&mask.applied(start)?, &lesson).map(Some)
     }
 
     /// Whether `trained` is accurate enough to become a variant.
@@ -123,66 +178,18 @@ impl Study {
         trained.accuracy >= self.plan.minimum_accuracy
     }
 
-    /// Measures all networks in turns, chooses the variants, tests each of them once, and proves that their files are right.
-    pub(crate) fn choose(&self, networks: &[Trained]) -> Result<Choice, StudyError> {
-        let mut opened = Vec::new();
-        for trained in networks {
-            opened.push(self.engine.open(&trained.network.write(), trained.network.input())?);
+    /// How many networks are made at most. Levels are all made, as each needs the one before it; then the best are chosen.
+    pub(crate) fn most_networks(&self) -> usize {
+        match &self.plan.method {
+            PruningMethod::Structured(_) => usize::from(self.plan.maximum_variants),
+            PruningMethod::IterativeMagnitude(method) => method.densities.len() + 1,
         }
-        let latencies = latency::measure(&mut opened)?;
-        let candidate =
-            |(trained, &latency_us): (&Trained, _)| Candidate { accuracy: trained.accuracy, latency_us };
-        let candidates: Vec<Candidate> = networks.iter().zip(&latencies).map(candidate).collect();
-        let chosen = choose(&candidates, self.wanted());
-        for (position, candidate) in candidates.iter().enumerate() {
-            let Candidate { accuracy, latency_us } = candidate;
-            let becomes_variant = chosen.contains(&position);
-            tracing::info!(position, validation_accuracy = %accuracy, latency_us, becomes_variant, "network measured");
-        }
-        if chosen.is_empty() {
-            let best = candidates.iter().map(|candidate| candidate.accuracy).max().unwrap_or_default();
-            return Err(StudyError::NotAccurate { wanted: self.plan.minimum_accuracy, best });
-        }
-        let measured =
-            networks.iter().zip(&latencies).map(|(trained, &latency_us)| Measured::of(trained, latency_us));
-        let measured = measured.collect::<Result<Vec<_>, _>>()?;
-        Ok(Choice { chosen: self.described(networks, &measured, &chosen)?, measured })
     }
 
-    fn described(
-        &self,
-        networks: &[Trained],
-        measured: &[Measured],
-        chosen: &[usize],
-    ) -> Result<Vec<Chosen>, StudyError> {
-        let macs: Vec<u64> = measured.iter().map(|measured| measured.macs).collect();
-        let chosen_macs: Vec<u64> =
-            chosen.iter().filter_map(|&position| macs.get(position).copied()).collect();
-        let names = names(&chosen_macs, macs.first().copied().unwrap_or(0))?;
-        let (test, validation) = (self.samples(&self.dataset.test)?, self.samples(&self.dataset.validation)?);
-        let inputs = validation.inputs(PROOF_IMAGES)?;
-        let mut described = Vec::new();
-        for (&position, name) in chosen.iter().zip(names) {
-            let (Some(trained), Some(measured)) = (networks.get(position), measured.get(position)) else {
-                continue;
-            };
-            let latency_us = measured.latency_us;
-            let accuracy = accuracy(&trained.network, &test)?;
-            let facts = Facts { name, revision: self.plan.revision.clone(), accuracy, latency_us };
-            let variant =
-                Describer { engine: &self.engine, inputs: &inputs }.describe(&trained.network, facts)?;
-            let Variant { description, latency_us, maximum_difference, model: _ } = variant;
-            tracing::info!(variant = %description.name, test_accuracy = %accuracy, latency_us, maximum_difference, "variant proved");
-            described.push(Chosen { position, description, latency_us, maximum_difference });
-        }
-        Ok(described)
-    }
-
-    fn wanted(&self) -> Wanted {
-        Wanted {
-            minimum_accuracy: self.plan.minimum_accuracy,
-            maximum_variants: usize::from(self.plan.maximum_variants),
-            least_ratio: least_ratio(structured(&self.plan)),
+    fn rewind_steps(&self) -> usize {
+        match &self.plan.method {
+            PruningMethod::Structured(_) => 0,
+            PruningMethod::IterativeMagnitude(method) => method.rewind_steps as usize,
         }
     }
 
@@ -195,14 +202,16 @@ impl Study {
         Ok(Trained { network, accuracy, curve })
     }
 
-    fn recipe(&self, epochs: usize, rate: f64, position: usize) -> Recipe {
+    /// How a whole training of the plan goes, from the steps on that were done early.
+    fn recipe(&self, position: usize) -> Recipe {
         let training = &self.plan.training;
         Recipe {
-            epochs,
+            epochs: usize::from(training.epochs),
             batch_size: usize::from(training.batch_size),
-            peak_learning_rate: training.learning_rate.as_f64() * rate,
+            peak_learning_rate: training.learning_rate.as_f64(),
             seed: u64::from(training.seed) + position as u64,
             augmentation: training.augmentation.unwrap_or_default(),
+            span: Span { first: self.rewind_steps(), end: None },
         }
     }
 
@@ -211,9 +220,24 @@ impl Study {
     }
 }
 
+/// The name of the step that makes the network that levels go back to.
+pub(crate) const EARLY: &str = "early";
+
 /// The name of the step that makes the network at `position`.
 pub(crate) fn phase(position: usize) -> String {
     if position == 0 { "dense".to_owned() } else { format!("variant-{position}") }
+}
+
+fn check_rewind(plan: &PruningPlan, images: usize) -> Result<(), StudyError> {
+    let PruningMethod::IterativeMagnitude(IterativeMagnitude { rewind_steps, .. }) = plan.method else {
+        return Ok(());
+    };
+    let (epochs, batch_size) = (plan.training.epochs, plan.training.batch_size);
+    let steps = usize::from(epochs) * (images / usize::from(batch_size).min(images).max(1));
+    if (rewind_steps as usize) < steps {
+        return Ok(());
+    }
+    Err(StudyError::Rewind { rewind_steps, steps, epochs, images, batch_size })
 }
 
 fn accuracy(network: &Network, samples: &Samples) -> Result<Fraction, TrainingError> {

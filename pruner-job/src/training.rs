@@ -9,17 +9,22 @@ use rand::{SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
 use tch::{COptimizer, Kind, Reduction, TchError, Tensor};
 
-use crate::interpreter::{InterpreterError, Mode, Role, TrainableNetwork};
+use crate::{
+    interpreter::{InterpreterError, Mode, Role, TrainableNetwork},
+    magnitude::Mask,
+};
 
 mod augment;
 mod one_cycle;
 mod progress;
 pub(crate) mod samples;
+mod weight_mask;
 
 use one_cycle::OneCycle;
 pub(crate) use progress::EpochResult;
 use progress::{Progress, StepResult};
 use samples::Samples;
+use weight_mask::WeightMask;
 
 /// Momentum of the gradient, and of batch norm's running statistics; the usual values of image classification.
 const MOMENTUM: f64 = 0.9;
@@ -42,6 +47,26 @@ pub(crate) struct Recipe {
     pub(crate) seed: u64,
     /// How images are changed while they are learnt from.
     pub(crate) augmentation: Augmentation,
+    /// Which of the steps are done.
+    pub(crate) span: Span,
+}
+
+/// A part of a training: the learning rate and the order of images are as if the rest were done as well.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Span {
+    /// The first step that is done, from 0.
+    pub(crate) first: usize,
+    /// The step before which training ends; to the end if absent.
+    pub(crate) end: Option<usize>,
+}
+
+impl Span {
+    #[cfg(test)]
+    const WHOLE: Self = Self { first: 0, end: None };
+
+    fn contains(self, step: usize) -> bool {
+        step >= self.first && self.end.is_none_or(|end| step < end)
+    }
 }
 
 /// What is learnt, and how.
@@ -51,6 +76,8 @@ pub(crate) struct Lesson<'a> {
     pub(crate) phase: &'a str,
     pub(crate) samples: &'a Samples,
     pub(crate) recipe: Recipe,
+    /// Weights that stay zero.
+    pub(crate) mask: Option<&'a Mask>,
 }
 
 /// Why training failed.
@@ -75,7 +102,7 @@ pub(crate) fn evaluate(network: &TrainableNetwork, samples: &Samples) -> Result<
     let mut right = 0;
     for indices in samples.in_order(EVALUATION_BATCH)? {
         let (images, labels) = samples.batch(&indices)?;
-        let answers = tch::no_grad(|| network.forward(&images, Mode::Evaluation))?;
+        let answers = tch::no_grad(|| network.logits(&images, Mode::Evaluation))?;
         right += count_right(&answers, &labels).map_err(doing("compare answers"))?;
     }
     Ok((right, samples.len() as u64))
@@ -96,7 +123,8 @@ pub(crate) fn train(
     network: &TrainableNetwork,
     lesson: &Lesson<'_>,
 ) -> Result<Vec<EpochResult>, TrainingError> {
-    let Lesson { phase, samples, recipe } = *lesson;
+    let Lesson { phase, samples, recipe, mask } = *lesson;
+    let mask = mask.map(|mask| WeightMask::of(mask, network)).transpose().map_err(doing("mask weights"))?;
     let mut optimizer = optimizer(network).map_err(doing("make the optimizer"))?;
     let mut random = ChaCha8Rng::seed_from_u64(recipe.seed);
     let mut order: Vec<i64> = (0..samples.len() as i64).collect();
@@ -107,6 +135,10 @@ pub(crate) fn train(
         order.shuffle(&mut random);
         // A rest of one image would have no variance to normalise by; the next epoch draws other rests.
         for indices in order.chunks_exact(recipe.batch_size.min(samples.len())) {
+            if !recipe.span.contains(progress.steps_done()) {
+                progress.skip();
+                continue;
+            }
             let learning_rate = schedule.learning_rate(progress.steps_done());
             optimizer.set_learning_rate(learning_rate).map_err(doing("set the learning rate"))?;
             let indices = Tensor::f_from_slice(indices).map_err(doing("draw images"))?;
@@ -114,9 +146,12 @@ pub(crate) fn train(
             if !result.loss.is_finite() {
                 return Err(TrainingError::Diverged { epoch, learning_rate: recipe.peak_learning_rate });
             }
+            if let Some(mask) = &mask {
+                mask.apply().map_err(doing("mask weights"))?;
+            }
             progress.step(epoch, result);
         }
-        curve.push(progress.epoch(epoch));
+        curve.extend(progress.epoch(epoch));
     }
     if recipe.epochs > 0 {
         lesson.settle_statistics(network, &order)?;
@@ -130,7 +165,7 @@ fn optimizer(network: &TrainableNetwork) -> Result<COptimizer, TchError> {
         match parameter.role {
             Role::Weight => optimizer.add_parameters(&parameter.tensor, 0)?,
             Role::Offset => optimizer.add_parameters(&parameter.tensor, 1)?,
-            Role::Statistic => {}
+            Role::Statistic | Role::Fixed => {}
         }
     }
     optimizer.set_weight_decay_group(0, WEIGHT_DECAY)?;
@@ -151,7 +186,7 @@ impl Lesson<'_> {
         } else {
             self.samples.augmented_batch(indices, augmentation, random)?
         };
-        let answers = network.forward(&images, Mode::Training { momentum: STATISTICS_MOMENTUM })?;
+        let answers = network.logits(&images, Mode::Training { momentum: STATISTICS_MOMENTUM })?;
         let computed = cross_entropy(&answers, &labels).and_then(|loss| {
             optimizer.zero_grad()?;
             loss.f_backward()?;
@@ -180,7 +215,10 @@ impl Lesson<'_> {
 #[cfg(test)]
 mod tests {
     use dnnshifter_network::Network;
-    use dnnshifter_portfolio::{Fraction, plan::Normalization};
+    use dnnshifter_portfolio::{
+        Fraction,
+        plan::{IterativeMagnitude, Normalization},
+    };
 
     use super::*;
     use crate::{
@@ -211,6 +249,7 @@ mod tests {
             peak_learning_rate,
             seed: 1,
             augmentation: Augmentation::default(),
+            span: Span::WHOLE,
         }
     }
 
@@ -218,7 +257,44 @@ mod tests {
     fn a_network_learns_what_can_be_learnt() {
         let (samples, trainable) = (samples(), TrainableNetwork::of(&network()).unwrap());
         let recipe = recipe(0.05);
-        train(&trainable, &Lesson { phase: "test", samples: &samples, recipe }).unwrap();
+        train(&trainable, &Lesson { phase: "test", samples: &samples, recipe, mask: None }).unwrap();
+        assert_eq!(evaluate(&trainable, &samples).unwrap(), (64, 64));
+    }
+
+    #[test]
+    fn masked_weights_stay_zero_and_the_rest_learns() {
+        let (samples, network) = (samples(), network());
+        let method = IterativeMagnitude { densities: vec![], rewind_steps: 0, keep_last_layer: true };
+        let mask = Mask::of(&network, &method, Fraction::parse("0.5").unwrap()).unwrap();
+        let trainable = TrainableNetwork::of(&mask.applied(&network).unwrap()).unwrap();
+        let lesson = Lesson { phase: "test", samples: &samples, recipe: recipe(0.05), mask: Some(&mask) };
+        train(&trainable, &lesson).unwrap();
+        assert_eq!(evaluate(&trainable, &samples).unwrap(), (64, 64));
+        let trained = trainable.to_network().unwrap();
+        for (name, masked) in mask.tensors() {
+            let values = trained.float(name).unwrap().unwrap();
+            let zero = |value: &f32| value.to_bits() == 0;
+            assert!(
+                values.values().iter().zip(masked).all(|(value, &masked)| !masked || zero(value)),
+                "{name}"
+            );
+        }
+        assert_ne!(
+            trained.float("stage1.1.conv.weight").unwrap(),
+            network.float("stage1.1.conv.weight").unwrap()
+        );
+    }
+
+    #[test]
+    fn a_training_in_two_parts_does_each_step_once() {
+        let (samples, trainable) = (samples(), TrainableNetwork::of(&network()).unwrap());
+        let part = |span| {
+            let recipe = Recipe { span, ..recipe(0.05) };
+            train(&trainable, &Lesson { phase: "test", samples: &samples, recipe, mask: None }).unwrap().len()
+        };
+        // Six epochs of four steps, cut in the middle of the second.
+        assert_eq!(part(Span { first: 0, end: Some(6) }), 2);
+        assert_eq!(part(Span { first: 6, end: None }), 5);
         assert_eq!(evaluate(&trainable, &samples).unwrap(), (64, 64));
     }
 
@@ -226,7 +302,8 @@ mod tests {
     fn a_rate_that_is_far_too_high_is_said() {
         let (samples, trainable) = (samples(), TrainableNetwork::of(&network()).unwrap());
         let recipe = recipe(1e30);
-        let failed = train(&trainable, &Lesson { phase: "test", samples: &samples, recipe }).unwrap_err();
+        let failed =
+            train(&trainable, &Lesson { phase: "test", samples: &samples, recipe, mask: None }).unwrap_err();
         assert!(failed.to_string().contains("choose a smaller learningRate"), "{failed}");
     }
 }

@@ -5,106 +5,15 @@
 use std::{
     fs,
     io::{BufRead, BufReader},
-    path::{Path, PathBuf},
-    process::{Command, Output, Stdio},
+    process::{Command, Stdio},
 };
 
-use serde_json::{Value, json};
-use tempfile::TempDir;
+use serde_json::json;
 
-/// A folder with a tiny data set, a tiny network and a plan.
-struct Workshop {
-    folder: TempDir,
-}
+#[path = "shared/workshop.rs"]
+mod workshop;
 
-const IMAGES: usize = 240;
-const SIZE: usize = 8;
-
-impl Workshop {
-    fn new(architecture: &str) -> Self {
-        let workshop = Self { folder: tempfile::tempdir().unwrap() };
-        workshop.write_images("train");
-        workshop.write_images("t10k");
-        let model = workshop.path("model.onnx");
-        let arguments =
-            ["model", architecture, "--width", "1/4", "--input", "1x8x8", "--classes", "2", "--output"];
-        assert!(program().args(arguments).arg(&model).status().unwrap().success());
-        let plan = json!({
-            "version": "dnnshifter.io/plan/v1", "trainingRevision": "t1", "revision": "r1",
-            "model": {"path": model},
-            "dataset": {"path": workshop.path(""), "format": "Idx", "normalization": {"mean": "0.5", "deviation": "0.5"}},
-            "method": {"structured": {
-                "criterion": "Taylor", "channelMultiple": 8, "latencyRatioHundredths": 120, "fineTuningEpochs": 1}},
-            "training": {"epochs": 2, "batchSize": 20, "learningRate": "0.05", "seed": 1, "validationImages": 80},
-            "minimumAccuracy": "0.1", "maximumVariants": 2,
-            "publish": {"repository": "registry.invalid/a", "runtimeImage": "registry.invalid/runtime:1", "plainHttp": true},
-        });
-        fs::write(workshop.path("plan.json"), plan.to_string()).unwrap();
-        workshop
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    /// Two classes: bright above, or bright below; with some noise, always the same.
-    fn write_images(&self, prefix: &str) {
-        let pixel = |image: usize, row: usize, column: usize| {
-            let bright = (row < SIZE / 2) == image.is_multiple_of(2);
-            (if bright { 150 } else { 50 }) + (image * 31 + row * 17 + column * 7) as u32 % 50
-        };
-        let places = (0..SIZE).flat_map(|row| (0..SIZE).map(move |column| (row, column)));
-        let pixels: Vec<u8> = (0..IMAGES)
-            .flat_map(|image| places.clone().map(move |(row, column)| pixel(image, row, column) as u8))
-            .collect();
-        let labels: Vec<u8> = (0..IMAGES).map(|image| u8::from(image.is_multiple_of(2))).collect();
-        let [count, size] = [IMAGES as u32, SIZE as u32].map(u32::to_be_bytes);
-        let images = [&[0, 0, 8, 3], &count[..], &size, &size, &pixels].concat();
-        fs::write(self.path(&format!("{prefix}-images-idx3-ubyte")), images).unwrap();
-        fs::write(
-            self.path(&format!("{prefix}-labels-idx1-ubyte")),
-            [&[0, 0, 8, 1], &count[..], &labels].concat(),
-        )
-        .unwrap();
-    }
-
-    fn run(&self) -> Command {
-        let mut command = program();
-        command.arg("run").arg(self.path("plan.json")).arg("--output").arg(self.path("variants"));
-        command.arg("--checkpoints").arg(self.path("steps"));
-        command.arg("--termination-message").arg(self.path("termination"));
-        command
-    }
-
-    fn edit_plan(&self, edit: impl FnOnce(&mut Value)) {
-        let mut plan = read_json(&self.path("plan.json"));
-        edit(&mut plan);
-        fs::write(self.path("plan.json"), plan.to_string()).unwrap();
-    }
-
-    /// Runs the plan, which must fail, and gives its exit code and last word.
-    fn refusal(&self) -> (i32, String) {
-        let output = self.run().output().unwrap();
-        assert!(!output.status.success());
-        assert!(!self.path("variants").exists(), "nothing is written");
-        (output.status.code().unwrap(), fs::read_to_string(self.path("termination")).unwrap())
-    }
-}
-
-fn program() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_dnnshifter-pruner-job"));
-    // Barriers that spin would disturb the tests beside this one.
-    command.env("OMP_WAIT_POLICY", "passive");
-    command
-}
-
-fn read_json(path: &Path) -> Value {
-    serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
-}
-
-fn log(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
+use workshop::{Workshop, log, program, read_json};
 
 #[test]
 fn a_killed_run_goes_on_from_its_last_finished_step() {
@@ -148,55 +57,80 @@ fn a_killed_run_goes_on_from_its_last_finished_step() {
 }
 
 #[test]
-fn what_cannot_be_used_is_refused_before_any_work_with_its_exit_code() {
-    let workshop = Workshop::new("vgg16");
-    let data = workshop.path("train-labels-idx1-ubyte");
-    let labels = fs::read(&data).unwrap();
-    fs::write(&data, &labels[..50]).unwrap();
-    let (code, message) = workshop.refusal();
-    assert!(
-        code == 65 && message.contains("train-labels-idx1-ubyte") && message.contains("there are 42"),
-        "{message}"
-    );
-    fs::remove_file(&data).unwrap();
-    let (code, message) = workshop.refusal();
-    assert!(code == 66 && message.contains("lacks the file \"train-labels-idx1-ubyte\""), "{message}");
-    fs::write(&data, labels).unwrap();
-
-    let model = workshop.path("model.onnx");
-    let onnx = fs::read(&model).unwrap();
-    fs::write(&model, &onnx[..onnx.len() / 2]).unwrap();
-    let (code, message) = workshop.refusal();
-    assert!(code == 65 && message.contains("model.onnx\"") && message.contains("cut short"), "{message}");
-    fs::remove_file(&model).unwrap();
-    let (code, message) = workshop.refusal();
-    assert!(code == 66 && message.contains("model.onnx"), "{message}");
-
-    workshop.edit_plan(|plan| drop(plan.as_object_mut().unwrap().remove("publish")));
-    let pushed = workshop.run().arg("--push").output().unwrap();
-    assert_eq!(pushed.status.code(), Some(78));
-    assert!(log(&pushed).contains("not where to publish"), "{}", log(&pushed));
-
-    workshop.edit_plan(|plan| plan["maximumVariants"] = json!(0));
-    let (code, message) = workshop.refusal();
-    assert!(code == 78 && message.contains("maximumVariants is 0"), "{message}");
-}
-
-#[test]
-fn a_network_with_branches_is_refused_by_its_node() {
-    let (code, message) = Workshop::new("resnet20").refusal();
-    assert!(code == 65 && message.contains("stem.relu") && message.contains("sequential"), "{message}");
-}
-
-#[test]
-fn accuracy_that_is_not_reached_is_said_with_what_was() {
-    let workshop = Workshop::new("vgg16");
+fn a_residual_network_becomes_a_smaller_one() {
+    let workshop = Workshop::new("resnet20");
     workshop.edit_plan(|plan| {
-        plan["minimumAccuracy"] = json!("1");
-        plan["training"]["epochs"] = json!(0);
+        plan["method"]["structured"]["channelMultiple"] = json!(2);
+        plan["minimumAccuracy"] = json!("0");
     });
-    let (code, message) = workshop.refusal();
-    assert!(code == 65 && message.contains("minimumAccuracy 1"), "{message}");
+    let output = workshop.run().output().unwrap();
+    assert!(output.status.success(), "{}", log(&output));
+    assert!(log(&output).contains("channels removed"), "{}", log(&output));
+}
+
+/// Levels by magnitude, on one processor and so on one thread.
+fn levels(workshop: &Workshop) -> Command {
+    workshop.edit_plan(|plan| {
+        plan["method"] = json!({"iterativeMagnitude": {
+            "densities": ["1", "0.3", "0.05"], "rewindSteps": 4, "keepLastLayer": true}});
+        plan["minimumAccuracy"] = json!("0");
+        plan["maximumVariants"] = json!(3);
+    });
+    let run = workshop.run();
+    let mut command = Command::new("taskset");
+    command.args(["--cpu-list", "0"]).arg(run.get_program()).args(run.get_args());
+    command.env("OMP_WAIT_POLICY", "passive");
+    command
+}
+
+#[test]
+fn levels_that_were_killed_go_on_and_come_to_the_same() {
+    let (whole, broken) = (Workshop::new("vgg16"), Workshop::new("vgg16"));
+    let output = levels(&whole).output().unwrap();
+    assert!(output.status.success(), "{}", log(&output));
+    let mut killed = levels(&broken).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(killed.stderr.take().unwrap()).lines();
+    // The first level is being trained.
+    assert!(lines.any(|line| line.unwrap().contains("weights masked")));
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    assert!(!broken.path("variants").exists(), "nothing is half there");
+    let second = levels(&broken).output().unwrap();
+    assert!(second.status.success(), "{}", log(&second));
+    for step in ["early", "dense"] {
+        assert!(log(&second).contains(&format!("not done again step=\"{step}\"")), "{}", log(&second));
+    }
+    for step in ["early", "dense", "variant-1", "variant-2"] {
+        let model = |workshop: &Workshop| {
+            fs::read(workshop.path("steps").join(format!("checkpoint-t1-{step}/model.onnx"))).unwrap()
+        };
+        assert!(model(&whole) == model(&broken), "{step} differs");
+    }
+}
+
+#[test]
+fn a_disk_that_is_full_leaves_nothing_that_looks_finished() {
+    let workshop = Workshop::new("vgg16");
+    // In blocks of 512 bytes; the network is larger, the plan's other files are smaller. Without the trap the shell's limit kills.
+    let run = workshop.run();
+    let limited = |blocks: &str| {
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$@\""), "sh"]);
+        command.arg(run.get_program()).args(run.get_args());
+        command.output().unwrap()
+    };
+    let full = limited("64");
+    assert_eq!(full.status.code(), Some(73), "{}", log(&full));
+    assert!(log(&full).contains("checkpoint-t1-dense"), "{}", log(&full));
+    assert!(!workshop.path("variants").exists() && !workshop.path("steps/checkpoint-t1-dense").exists());
+
+    let whole = workshop.run().output().unwrap();
+    assert!(whole.status.success(), "{}", log(&whole));
+    fs::remove_dir_all(workshop.path("variants")).unwrap();
+    let full = limited("64");
+    assert_eq!(full.status.code(), Some(73), "{}", log(&full));
+    assert!(log(&full).contains("/variants/"), "{}", log(&full));
+    assert!(!workshop.path("variants/portfolio.json").exists());
 }
 
 #[test]

@@ -1,28 +1,48 @@
-//! Which channels of a sequential network go together: those that a convolution writes, with all that belongs to them
-//! until the next layer that mixes channels reads them. Networks with branches are refused by name.
+//! Which channels of a network go together: those that are added, multiplied or normalised with each other must leave
+//! together, from every tensor that has an entry for them. [`trace`] finds out, node by node.
+//!
+//! Where channels cannot be told apart (a shuffle, a grouped convolution, the network's ends), all of them stay: no network
+//! is refused for that, as long as something else can leave.
 
-use crate::{
-    graph::{Graph, Node},
-    network::Network,
-    operator::Operator,
-    shapes::Shapes,
-};
+use crate::{graph::Graph, network::Network, shapes::Shapes, tensor::InvalidTensor};
 
-/// The channels that one convolution writes, and every tensor that has an entry for each of them.
+mod trace;
+
+/// The channels of a network, and every tensor that must be cut when some of them leave.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Channels {
+    /// Channels that can leave, in order of execution.
+    pub groups: Vec<ChannelGroup>,
+    /// The axes of tensors that run over channels.
+    pub axes: Vec<ChannelAxis>,
+    /// Depthwise convolutions, by the name of their output: they have as many groups as channels.
+    pub(crate) depthwise: Vec<(String, Vec<Segment>)>,
+    /// What each layer costs.
+    pub work: Vec<LayerWork>,
+}
+
+/// Channels of one number in several layers, of which each leaves all of them or none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChannelGroup {
-    /// Name of the convolution.
+    /// Name of the first layer that writes the channels.
     pub name: String,
     /// Number of channels.
     pub channels: usize,
-    /// Tensors with one entry of axis 0 for each channel: the convolution's weight and bias, batch norm's parameters.
-    pub written: Vec<String>,
-    /// Names of the batch norm's scale and shift, if there is one.
+    /// The layers that write the channels; several if their outputs are combined.
+    pub writers: Vec<Writer>,
+}
+
+/// A convolution or fully connected layer that writes channels.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Writer {
+    /// Name of its weight.
+    pub weight: String,
+    /// The weight's axis that runs over the channels.
+    pub axis: usize,
+    /// Name of its bias, if there is one.
+    pub bias: Option<String>,
+    /// The batch norm that follows it, if one does.
     pub batch_norm: Option<ScaleAndShift>,
-    /// Multiply-accumulate operations of the convolution for one input; they fall with each channel that is not written.
-    pub macs: u64,
-    /// The layer that reads the channels.
-    pub reader: Reader,
 }
 
 /// The trained parameters of a batch norm.
@@ -34,159 +54,54 @@ pub struct ScaleAndShift {
     pub shift: String,
 }
 
-/// The weight that reads a group's channels.
+/// Consecutive channels of a value, or their entries along an axis.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Segment {
+    /// The group they belong to; `None` if they stay.
+    pub group: Option<usize>,
+    /// Number of channels.
+    pub channels: usize,
+    /// Consecutive entries for each channel: height times width if channels were flattened, else 1.
+    pub entries: usize,
+}
+
+/// An axis of a tensor that runs over channels.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reader {
-    /// Name of the weight.
-    pub weight: String,
-    /// The weight's axis that runs over the channels.
+pub struct ChannelAxis {
+    /// Name of the tensor.
+    pub tensor: String,
+    /// The axis.
     pub axis: usize,
-    /// Consecutive entries of that axis for each channel: height times width if the channels were flattened, else 1.
-    pub entries_per_channel: usize,
-    /// Multiply-accumulate operations of the layer for one input; they fall with each channel that is not read.
+    /// The channels that it runs over.
+    pub segments: Vec<Segment>,
+}
+
+/// The multiply-accumulate operations of a layer, and what they fall with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LayerWork {
+    /// Operations for one input with all channels.
     pub macs: u64,
+    /// The channels that it writes and reads: the operations are proportional to what is left of each.
+    pub factors: Vec<Vec<Segment>>,
 }
 
-/// Why a network's channels cannot be told apart.
+/// Why no channel can leave a network.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Entangled {
-    /// Two paths meet.
-    #[error(
-        "node \"{node}\" joins two branches, so their channels cannot be removed one by one; structured pruning takes sequential networks, such as `dnnshifter-pruner-job model vgg16` writes"
-    )]
-    Join {
-        /// The node.
-        node: String,
-    },
-    /// A value is read more than once.
-    #[error(
-        "the output of node \"{node}\" is read by {readers} nodes; structured pruning takes sequential networks, such as `dnnshifter-pruner-job model vgg16` writes"
-    )]
-    Branch {
-        /// The node.
-        node: String,
-        /// How many read it.
-        readers: usize,
-    },
-    /// A grouped convolution.
-    #[error(
-        "node \"{node}\" is a convolution in {groups} groups; structured pruning takes ungrouped convolutions"
-    )]
-    Grouped {
-        /// The node.
-        node: String,
-        /// Its groups.
-        groups: usize,
-    },
-    /// A weight that serves two layers.
-    #[error(
-        "tensor \"{tensor}\" is used by more than one layer, so its channels cannot be removed for one alone"
-    )]
-    Shared {
-        /// The tensor.
-        tensor: String,
-    },
+pub enum NoChannels {
     /// Nothing to remove.
-    #[error("the network has no convolution whose channels could be removed")]
+    #[error(
+        "the network has no layer whose channels could leave: all of them reach its output, or are shuffled or grouped"
+    )]
     Nothing,
+    /// A weight that cannot be read.
+    #[error(transparent)]
+    Tensor(#[from] InvalidTensor),
 }
 
-/// The channel groups of a sequential network in order of execution. The last layer's outputs are the network's and are
-/// in no group.
-pub fn channel_groups(
-    network: &Network,
-    graph: &Graph,
-    shapes: &Shapes,
-) -> Result<Vec<ChannelGroup>, Entangled> {
-    let sequence = Sequence { network, graph, shapes };
-    for node in graph.nodes() {
-        sequence.check(node)?;
+impl Channels {
+    /// Finds the channels of `network`. Those that reach its output are in no group.
+    pub fn of(network: &Network, graph: &Graph, shapes: &Shapes) -> Result<Self, NoChannels> {
+        let channels = trace::channels(network, graph, shapes)?;
+        if channels.groups.is_empty() { Err(NoChannels::Nothing) } else { Ok(channels) }
     }
-    let groups: Vec<_> = graph.nodes().iter().filter_map(|node| sequence.group_of(node)).collect();
-    if groups.is_empty() { Err(Entangled::Nothing) } else { Ok(groups) }
-}
-
-/// A network in which each node reads what the one before it wrote.
-struct Sequence<'a> {
-    network: &'a Network,
-    graph: &'a Graph,
-    shapes: &'a Shapes,
-}
-
-impl Sequence<'_> {
-    fn check(&self, node: &Node) -> Result<(), Entangled> {
-        let name = || node.name.clone();
-        match &node.operator {
-            Operator::Add => return Err(Entangled::Join { node: name() }),
-            Operator::Conv(convolution) if convolution.groups != 1 => {
-                return Err(Entangled::Grouped { node: name(), groups: convolution.groups });
-            }
-            _ => {}
-        }
-        let is_output = self.network.output().name == node.output;
-        let readers = self.graph.readers(&node.output).count() + usize::from(is_output);
-        if readers > 1 {
-            return Err(Entangled::Branch { node: name(), readers });
-        }
-        let is_weight = |name: &str| self.network.float(name).is_ok_and(|tensor| tensor.is_some());
-        match parameters(node).find(|name| is_weight(name) && self.graph.readers(name).count() > 1) {
-            Some(tensor) => Err(Entangled::Shared { tensor }),
-            None => Ok(()),
-        }
-    }
-
-    /// The group that `convolution` writes; `None` if it is none, or if its channels reach the network's output.
-    fn group_of(&self, convolution: &Node) -> Option<ChannelGroup> {
-        if !matches!(convolution.operator, Operator::Conv(_)) {
-            return None;
-        }
-        let mut written: Vec<String> = parameters(convolution).collect();
-        let (mut batch_norm, mut entries_per_channel) = (None, 1);
-        let mut value = convolution.output.as_str();
-        loop {
-            let node = self.graph.readers(value).next()?;
-            match node.operator {
-                Operator::Conv(_) | Operator::Gemm { .. } => {
-                    let reader = self.reader(node, entries_per_channel)?;
-                    let channels = self.shapes.of(&convolution.output).first().copied()?;
-                    let (name, macs) = (convolution.name.clone(), self.macs(convolution)?);
-                    return Some(ChannelGroup { name, channels, written, batch_norm, macs, reader });
-                }
-                Operator::BatchNorm { .. } if entries_per_channel == 1 => {
-                    written.extend(parameters(node));
-                    let [scale, shift] = [1, 2].map(|position| node.input(position).map(str::to_owned));
-                    batch_norm = Some(ScaleAndShift { scale: scale?, shift: shift? });
-                }
-                Operator::Flatten => {
-                    entries_per_channel *= self.shapes.of(value).iter().skip(1).product::<usize>();
-                }
-                Operator::Relu
-                | Operator::MaxPool(_)
-                | Operator::AveragePool { .. }
-                | Operator::GlobalAveragePool
-                | Operator::Pad { .. }
-                | Operator::Identity => {}
-                // After flattening, a batch norm has an entry for each feature, not for each channel.
-                Operator::Add | Operator::BatchNorm { .. } => return None,
-            }
-            value = &node.output;
-        }
-    }
-
-    fn reader(&self, node: &Node, entries_per_channel: usize) -> Option<Reader> {
-        let axis = match node.operator {
-            Operator::Gemm { transposed: false } => 0,
-            _ => 1,
-        };
-        let (weight, macs) = (node.input(1)?.to_owned(), self.macs(node)?);
-        Some(Reader { weight, axis, entries_per_channel, macs })
-    }
-
-    fn macs(&self, node: &Node) -> Option<u64> {
-        crate::cost::macs(node, self.network, self.shapes).ok()
-    }
-}
-
-fn parameters(node: &Node) -> impl Iterator<Item = String> + '_ {
-    node.inputs.iter().skip(1).filter(|name| !name.is_empty()).cloned()
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::{
     graph::{Graph, Node},
     network::Network,
-    operator::Operator,
+    operator::{Arithmetic, Operator},
     shapes::Shapes,
     tensor::InvalidTensor,
 };
@@ -25,8 +25,8 @@ impl Cost {
         let mut cost = Self { parameters: 0, macs: 0 };
         let mut counted = BTreeSet::new();
         for node in graph.nodes() {
-            for name in trained_inputs(node).filter(|name| counted.insert(name.to_owned())) {
-                cost.parameters += network.float(&name)?.map_or(0, |weight| weight.values().len() as u64);
+            for name in trained_inputs(node).filter(|name| counted.insert((*name).to_owned())) {
+                cost.parameters += network.float_shape(name)?.map_or(0, |shape| trained_values(node, &shape));
             }
             cost.macs += macs(node, network, shapes)?;
         }
@@ -34,22 +34,38 @@ impl Cost {
     }
 }
 
-fn trained_inputs(node: &Node) -> impl Iterator<Item = String> + '_ {
+/// The inputs of a node that training may change.
+fn trained_inputs(node: &Node) -> impl Iterator<Item = &str> {
     let positions = match node.operator {
         Operator::Conv(_) | Operator::Gemm { .. } | Operator::BatchNorm { .. } => 1..3,
+        Operator::MatMul | Operator::PRelu => 1..2,
+        Operator::Binary(Arithmetic::Add | Arithmetic::Mul) => 0..2,
         _ => 0..0,
     };
-    positions.filter_map(|position| node.input(position).map(str::to_owned))
+    positions.filter_map(|position| node.input(position))
+}
+
+/// A number that a value is added to or multiplied with belongs to a formula; only a row of them is trained.
+fn trained_values(node: &Node, shape: &[usize]) -> u64 {
+    let count = shape.iter().product::<usize>() as u64;
+    match node.operator {
+        Operator::Binary(_) if count == 1 => 0,
+        _ => count,
+    }
 }
 
 /// Multiply-accumulate operations of one node for one input.
 pub(crate) fn macs(node: &Node, network: &Network, shapes: &Shapes) -> Result<u64, InvalidTensor> {
-    if !matches!(node.operator, Operator::Conv(_) | Operator::Gemm { .. }) {
-        return Ok(0);
-    }
-    let weight = node.input(1).map(|name| network.float(name)).transpose()?.flatten();
-    let weights = weight.map_or(0, |weight| weight.values().len());
-    // Each weight of a convolution is used once for every place of its output; that of a fully connected layer once.
-    let places: usize = shapes.of(&node.output).iter().skip(1).product();
+    let shape = shapes.of(&node.output);
+    // Each weight of a convolution is used once for every place of its output; that of a fully connected layer once, of a
+    // product once for each row.
+    let places: usize = match node.operator {
+        Operator::Conv(_) => shape.iter().skip(1).product(),
+        Operator::Gemm { .. } => 1,
+        Operator::MatMul => shape.iter().rev().skip(1).product(),
+        _ => return Ok(0),
+    };
+    let weight = node.input(1).map(|name| network.float_shape(name)).transpose()?.flatten();
+    let weights: usize = weight.map_or(0, |shape| shape.iter().product());
     Ok(weights as u64 * places as u64)
 }

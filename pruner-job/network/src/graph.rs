@@ -60,7 +60,7 @@ impl Graph {
         let mut refused = Vec::new();
         for proto in network.nodes() {
             match typed(proto, network) {
-                Ok(node) => nodes.push(node),
+                Ok(typed) => nodes.extend(typed),
                 Err(reason) => refused.push((label(proto), reason)),
             }
         }
@@ -78,11 +78,18 @@ impl Graph {
     }
 }
 
-fn typed(proto: &NodeProto, network: &Network) -> Result<Node, Unsupported> {
-    Ok(Node {
+/// One node for each output: the parts of a Split are taken one by one.
+fn typed(proto: &NodeProto, network: &Network) -> Result<Vec<Node>, Unsupported> {
+    let node = |operator, output: &String| Node {
         name: label(proto),
-        operator: Operator::parse(proto, network)?,
+        operator,
         inputs: proto.input.clone(),
-        output: proto.output.first().cloned().unwrap_or_default(),
-    })
+        output: output.clone(),
+    };
+    if proto.op_type() == "Split" && proto.domain().is_empty() {
+        let parts = Operator::parse_split(proto, network)?;
+        return Ok(parts.into_iter().zip(&proto.output).map(|(part, output)| node(part, output)).collect());
+    }
+    let operator = Operator::parse(proto, network)?;
+    Ok(proto.output.iter().take(1).map(|output| node(operator.clone(), output)).collect())
 }

@@ -24,6 +24,7 @@ pub mod channels;
 pub mod compact;
 pub mod cost;
 pub mod graph;
+mod import;
 pub mod network;
 pub mod operator;
 pub mod shapes;
@@ -31,7 +32,7 @@ pub mod slice;
 pub mod tensor;
 
 pub use builder::NetworkBuilder;
-pub use channels::ChannelGroup;
+pub use channels::{ChannelGroup, Channels};
 pub use compact::compact;
 pub use cost::Cost;
 pub use graph::{Graph, Node};

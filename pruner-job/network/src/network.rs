@@ -7,21 +7,19 @@ use bytes::Bytes;
 use prost::Message;
 
 use crate::{
-    onnx::{
-        GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, ValueInfoProto,
-        tensor_shape_proto::{Dimension, dimension},
-        type_proto,
-    },
-    tensor::{FloatTensor, InvalidTensor, integers_from_proto, integers_to_proto},
+    import,
+    onnx::{GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, ValueInfoProto},
+    tensor::{FloatTensor, InvalidTensor, float_shape, integers_from_proto, integers_to_proto},
 };
+
+mod described;
+
+use described::{MOST_VALUES, described};
 
 /// The oldest operator set that is understood: from 11 on, padding is an input and negative axes are allowed.
 pub const OLDEST_OPSET: i64 = 11;
 /// The newest operator set that was checked against the operators that are known here.
 pub const NEWEST_OPSET: i64 = 25;
-
-/// Values that one input or output may have: a 4096 x 4096 image in 4 channels, and no more memory than that.
-const MOST_VALUES: usize = 1 << 26;
 
 /// A checked ONNX model.
 #[derive(Clone, Debug, PartialEq)]
@@ -75,6 +73,16 @@ pub enum InvalidModel {
         /// Name of the input or output.
         name: String,
     },
+    /// An input or output of other numbers.
+    #[error(
+        "\"{name}\" holds {found}, but float32 is needed; export the model in plain float32, neither in half precision nor quantised"
+    )]
+    ElementType {
+        /// Name of the input or output.
+        name: String,
+        /// Its ONNX element type.
+        found: String,
+    },
     /// A node that reads what nobody wrote before it.
     #[error("node \"{node}\" reads \"{value}\", which no node before it writes")]
     Undefined {
@@ -100,6 +108,13 @@ impl Network {
     /// Reads and checks an ONNX file's bytes.
     pub fn read(bytes: Bytes) -> Result<Self, InvalidModel> {
         Self::from_model(ModelProto::decode(bytes).map_err(InvalidModel::Decode)?)
+    }
+
+    /// Reads, checks and brings into one form what exporters write in several: weights become initialisers of their own, and a
+    /// batch size that was fixed at export is free.
+    pub fn import(bytes: Bytes) -> Result<Self, InvalidModel> {
+        let model = ModelProto::decode(bytes).map_err(InvalidModel::Decode)?;
+        Self::from_model(import::normalized(model))
     }
 
     /// Checks a model.
@@ -151,6 +166,22 @@ impl Network {
         self.initializer(name).map(integers_from_proto).transpose()
     }
 
+    /// The shape of the float weight called `name`, without reading its values; `None` if there is none of that name.
+    pub fn float_shape(&self, name: &str) -> Result<Option<Vec<usize>>, InvalidTensor> {
+        self.initializer(name).map(float_shape).transpose()
+    }
+
+    /// The number of axes of the weight or constant called `name`; `None` if there is none of that name.
+    pub(crate) fn rank(&self, name: &str) -> Option<usize> {
+        self.initializer(name).map(|tensor| tensor.dims.len())
+    }
+
+    /// The version of ONNX's own operator set.
+    pub fn opset(&self) -> i64 {
+        // It was checked when the model was read.
+        opset(&self.model).unwrap_or(OLDEST_OPSET)
+    }
+
     /// Whether `name` is a weight or constant of the model.
     pub fn is_constant(&self, name: &str) -> bool {
         self.initializer(name).is_some()
@@ -167,13 +198,25 @@ impl Network {
         self
     }
 
-    /// The network with an integer constant replaced, and without the shapes that its exporter noted for inner values,
-    /// which a smaller network does not have any more.
+    /// The network with an integer constant replaced. A name that it does not have is ignored.
     #[must_use]
     pub(crate) fn with_integers(mut self, name: &str, values: &[i64]) -> Self {
         for proto in self.model.graph.iter_mut().flat_map(|graph| &mut graph.initializer) {
             if proto.name() == name {
                 *proto = integers_to_proto(name, values);
+            }
+        }
+        self
+    }
+
+    /// The network in which the convolutions that write these values have so many groups.
+    #[must_use]
+    pub(crate) fn with_group_counts(mut self, counts: &BTreeMap<&str, usize>) -> Self {
+        for node in self.model.graph.iter_mut().flat_map(|graph| &mut graph.node) {
+            let count = node.output.first().and_then(|output| counts.get(output.as_str()));
+            let attribute = node.attribute.iter_mut().find(|attribute| attribute.name() == "group");
+            if let (Some(&count), Some(attribute)) = (count, attribute) {
+                attribute.i = Some(count as i64);
             }
         }
         self
@@ -194,29 +237,12 @@ impl Network {
 }
 
 /// How a person finds a node: by its name, or by its operator and first output if its exporter gave it none.
-pub(crate) fn label(node: &NodeProto) -> String {
+pub fn label(node: &NodeProto) -> String {
     match (node.name(), node.output.first()) {
         ("", Some(output)) => format!("{} -> {output}", node.op_type()),
         ("", None) => node.op_type().to_owned(),
         (name, _) => name.to_owned(),
     }
-}
-
-fn described(value: &ValueInfoProto) -> Result<TensorInfo, InvalidModel> {
-    let refused = || InvalidModel::Shape { name: value.name().to_owned() };
-    let kind = value.r#type.as_ref().and_then(|kind| kind.value.as_ref()).ok_or_else(refused)?;
-    let type_proto::Value::TensorType(tensor) = kind else { return Err(refused()) };
-    let dimensions = tensor.shape.as_ref().map(|shape| shape.dim.as_slice()).unwrap_or_default();
-    let size = |dimension: &Dimension| match dimension.value {
-        Some(dimension::Value::DimValue(size)) => usize::try_from(size).ok().filter(|&size| size > 0),
-        Some(dimension::Value::DimParam(_)) | None => None,
-    };
-    let shape: Option<Vec<usize>> = dimensions.iter().skip(1).map(size).collect();
-    let count = |shape: &[usize]| shape.iter().try_fold(1_usize, |count, &size| count.checked_mul(size));
-    let fits =
-        |shape: &Vec<usize>| !shape.is_empty() && count(shape).is_some_and(|count| count <= MOST_VALUES);
-    let shape = shape.filter(fits).ok_or_else(refused)?;
-    Ok(TensorInfo { name: value.name().to_owned(), shape })
 }
 
 /// The version of the standard's operator set that a model uses.

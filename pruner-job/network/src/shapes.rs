@@ -1,13 +1,17 @@
-//! The shape of every value of a network, for one input.
+//! The shape of every value of a network, for one input. What each operator does to shapes is in [`rules`].
 
 use std::collections::BTreeMap;
 
 use crate::{
     graph::{Graph, Node},
     network::Network,
-    operator::{Convolution, Operator, Window},
+    operator::Operator,
     tensor::InvalidTensor,
 };
+
+pub(crate) mod rules;
+
+pub use rules::range;
 
 /// Shapes by the name of the value, without the batch dimension: channels, height, width; or features.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,80 +75,87 @@ impl Shapes {
         let refused =
             |reason| InvalidShape::Mismatch { node: node.name.clone(), found: found.to_vec(), reason };
         let weight = |position| match node.input(position) {
-            Some(name) => Ok(network.float(name)?.map_or_else(Vec::new, |weight| weight.shape().to_vec())),
+            Some(name) => Ok(network.float_shape(name)?.unwrap_or_default()),
             None => Ok::<_, InvalidShape>(Vec::new()),
         };
-        match &node.operator {
-            Operator::Conv(convolution) => convolved(found, &weight(1)?, convolution)
-                .ok_or_else(|| refused("channels or size do not match the weight")),
+        let (shape, reason) = match &node.operator {
+            Operator::Conv(convolution) => (
+                rules::convolved(found, &weight(1)?, convolution),
+                "channels or size do not match the weight",
+            ),
             Operator::BatchNorm { .. } => {
-                let channels = found.first().copied().unwrap_or(0);
+                let mut parameters = Vec::new();
                 for position in 1..5 {
-                    if weight(position)? != [channels] {
-                        return Err(refused("its parameters have another number of channels"));
-                    }
+                    parameters.push(weight(position)?);
                 }
-                Ok(found.to_vec())
+                let fit = parameters.iter().all(|shape| found.first() == shape.first() && shape.len() == 1);
+                (fit.then(|| found.to_vec()), "its parameters have another number of channels")
             }
-            Operator::Relu | Operator::Identity => Ok(found.to_vec()),
-            Operator::MaxPool(window) | Operator::AveragePool { window, .. } => {
-                pooled(found, window).ok_or_else(|| refused("the window does not fit"))
+            Operator::Activation(_) | Operator::Identity => (Some(found.to_vec()), ""),
+            Operator::PRelu => {
+                let sum = rules::with_constant(found, &weight(1)?);
+                (sum.filter(|shape| shape == found), "the slope has another shape")
             }
-            Operator::GlobalAveragePool => match found {
-                [channels, _, _] => Ok(vec![*channels, 1, 1]),
-                _ => Err(refused("it needs channels, height and width")),
-            },
-            Operator::Flatten => Ok(vec![found.iter().product()]),
-            Operator::Gemm { transposed } => fully_connected(found, &weight(1)?, *transposed)
-                .ok_or_else(|| refused("features do not match the weight")),
-            Operator::Add => {
-                let other = node.input(1).map(|name| self.of(name)).unwrap_or_default();
-                if other == found { Ok(found.to_vec()) } else { Err(refused("the two shapes differ")) }
+            Operator::Binary(_) => (self.combined(node, network)?, "the two shapes differ"),
+            Operator::MaxPool { window, round_up } => {
+                (rules::pooled(found, window, *round_up), "the window does not fit")
             }
-            Operator::Pad { edges: [top, left, bottom, right], .. } => match found {
-                [channels, height, width] => Ok(vec![*channels, top + height + bottom, left + width + right]),
-                _ => Err(refused("it needs channels, height and width")),
-            },
-        }
+            Operator::AveragePool { window, .. } => {
+                (rules::pooled(found, window, false), "the window does not fit")
+            }
+            Operator::GlobalAveragePool | Operator::GlobalMaxPool => {
+                (rules::of_channels(found), "it needs channels, height and width")
+            }
+            Operator::Mean { axes, keep } => {
+                (rules::without_axes(found, axes, *keep), "it has no such axes, or the batch is among them")
+            }
+            Operator::Flatten => (Some(vec![found.iter().product()]), ""),
+            Operator::Reshape { shape } => {
+                (rules::reshaped(found, shape), "it has another number of values, or the batch would move")
+            }
+            Operator::Squeeze { axes } => (rules::squeezed(found, axes), "these axes are not of size 1"),
+            Operator::Unsqueeze { axes } => (rules::unsqueezed(found, axes), "there are no such axes"),
+            Operator::Transpose { order } => (rules::transposed(found, order), "there are no such axes"),
+            Operator::Concat { axis } => {
+                let shapes: Vec<&[usize]> = node.inputs.iter().map(|name| self.of(name)).collect();
+                (rules::joined(&shapes, *axis), "only values of one shape can stand side by side")
+            }
+            Operator::Slice { .. } | Operator::Share { .. } => {
+                (rules::part(found, &node.operator), "there is no such axis, or nothing of it is left")
+            }
+            Operator::Gather { axis, places } => {
+                (rules::gathered(found, *axis, places), "there is no such axis, or no such place")
+            }
+            Operator::Gemm { transposed } => {
+                (rules::fully_connected(found, &weight(1)?, *transposed), "features do not match the weight")
+            }
+            Operator::MatMul => (rules::multiplied(found, &weight(1)?), "features do not match the weight"),
+            Operator::Softmax { axis, to_the_end } => {
+                (rules::normed(found, *axis, *to_the_end), "there is no such axis, or several after it")
+            }
+            Operator::Pad { edges, .. } => {
+                (rules::padded(found, *edges), "it needs channels, height and width")
+            }
+        };
+        shape.filter(|shape| !shape.is_empty() && !shape.contains(&0)).ok_or_else(|| refused(reason))
     }
-}
 
-fn convolved(input: &[usize], weight: &[usize], convolution: &Convolution) -> Option<Vec<usize>> {
-    let (&[channels, height, width], &[outputs, inputs, _, _]) = (input, weight) else { return None };
-    let [height, width] = moved(&convolution.window, [height, width])?;
-    let fits = inputs.checked_mul(convolution.groups)? == channels && outputs % convolution.groups == 0;
-    fits.then(|| vec![outputs, height, width])
-}
-
-fn pooled(input: &[usize], window: &Window) -> Option<Vec<usize>> {
-    let &[channels, height, width] = input else { return None };
-    let [height, width] = moved(window, [height, width])?;
-    Some(vec![channels, height, width])
-}
-
-fn fully_connected(input: &[usize], weight: &[usize], transposed: bool) -> Option<Vec<usize>> {
-    let (&[features], &[rows, columns]) = (input, weight) else { return None };
-    let (outputs, inputs) = if transposed { (rows, columns) } else { (columns, rows) };
-    (inputs == features).then(|| vec![outputs])
-}
-
-/// How often the window fits: `(size + padding - dilation * (kernel - 1) - 1) / stride + 1`.
-fn moved(window: &Window, [height, width]: [usize; 2]) -> Option<[usize; 2]> {
-    let [top, left, bottom, right] = window.padding;
-    let ([kernel_y, kernel_x], [step_y, step_x]) = (window.kernel, window.stride);
-    let [spread_y, spread_x] = window.dilation;
-    let count = |size: usize, kernel: usize, spread: usize, step: usize| {
-        let reach = kernel.checked_sub(1)?.checked_mul(spread)?.checked_add(1)?;
-        Some(size.checked_sub(reach)? / step + 1)
-    };
-    let rows = count(height + top + bottom, kernel_y, spread_y, step_y)?;
-    Some([rows, count(width + left + right, kernel_x, spread_x, step_x)?])
+    /// The shape of two values together, one of which may be a constant.
+    fn combined(&self, node: &Node, network: &Network) -> Result<Option<Vec<usize>>, InvalidShape> {
+        let (Some(left), Some(right)) = (node.input(0), node.input(1)) else { return Ok(None) };
+        Ok(match (network.float_shape(left)?, network.float_shape(right)?) {
+            (None, None) => rules::broadcast(self.of(left), self.of(right)),
+            (Some(constant), None) => rules::with_constant(self.of(right), &constant),
+            (None, Some(constant)) => rules::with_constant(self.of(left), &constant),
+            (Some(_), Some(_)) => None,
+        })
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{FloatTensor, NetworkBuilder, TensorInfo};
+    use crate::{FloatTensor, NetworkBuilder, TensorInfo, operator::Window};
 
     fn shape_after(
         layers: impl FnOnce(&mut NetworkBuilder, &str) -> String,

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    channels::ChannelGroup,
+    channels::{ChannelAxis, Channels, Segment},
     network::Network,
     tensor::{FloatTensor, InvalidTensor},
 };
@@ -34,27 +34,47 @@ pub enum InvalidSlice {
 /// Keeps only the channels `kept` of each group, given as increasing indices.
 pub fn keep_channels(
     network: &Network,
-    groups: &[ChannelGroup],
+    channels: &Channels,
     kept: &[Vec<usize>],
 ) -> Result<Network, InvalidSlice> {
+    let groups = &channels.groups;
     if groups.len() != kept.len() {
         return Err(InvalidSlice::Count { lists: kept.len(), groups: groups.len() });
     }
-    let mut cut = Cut { network, tensors: BTreeMap::new() };
-    for (group, kept) in groups.iter().zip(kept) {
-        if kept.is_empty() {
-            return Err(InvalidSlice::Empty { group: group.name.clone() });
-        }
-        for name in &group.written {
-            cut.select(name, 0, kept)?;
-        }
-        let reader = &group.reader;
-        let entries = reader.entries_per_channel;
-        let columns: Vec<usize> =
-            kept.iter().flat_map(|channel| channel * entries..(channel + 1) * entries).collect();
-        cut.select(&reader.weight, reader.axis, &columns)?;
+    if let Some((group, _)) = groups.iter().zip(kept).find(|(_, kept)| kept.is_empty()) {
+        return Err(InvalidSlice::Empty { group: group.name.clone() });
     }
-    Ok(flattening_any_size(network.clone().with_floats(&cut.tensors).without_inner_shapes()))
+    let mut cut = Cut { network, tensors: BTreeMap::new() };
+    for ChannelAxis { tensor, axis, segments } in &channels.axes {
+        if segments.iter().any(|segment| segment.group.is_some()) {
+            cut.select(tensor, *axis, &indices(segments, kept))?;
+        }
+    }
+    let group_counts: BTreeMap<&str, usize> = channels
+        .depthwise
+        .iter()
+        .map(|(node, segments)| (node.as_str(), indices(segments, kept).len()))
+        .collect();
+    let smaller = network.clone().with_floats(&cut.tensors).with_group_counts(&group_counts);
+    Ok(flattening_any_size(smaller.without_inner_shapes()))
+}
+
+/// The entries of an axis that are kept.
+fn indices(segments: &[Segment], kept: &[Vec<usize>]) -> Vec<usize> {
+    let mut indices = Vec::new();
+    let mut start = 0;
+    for &Segment { group, channels, entries } in segments {
+        match group.and_then(|group| kept.get(group)) {
+            Some(kept) => {
+                let entries_of =
+                    |&channel: &usize| start + channel * entries..start + (channel + 1) * entries;
+                indices.extend(kept.iter().flat_map(entries_of));
+            }
+            None => indices.extend(start..start + channels * entries),
+        }
+        start += channels * entries;
+    }
+    indices
 }
 
 /// Tensors that lose entries; one may lose some on each of two axes.
@@ -79,14 +99,17 @@ impl Cut<'_> {
 /// A `Reshape` that flattens must not name the old number of features.
 fn flattening_any_size(network: Network) -> Network {
     let reshapes = network.nodes().iter().filter(|node| node.op_type() == "Reshape");
-    let shapes: Vec<String> = reshapes.filter_map(|node| node.input.get(1).cloned()).collect();
+    let flattens =
+        |name: &String| network.integers(name).is_ok_and(|shape| shape.is_some_and(|shape| shape.len() == 2));
+    let shapes: Vec<String> =
+        reshapes.filter_map(|node| node.input.get(1).cloned()).filter(flattens).collect();
     shapes.iter().fold(network, |network, name| network.with_integers(name, &[0, -1]))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Graph, NetworkBuilder, Shapes, TensorInfo, channels::channel_groups, operator::Window};
+    use crate::{Graph, NetworkBuilder, Shapes, TensorInfo, operator::Window};
 
     /// Two convolutions, the second of which is flattened into a fully connected layer.
     fn network() -> Network {
@@ -104,34 +127,30 @@ mod tests {
         builder.finish(&value, &[2]).unwrap()
     }
 
-    fn groups(network: &Network) -> Vec<ChannelGroup> {
+    fn channels(network: &Network) -> Channels {
         let graph = Graph::of(network).unwrap();
-        channel_groups(network, &graph, &Shapes::infer(network, &graph).unwrap()).unwrap()
+        Channels::of(network, &graph, &Shapes::infer(network, &graph).unwrap()).unwrap()
     }
 
     #[test]
     fn rows_leave_the_writer_and_columns_the_reader() {
         let network = network();
-        let sliced = keep_channels(&network, &groups(&network), &[vec![0, 2], vec![1]]).unwrap();
+        let sliced = keep_channels(&network, &channels(&network), &[vec![0, 2], vec![1]]).unwrap();
         let values = |name| sliced.float(name).unwrap().unwrap().values().to_vec();
         assert_eq!(values("first.weight"), [0., 2.]);
         assert_eq!(values("second.weight"), [3., 5.]);
         assert_eq!(values("last.weight"), [4., 5., 6., 7., 12., 13., 14., 15.]);
-        assert_eq!(groups(&sliced).iter().map(|group| group.channels).collect::<Vec<_>>(), [2, 1]);
+        let left: Vec<usize> = channels(&sliced).groups.iter().map(|group| group.channels).collect();
+        assert_eq!(left, [2, 1]);
     }
 
     #[test]
     fn what_would_leave_nothing_is_refused() {
         let network = network();
-        let groups = groups(&network);
-        assert!(matches!(
-            keep_channels(&network, &groups, &[vec![0], vec![]]),
-            Err(InvalidSlice::Empty { .. })
-        ));
-        assert!(matches!(keep_channels(&network, &groups, &[vec![0]]), Err(InvalidSlice::Count { .. })));
-        assert!(matches!(
-            keep_channels(&network, &groups, &[vec![3], vec![0]]),
-            Err(InvalidSlice::Tensor(_))
-        ));
+        let channels = channels(&network);
+        let keep = |kept: &[Vec<usize>]| keep_channels(&network, &channels, kept);
+        assert!(matches!(keep(&[vec![0], vec![]]), Err(InvalidSlice::Empty { .. })));
+        assert!(matches!(keep(&[vec![0]]), Err(InvalidSlice::Count { .. })));
+        assert!(matches!(keep(&[vec![3], vec![0]]), Err(InvalidSlice::Tensor(_))));
     }
 }

@@ -127,6 +127,13 @@ impl FloatTensor {
     }
 }
 
+/// The shape of a float32 initialiser, as it states it.
+pub(crate) fn float_shape(proto: &TensorProto) -> Result<Vec<usize>, InvalidTensor> {
+    expect_type(proto, DataType::Float, "float32")?;
+    let found = proto.raw_data.as_ref().map_or(proto.float_data.len(), |raw| raw.len() / 4);
+    checked_shape(proto, found)
+}
+
 /// Reads an int64 initialiser, such as the shape of a `Reshape`.
 pub fn integers_from_proto(proto: &TensorProto) -> Result<Vec<i64>, InvalidTensor> {
     expect_type(proto, DataType::Int64, "int64")?;

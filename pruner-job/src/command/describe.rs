@@ -18,7 +18,7 @@ const INPUTS: usize = 16;
 
 pub(crate) fn execute(arguments: &DescribeArguments) -> Result<(), Failure> {
     let name = || arguments.model.display().to_string();
-    let network = Network::read(read_file(&arguments.model)?.into())
+    let network = Network::import(read_file(&arguments.model)?.into())
         .map_err(|source| Failure::Model { name: name(), source })?;
     let engine = Engine::load()?;
     let inference = engine.open(&network.write(), network.input())?;
@@ -31,7 +31,7 @@ pub(crate) fn execute(arguments: &DescribeArguments) -> Result<(), Failure> {
     };
     let mut random = ChaCha8Rng::seed_from_u64(0);
     let inputs: Vec<f32> = (0..INPUTS * size).map(|_| random.random_range(-1.0..1.0)).collect();
-    let variant = Describer { engine: &engine, inputs: &inputs }.describe(&network, facts)?;
+    let variant = Describer { engine: &engine, inputs: &inputs }.describe(&network, &network, facts)?;
     tracing::info!(
         variant = %variant.description.name,
         latency_us = variant.latency_us,

@@ -5,7 +5,7 @@ use std::{fs, path::Path, sync::Arc};
 
 use bytes::Bytes;
 use dnnshifter_network::Network;
-use dnnshifter_portfolio::{Fraction, PruningOutcome, PruningPlan};
+use dnnshifter_portfolio::{Fraction, PruningOutcome, PruningPlan, VariantName};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
@@ -18,7 +18,7 @@ use crate::{
     publish::{Publisher, Target},
     report::{self, REPORT_FILE},
     study::{
-        Study, Trained,
+        EARLY, Study, Trained,
         choice::{Choice, Chosen},
         phase,
     },
@@ -100,7 +100,7 @@ fn write(folder: &Path, plan: &PruningPlan, choice: &Choice, variants: &[Variant
 
 /// All variants of the plan, from finished steps as far as there are any.
 async fn make(plan: &PruningPlan, checkpoints: &Checkpoints<'_>) -> Result<Made, Failure> {
-    let (revision, maximum) = (plan.revision.clone(), usize::from(plan.maximum_variants));
+    let revision = plan.revision.clone();
     let steps = Steps { checkpoints, training_revision: plan.training_revision.clone() };
     if let Some(made) = steps.finished(&revision).await? {
         return Ok(made);
@@ -110,13 +110,21 @@ async fn make(plan: &PruningPlan, checkpoints: &Checkpoints<'_>) -> Result<Made,
     let (study, network) = blocking(move || Ok(Study::prepare(plan, model)?)).await?;
     let study = Arc::new(study);
 
-    let networks = steps.networks(&study, network, maximum).await?;
-    let models: Vec<Bytes> = networks.iter().map(|trained| trained.network.write().into()).collect();
-    let choice = blocking(move || Ok(study.choose(&networks)?)).await?;
+    let networks = steps.networks(&study, network).await?;
+    let (choice, models) = blocking(move || Ok(study.choose(&networks)?)).await?;
+    for (chosen, model) in choice.chosen.iter().zip(&models) {
+        steps.keep(&served(chosen), &chosen.description.name, model.clone()).await?;
+    }
     steps.keep(CHOICE, &choice, Bytes::new()).await?;
-    let variant = |chosen: &Chosen| Some(chosen.to_variant(&revision, models.get(chosen.position)?.clone()));
-    let variants = choice.chosen.iter().filter_map(variant).collect();
+    let variants =
+        choice.chosen.iter().zip(models).map(|(chosen, model)| chosen.to_variant(&revision, model));
+    let variants = variants.collect();
     Ok(Made { choice, variants })
+}
+
+/// The step that keeps the file of a variant.
+fn served(chosen: &Chosen) -> String {
+    format!("{}-served", phase(chosen.position))
 }
 
 /// The step that chooses among the networks; the others are numbered from the dense one on.
@@ -134,63 +142,71 @@ impl Steps<'_> {
         let Some((choice, _)) = self.find::<Choice>(CHOICE).await? else { return Ok(None) };
         let mut variants = Vec::new();
         for chosen in &choice.chosen {
-            let step = phase(chosen.position);
-            let Some((_, model)) = self.find::<TrainedFacts>(&step).await? else { return Ok(None) };
+            let Some((_, model)) = self.find::<VariantName>(&served(chosen)).await? else { return Ok(None) };
             variants.push(chosen.to_variant(revision, model));
         }
         Ok(Some(Made { choice, variants }))
     }
 
     /// The dense network and the smaller ones, each made from the one before it.
-    async fn networks(
-        &self,
-        study: &Arc<Study>,
-        network: Network,
-        maximum: usize,
-    ) -> Result<Vec<Trained>, Failure> {
-        let dense = if let Some(found) = self.trained(0).await? {
+    async fn networks(&self, study: &Arc<Study>, network: Network) -> Result<Vec<Trained>, Failure> {
+        let start = self.start(study, network).await?;
+        let dense = if let Some(found) = self.trained(&phase(0)).await? {
             found
         } else {
-            let study = study.clone();
-            self.keep_trained(0, blocking(move || Ok(study.train_dense(&network)?)).await?).await?
+            let (study, start) = (study.clone(), start.clone());
+            self.keep_trained(&phase(0), blocking(move || Ok(study.train_dense(&start)?)).await?).await?
         };
         let mut networks = vec![dense.clone()];
         let mut larger = dense;
-        while networks.len() < maximum && study.is_accurate(&larger) {
-            let Some(next) = self.next(study, &larger, networks.len()).await? else { break };
+        while networks.len() < study.most_networks() && study.is_accurate(&larger) {
+            let Some(next) = self.next(study, &start, &larger, networks.len()).await? else { break };
             networks.push(next.clone());
             larger = next;
         }
         Ok(networks)
     }
 
+    /// The network that training starts from: as it is given, or as it was after its first steps.
+    async fn start(&self, study: &Arc<Study>, network: Network) -> Result<Network, Failure> {
+        if let Some(found) = self.trained(EARLY).await? {
+            return Ok(found.network);
+        }
+        let (study, given) = (study.clone(), network.clone());
+        match blocking(move || Ok(study.train_early(&given)?)).await? {
+            Some(early) => Ok(self.keep_trained(EARLY, early).await?.network),
+            None => Ok(network),
+        }
+    }
+
     async fn next(
         &self,
         study: &Arc<Study>,
+        start: &Network,
         larger: &Trained,
         position: usize,
     ) -> Result<Option<Trained>, Failure> {
-        if let Some(found) = self.trained(position).await? {
+        let step = phase(position);
+        if let Some(found) = self.trained(&step).await? {
             return Ok(Some(found));
         }
-        let (study, larger) = (study.clone(), larger.clone());
-        match blocking(move || Ok(study.next_variant(&larger, position)?)).await? {
-            Some(made) => Ok(Some(self.keep_trained(position, made).await?)),
+        let (study, start, larger) = (study.clone(), start.clone(), larger.clone());
+        match blocking(move || Ok(study.next_variant(&start, &larger, position)?)).await? {
+            Some(made) => Ok(Some(self.keep_trained(&step, made).await?)),
             None => Ok(None),
         }
     }
 
-    async fn trained(&self, position: usize) -> Result<Option<Trained>, Failure> {
-        let step = phase(position);
-        let Some((facts, model)) = self.find::<TrainedFacts>(&step).await? else { return Ok(None) };
+    async fn trained(&self, step: &str) -> Result<Option<Trained>, Failure> {
+        let Some((facts, model)) = self.find::<TrainedFacts>(step).await? else { return Ok(None) };
         let network =
-            Network::read(model).map_err(|source| Failure::Model { name: self.tag(&step), source })?;
+            Network::read(model).map_err(|source| Failure::Model { name: self.tag(step), source })?;
         Ok(Some(Trained { network, accuracy: facts.validation_accuracy, curve: facts.curve }))
     }
 
-    async fn keep_trained(&self, position: usize, trained: Trained) -> Result<Trained, Failure> {
+    async fn keep_trained(&self, step: &str, trained: Trained) -> Result<Trained, Failure> {
         let facts = TrainedFacts { validation_accuracy: trained.accuracy, curve: trained.curve.clone() };
-        self.keep(&phase(position), &facts, trained.network.write().into()).await?;
+        self.keep(step, &facts, trained.network.write().into()).await?;
         Ok(trained)
     }
 

@@ -5,14 +5,17 @@ use std::collections::BTreeMap;
 use dnnshifter_network::{
     Node, Operator,
     operator::{Convolution, Window},
+    shapes,
 };
 use tch::{TchError, Tensor};
 
-use super::{InterpreterError, Mode, Parameter};
+use super::{InterpreterError, Mode, Parameter, elementwise};
 
 /// A node and what it may read.
 pub(super) struct Layer<'a> {
     pub(super) node: &'a Node,
+    /// The shape of its output without batch.
+    pub(super) shape: &'a [i64],
     pub(super) values: &'a BTreeMap<&'a str, Tensor>,
     pub(super) parameters: &'a BTreeMap<String, Parameter>,
 }
@@ -20,26 +23,59 @@ pub(super) struct Layer<'a> {
 impl<'a> Layer<'a> {
     /// The output of the node.
     pub(super) fn compute(&self, mode: Mode) -> Result<Tensor, InterpreterError> {
-        let x = self.value(0)?;
+        let x = self.operand(0)?;
         let output = match &self.node.operator {
             Operator::Conv(convolution) => return self.convolve(x, convolution),
             Operator::BatchNorm { epsilon } => return self.normalize(x, *epsilon, mode),
-            Operator::Relu => x.f_relu(),
-            Operator::MaxPool(window) => max_pool(x, window),
+            Operator::Activation(activation) => elementwise::activation(x, *activation),
+            Operator::PRelu => elementwise::leaky(x, self.parameter(1)?),
+            Operator::Binary(arithmetic) => elementwise::binary(x, self.operand(1)?, *arithmetic),
+            Operator::MaxPool { window, round_up } => max_pool(x, window, *round_up),
             Operator::AveragePool { window, count_padding } => average_pool(x, window, *count_padding),
             Operator::GlobalAveragePool => x.f_adaptive_avg_pool2d([1, 1]),
-            Operator::Flatten => x.f_flatten(1, -1),
+            Operator::GlobalMaxPool => x.f_amax([2, 3], true),
+            Operator::Mean { axes, keep } => x.f_mean_dim(axes.as_slice(), *keep, None),
+            Operator::Flatten
+            | Operator::Reshape { .. }
+            | Operator::Squeeze { .. }
+            | Operator::Unsqueeze { .. } => self.reshape(x),
+            Operator::Transpose { order } => {
+                let order: Vec<i64> =
+                    std::iter::once(0).chain(order.iter().map(|&axis| axis as i64)).collect();
+                x.f_permute(order)
+            }
+            Operator::Concat { axis } => {
+                let values: Result<Vec<_>, _> =
+                    (0..self.node.inputs.len()).map(|position| self.operand(position)).collect();
+                Tensor::f_cat(&values?, *axis)
+            }
+            Operator::Slice { .. } | Operator::Share { .. } => self.part(x),
+            Operator::Gather { axis, places } => gather(x, *axis, places),
             Operator::Gemm { transposed } => {
                 let weight = self.parameter(1)?;
                 let oriented =
                     if *transposed { Ok(weight.shallow_clone()) } else { weight.f_transpose(0, 1) };
                 oriented.and_then(|weight| x.f_linear(&weight, self.optional(2)))
             }
-            Operator::Add => x.f_add(self.value(1)?),
+            Operator::MatMul => x.f_matmul(self.parameter(1)?),
+            Operator::Softmax { axis, to_the_end: _ } => x.f_softmax(*axis, None),
             Operator::Pad { edges, value } => pad(x, *edges, f64::from(*value)),
             Operator::Identity => Ok(x.shallow_clone()),
         };
         output.map_err(|source| self.failed(source))
+    }
+
+    /// The same values in the shape that was found for the output.
+    fn reshape(&self, x: &Tensor) -> Result<Tensor, TchError> {
+        let batch = x.size().first().copied().unwrap_or(0);
+        let shape: Vec<i64> = std::iter::once(batch).chain(self.shape.iter().copied()).collect();
+        x.f_reshape(shape)
+    }
+
+    fn part(&self, x: &Tensor) -> Result<Tensor, TchError> {
+        let sizes: Vec<usize> = x.size().iter().skip(1).map(|&size| size as usize).collect();
+        let (axis, start, end) = shapes::range(&sizes, &self.node.operator).unwrap_or((0, 0, 0));
+        x.f_narrow(axis as i64 + 1, start as i64, end.saturating_sub(start) as i64)
     }
 
     fn convolve(&self, x: &Tensor, convolution: &Convolution) -> Result<Tensor, InterpreterError> {
@@ -68,8 +104,10 @@ impl<'a> Layer<'a> {
         InterpreterError::Node { node: self.node.name.clone(), source }
     }
 
-    fn value(&self, position: usize) -> Result<&'a Tensor, InterpreterError> {
+    /// A value, or a constant in the place of one.
+    fn operand(&self, position: usize) -> Result<&'a Tensor, InterpreterError> {
         let found = self.node.input(position).and_then(|name| self.values.get(name));
+        let found = found.or_else(|| self.optional(position));
         found.ok_or_else(|| InterpreterError::Input { node: self.node.name.clone(), position })
     }
 
@@ -86,9 +124,16 @@ impl<'a> Layer<'a> {
     }
 }
 
-fn max_pool(x: &Tensor, window: &Window) -> Result<Tensor, TchError> {
+fn gather(x: &Tensor, axis: i64, places: &[i64]) -> Result<Tensor, TchError> {
+    let size =
+        x.size().get(usize::try_from(axis.rem_euclid(x.dim() as i64)).unwrap_or(0)).copied().unwrap_or(1);
+    let places: Vec<i64> = places.iter().map(|place| place.rem_euclid(size.max(1))).collect();
+    x.f_index_select(axis, &Tensor::f_from_slice(&places)?)
+}
+
+fn max_pool(x: &Tensor, window: &Window, round_up: bool) -> Result<Tensor, TchError> {
     let (x, padding) = padded(x, window, f64::NEG_INFINITY)?;
-    x.f_max_pool2d(signed(window.kernel), signed(window.stride), padding, signed(window.dilation), false)
+    x.f_max_pool2d(signed(window.kernel), signed(window.stride), padding, signed(window.dilation), round_up)
 }
 
 fn average_pool(x: &Tensor, window: &Window, count_padding: bool) -> Result<Tensor, TchError> {

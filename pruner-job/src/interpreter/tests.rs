@@ -12,6 +12,32 @@ use crate::{
     engine::tests::ENGINE,
 };
 
+/// Small networks of the architectures that people have, as the tests of compaction draw them.
+#[expect(dead_code, reason = "other tests need the rest")]
+#[path = "../../network/tests/compaction"]
+pub(crate) mod compaction {
+    pub(crate) mod zoo;
+}
+
+mod operators;
+
+use compaction::zoo::{Architecture as Zoo, sketch::Norms};
+
+/// The classifiers among them.
+pub(crate) const CLASSIFIERS: [Zoo; 11] = [
+    Zoo::Vgg,
+    Zoo::ResNetBasic,
+    Zoo::ResNetBottleneck,
+    Zoo::MobileNetV2,
+    Zoo::MobileNetV3,
+    Zoo::DenseNet,
+    Zoo::GoogLeNet,
+    Zoo::SqueezeNet,
+    Zoo::ShuffleNetV1,
+    Zoo::ShuffleNetV2,
+    Zoo::EfficientNet,
+];
+
 fn batch(values: &[f32], shape: &[usize]) -> Tensor {
     let mut sizes = vec![-1];
     sizes.extend(shape.iter().map(|&size| size as i64));
@@ -28,24 +54,76 @@ fn largest_relative_difference(ours: &[f32], theirs: &[f32]) -> f32 {
     ours.iter().zip(theirs).map(|(a, b)| (a - b).abs() / scale).fold(0.0, f32::max)
 }
 
-fn check_agreement(architecture: Architecture, input: &str) {
-    let network = as_if_trained(architecture, input);
+/// How far ONNX Runtime and the interpreter are apart.
+fn disagreement(network: &Network) -> f32 {
     let mut inference = ENGINE.open(&network.write(), network.input()).unwrap();
     let inputs = random_inputs(3 * inference.input_len());
-    let trainable = TrainableNetwork::of(&network).unwrap();
+    let trainable = TrainableNetwork::of(network).unwrap();
     let ours = trainable.forward(&batch(&inputs, &network.input().shape), Mode::Evaluation).unwrap();
-    let difference = largest_relative_difference(&values(&ours), &inference.run(&inputs).unwrap());
-    assert!(difference < 1e-5, "{difference}");
+    largest_relative_difference(&values(&ours), &inference.run(&inputs).unwrap())
 }
 
 #[test]
-fn vgg_agrees_with_onnx_runtime() {
-    check_agreement(Architecture::Vgg16, "1x28x28");
+fn our_own_architectures_agree_with_onnx_runtime() {
+    for (architecture, input) in [(Architecture::Vgg16, "1x28x28"), (Architecture::ResNet20, "3x32x32")] {
+        let difference = disagreement(&as_if_trained(architecture, input));
+        assert!(difference < 1e-5, "{architecture} {difference}");
+    }
 }
 
 #[test]
-fn resnet_agrees_with_onnx_runtime() {
-    check_agreement(Architecture::ResNet20, "3x32x32");
+fn all_classifiers_of_the_zoo_agree_with_onnx_runtime() {
+    let mut wrong = Vec::new();
+    for architecture in CLASSIFIERS {
+        for norms in [Norms::Kept, Norms::Folded] {
+            let network = Network::from_model(architecture.small(norms, 1)).unwrap();
+            let difference = disagreement(&network);
+            if difference.is_nan() || difference > 1e-4 {
+                wrong.push(format!("{architecture:?} {norms:?} {difference:e}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// The loss falls along its gradient as fast as the gradient is long.
+#[test]
+fn gradients_of_all_classifiers_are_slopes() {
+    let mut wrong = Vec::new();
+    for architecture in CLASSIFIERS {
+        let network = Network::from_model(architecture.small(Norms::Kept, 1)).unwrap();
+        let (slope, length) = slope_along_gradient(&network);
+        if (slope - length).abs().is_nan() || (slope - length).abs() > 3e-2 * length {
+            wrong.push(format!("{architecture:?}: slope {slope}, gradient {length}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+fn slope_along_gradient(network: &Network) -> (f64, f64) {
+    let trainable = TrainableNetwork::of(network).unwrap();
+    let inputs = batch(&random_inputs(4 * 3 * 32 * 32), &network.input().shape);
+    // Weighted differently, since a softmax's outputs sum to 1 whatever the weights are.
+    let weights = Tensor::from_slice(&random_inputs(40)).reshape([4, 10]);
+    let weighted = || trainable.forward(&inputs, Mode::Evaluation).unwrap() * &weights;
+    let loss = || weighted().sum(Kind::Double);
+    loss().backward();
+    let trained: Vec<&Tensor> =
+        trainable.parameters().values().filter(|p| p.role.is_trained()).map(|p| &p.tensor).collect();
+    let gradients: Vec<Tensor> = trained.iter().map(|tensor| tensor.grad().copy()).collect();
+    let length = gradients.iter().map(|g| g.square().sum(Kind::Double).double_value(&[])).sum::<f64>().sqrt();
+    let moved = |by: f64| {
+        tch::no_grad(|| {
+            for (tensor, gradient) in trained.iter().zip(&gradients) {
+                let _ = tensor.shallow_clone().g_add_(&(gradient * (by / length)));
+            }
+            loss().double_value(&[])
+        })
+    };
+    // Outputs move by a thousandth: little, as activations bend; not less, as f32 ends.
+    let step = 1e-3 * tch::no_grad(|| weighted().abs().sum(Kind::Double).double_value(&[])) / length;
+    let slope = (moved(step) - moved(-2.0 * step)) / (2.0 * step);
+    (slope, length)
 }
 
 #[test]
@@ -72,6 +150,7 @@ fn training_mode_follows_statistics_and_gives_every_weight_a_gradient() {
         .backward();
     for (name, parameter) in trainable.parameters() {
         match parameter.role {
+            Role::Fixed => {}
             Role::Weight | Role::Offset => {
                 let gradient = values(&parameter.tensor.grad());
                 assert!(gradient.iter().all(|value| value.is_finite()), "{name}");

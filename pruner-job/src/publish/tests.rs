@@ -16,6 +16,8 @@ use tempfile::TempDir;
 use super::*;
 use crate::checkpoint::{Checkpoint, Checkpoints};
 
+mod failing;
+
 /// A registry that lives as long as the test.
 struct TestRegistry {
     process: Child,

@@ -1,8 +1,6 @@
-//! How much each channel matters, by the batch norm that follows its convolution.
+//! How much each channel matters: by the batch norm that follows its layer, else by the layer's own weights.
 
-use std::collections::BTreeMap;
-
-use dnnshifter_network::{ChannelGroup, channels::ScaleAndShift};
+use dnnshifter_network::ChannelGroup;
 use dnnshifter_portfolio::plan::ImportanceCriterion;
 use tch::{TchError, Tensor};
 
@@ -23,75 +21,100 @@ pub(super) struct Judged<'a> {
     pub(super) samples: &'a Samples,
 }
 
+/// A tensor with entries for each channel.
+struct Witness {
+    tensor: Tensor,
+    /// Its axis that runs over the channels.
+    axis: usize,
+}
+
 impl Judged<'_> {
     /// Importance of every channel of every group, larger for what matters more, comparable between the groups.
     pub(super) fn importance(
         &self,
         criterion: ImportanceCriterion,
     ) -> Result<Vec<Vec<f64>>, StructuredError> {
-        let norms = norms(self.network, self.groups)?;
         match criterion {
-            ImportanceCriterion::Taylor => taylor(self.network, &norms, self.samples),
+            ImportanceCriterion::Taylor => self.taylor(),
             ImportanceCriterion::BatchNormScale => {
-                let squares = |scales: Vec<f64>| scales.into_iter().map(|scale| scale * scale).collect();
-                norms.iter().map(|norm| Ok(squares(read(&norm.scale)?))).collect()
+                self.groups.iter().map(|group| self.squared_scales(group)).collect()
             }
         }
     }
-}
 
-/// A batch norm's trained tensors.
-struct Norm {
-    scale: Tensor,
-    shift: Tensor,
-}
-
-fn norms(network: &TrainableNetwork, groups: &[ChannelGroup]) -> Result<Vec<Norm>, StructuredError> {
-    let tensor =
-        |name: &str| network.parameters().get(name).map(|parameter| parameter.tensor.shallow_clone());
-    let of_group = |group: &ChannelGroup| {
-        let ScaleAndShift { scale, shift } = group.batch_norm.as_ref()?;
-        Some(Norm { scale: tensor(scale)?, shift: tensor(shift)? })
-    };
-    let missing = |group: &ChannelGroup| StructuredError::NoBatchNorm { convolution: group.name.clone() };
-    groups.iter().map(|group| of_group(group).ok_or_else(|| missing(group))).collect()
-}
-
-/// What the loss would change if a channel were zero, to first order and squared: `(scale dL/dscale + shift dL/dshift)^2`
-/// (Molchanov et al., "Importance Estimation for Neural Network Pruning", CVPR 2019, equation 8), summed over batches.
-fn taylor(
-    network: &TrainableNetwork,
-    norms: &[Norm],
-    samples: &Samples,
-) -> Result<Vec<Vec<f64>>, StructuredError> {
-    let inputs: Vec<&Tensor> = norms.iter().flat_map(|norm| [&norm.scale, &norm.shift]).collect();
-    let mut sums: BTreeMap<usize, Tensor> = BTreeMap::new();
-    for indices in samples.in_order(BATCH_SIZE)?.into_iter().take(BATCHES) {
-        let (images, labels) = samples.batch(&indices)?;
-        let answers = network.forward(&images, Mode::Evaluation).map_err(TrainingError::from)?;
-        let collected = cross_entropy(&answers, &labels)
-            .and_then(|loss| Tensor::f_run_backward(&[loss], &inputs, false, false))
-            .and_then(|gradients| tch::no_grad(|| add_squares(&mut sums, norms, &gradients)));
-        collected.map_err(doing("estimate importance"))?;
+    /// The sum of the squared scales of the batch norms that a group goes through.
+    fn squared_scales(&self, group: &ChannelGroup) -> Result<Vec<f64>, StructuredError> {
+        let scales: Vec<_> = group.writers.iter().filter_map(|writer| writer.batch_norm.as_ref()).collect();
+        if scales.is_empty() {
+            return Err(StructuredError::NoBatchNorm { layer: group.name.clone() });
+        }
+        let mut sums = vec![0.0; group.channels];
+        for norm in scales {
+            if let Some(scale) = self.tensor(&norm.scale) {
+                for (sum, value) in sums.iter_mut().zip(read(&scale)?) {
+                    *sum += value * value;
+                }
+            }
+        }
+        Ok(sums)
     }
-    Ok(sums.values().map(read).collect::<Result<_, _>>()?)
-}
 
-fn add_squares(
-    sums: &mut BTreeMap<usize, Tensor>,
-    norms: &[Norm],
-    gradients: &[Tensor],
-) -> Result<(), TchError> {
-    for (position, (norm, gradient)) in norms.iter().zip(gradients.as_chunks::<2>().0).enumerate() {
-        let [of_scale, of_shift] = gradient;
-        let change = norm.scale.f_mul(of_scale)?.f_add(&norm.shift.f_mul(of_shift)?)?.f_square()?;
-        let sum = match sums.remove(&position) {
-            Some(sum) => sum.f_add(&change)?,
-            None => change,
+    /// What the loss would change if a channel were zero, to first order and squared: the square of the sum of `w dL/dw` over
+    /// all that makes the channel (Molchanov et al., "Importance Estimation for Neural Network Pruning", CVPR 2019, equations
+    /// 8 and 9), summed over batches.
+    fn taylor(&self) -> Result<Vec<Vec<f64>>, StructuredError> {
+        let witnesses: Vec<Vec<Witness>> = self.groups.iter().map(|group| self.witnesses(group)).collect();
+        let inputs: Vec<&Tensor> = witnesses.iter().flatten().map(|witness| &witness.tensor).collect();
+        let mut sums: Vec<Vec<f64>> = self.groups.iter().map(|group| vec![0.0; group.channels]).collect();
+        for indices in self.samples.in_order(BATCH_SIZE)?.into_iter().take(BATCHES) {
+            let (images, labels) = self.samples.batch(&indices)?;
+            let answers = self.network.logits(&images, Mode::Evaluation).map_err(TrainingError::from)?;
+            let gradients = cross_entropy(&answers, &labels)
+                .and_then(|loss| Tensor::f_run_backward(&[loss], &inputs, false, false))
+                .map_err(doing("estimate importance"))?;
+            let mut gradients = gradients.iter();
+            for (sum, witnesses) in sums.iter_mut().zip(&witnesses) {
+                let changes = witnesses.iter().zip(gradients.by_ref()).map(|(witness, gradient)| {
+                    let change = tch::no_grad(|| witness.change(gradient));
+                    read(&change.map_err(doing("estimate importance"))?)
+                });
+                let changes = changes.collect::<Result<Vec<_>, _>>()?;
+                for (channel, sum) in sum.iter_mut().enumerate() {
+                    let together: f64 = changes.iter().filter_map(|change| change.get(channel)).sum();
+                    *sum += together * together;
+                }
+            }
+        }
+        Ok(sums)
+    }
+
+    /// What a group's channels are judged by: its batch norms, or the weights themselves if there is none.
+    fn witnesses(&self, group: &ChannelGroup) -> Vec<Witness> {
+        let norms: Vec<_> = group.writers.iter().filter_map(|writer| writer.batch_norm.as_ref()).collect();
+        let named: Vec<(&str, usize)> = if norms.is_empty() {
+            let weights = group.writers.iter().map(|writer| (writer.weight.as_str(), writer.axis));
+            let biases = group.writers.iter().filter_map(|writer| Some((writer.bias.as_deref()?, 0)));
+            weights.chain(biases).collect()
+        } else {
+            norms.iter().flat_map(|norm| [(norm.scale.as_str(), 0), (norm.shift.as_str(), 0)]).collect()
         };
-        sums.insert(position, sum);
+        let witness = |(name, axis)| Some(Witness { tensor: self.tensor(name)?, axis });
+        named.into_iter().filter_map(witness).collect()
     }
-    Ok(())
+
+    fn tensor(&self, name: &str) -> Option<Tensor> {
+        self.network.parameters().get(name).map(|parameter| parameter.tensor.shallow_clone())
+    }
+}
+
+impl Witness {
+    /// `w dL/dw`, summed over all axes but that of the channels.
+    fn change(&self, gradient: &Tensor) -> Result<Tensor, TchError> {
+        let change = self.tensor.f_mul(gradient)?;
+        let others: Vec<i64> =
+            (0..change.dim()).filter(|&axis| axis != self.axis).map(|axis| axis as i64).collect();
+        if others.is_empty() { Ok(change) } else { change.f_sum_dim_intlist(others, false, None) }
+    }
 }
 
 fn read(tensor: &Tensor) -> Result<Vec<f64>, TrainingError> {

@@ -2,16 +2,12 @@
 //! and what [`crate::report`] is written from.
 
 use bytes::Bytes;
-use dnnshifter_network::{Graph, Network, Operator};
+use dnnshifter_network::{Network, network::label, onnx::NodeProto};
 use dnnshifter_portfolio::{Fraction, VariantDescription};
 use serde::{Deserialize, Serialize};
 
 use super::{StudyError, Trained};
-use crate::{
-    describe::{DescribeError, cost},
-    training::EpochResult,
-    variant::Variant,
-};
+use crate::{describe::cost, training::EpochResult, variant::Variant};
 
 /// All networks that were made, and the variants among them.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -57,14 +53,15 @@ pub(crate) struct LayerWidth {
 }
 
 impl Measured {
-    pub(super) fn of(trained: &Trained, latency_us: u64) -> Result<Self, StudyError> {
-        let cost = cost(&trained.network)?;
+    /// What was measured of `trained`, which `served` serves.
+    pub(super) fn of(trained: &Trained, served: &Network, latency_us: u64) -> Result<Self, StudyError> {
+        let cost = cost(served)?;
         Ok(Self {
             validation_accuracy: trained.accuracy,
             latency_us,
-            bytes: trained.network.write().len() as u64,
+            bytes: served.write().len() as u64,
             macs: cost.macs,
-            widths: widths(&trained.network)?,
+            widths: widths(served),
             curve: trained.curve.clone(),
         })
     }
@@ -84,17 +81,18 @@ impl Chosen {
     }
 }
 
-fn widths(network: &Network) -> Result<Vec<LayerWidth>, DescribeError> {
-    let mut widths = Vec::new();
-    for node in Graph::of(network)?.nodes() {
-        let axis = match node.operator {
-            Operator::Conv(_) | Operator::Gemm { transposed: true } => 0,
-            Operator::Gemm { transposed: false } => 1,
-            _ => continue,
+fn widths(network: &Network) -> Vec<LayerWidth> {
+    let width = |node: &NodeProto| {
+        let transposed =
+            node.attribute.iter().any(|attribute| attribute.name() == "transB" && attribute.i() != 0);
+        let axis = match node.op_type() {
+            "Conv" => 0,
+            "Gemm" => usize::from(!transposed),
+            "MatMul" => 1,
+            _ => return None,
         };
-        let weight = node.input(1).map(|name| network.float(name)).transpose()?.flatten();
-        let channels = weight.and_then(|weight| weight.shape().get(axis).copied()).unwrap_or(0);
-        widths.push(LayerWidth { layer: node.name.clone(), channels });
-    }
-    Ok(widths)
+        let shape = network.float_shape(node.input.get(1)?).ok()??;
+        Some(LayerWidth { layer: label(node), channels: *shape.get(axis)? })
+    };
+    network.nodes().iter().filter_map(width).collect()
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use super::Recipe;
+use super::{Recipe, Span};
 
 /// A long epoch says how far it is this often.
 const INTERVAL: Duration = Duration::from_secs(15);
@@ -15,6 +15,8 @@ pub(super) struct Progress<'a> {
     epochs: usize,
     steps: usize,
     steps_done: usize,
+    /// The part of the steps that is done.
+    span: Span,
     started: Instant,
     logged: Instant,
     epoch: StepResult,
@@ -44,7 +46,7 @@ impl<'a> Progress<'a> {
         let now = Instant::now();
         let steps = recipe.epochs * (images / recipe.batch_size.min(images).max(1));
         let (epochs, epoch) = (recipe.epochs, StepResult::default());
-        Self { phase, epochs, steps, steps_done: 0, started: now, logged: now, epoch }
+        Self { phase, epochs, steps, steps_done: 0, span: recipe.span, started: now, logged: now, epoch }
     }
 
     /// Number of steps of the whole training.
@@ -57,6 +59,11 @@ impl<'a> Progress<'a> {
         self.steps_done
     }
 
+    /// Leaves a step out that is not of the span.
+    pub(super) fn skip(&mut self) {
+        self.steps_done += 1;
+    }
+
     pub(super) fn step(&mut self, epoch: usize, result: StepResult) {
         self.steps_done += 1;
         self.epoch.images += result.images;
@@ -67,9 +74,12 @@ impl<'a> Progress<'a> {
         }
     }
 
-    pub(super) fn epoch(&mut self, epoch: usize) -> EpochResult {
-        self.log(epoch, "epoch finished");
-        let result = self.epoch.mean();
+    /// How the epoch went; `None` if none of it was done.
+    pub(super) fn epoch(&mut self, epoch: usize) -> Option<EpochResult> {
+        let result = (self.epoch.images > 0).then(|| self.epoch.mean());
+        if result.is_some() {
+            self.log(epoch, "epoch finished");
+        }
         self.epoch = StepResult::default();
         result
     }
@@ -78,7 +88,9 @@ impl<'a> Progress<'a> {
         self.logged = Instant::now();
         let EpochResult { loss, accuracy } = self.epoch.mean();
         let elapsed = self.started.elapsed().as_secs_f64();
-        let left = elapsed / self.steps_done.max(1) as f64 * (self.steps - self.steps_done) as f64;
+        let done = self.steps_done.saturating_sub(self.span.first).max(1);
+        let end = self.span.end.unwrap_or(self.steps).min(self.steps);
+        let left = elapsed / done as f64 * end.saturating_sub(self.steps_done) as f64;
         tracing::info!(
             phase = self.phase,
             epoch,

@@ -37,9 +37,9 @@ pub(crate) const GENERATION_ANNOTATION: &str = "dnnshifter.io/generation";
 /// Each pod goes on from the last finished step, so a killed one costs little.
 const DEFAULT_BACKOFF_LIMIT: i32 = 6;
 
-/// Exit codes of the pruning Job that say that trying again is in vain: wrong arguments, a model or data that cannot be used, a
-/// missing input, a wrong plan (the numbers of BSD's `sysexits.h`).
-const HOPELESS_EXIT_CODES: [i32; 4] = [2, 65, 66, 78];
+/// Exit codes of the pruning Job that say that trying again is in vain (docs/exit-codes.md): wrong arguments, a broken file, a
+/// missing input, a wrong plan, and from 80 on models, data and aims that cannot be worked on.
+const HOPELESS_EXIT_CODES: [i32; 11] = [2, 65, 66, 78, 80, 81, 82, 83, 84, 85, 86];
 /// Ended by SIGTERM: somebody else's doing.
 const TERMINATED_EXIT_CODE: i32 = 143;
 

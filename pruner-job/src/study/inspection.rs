@@ -1,0 +1,81 @@
+//! What must be true of a model before any work starts, whatever the method; what is not is said with the tensor or node, the
+//! reason and a way out.
+
+use bytes::Bytes;
+use dnnshifter_network::{
+    Network,
+    network::{InvalidModel, label},
+    onnx::{TensorProto, tensor_proto::DataType},
+    tensor::InvalidTensor,
+};
+use dnnshifter_portfolio::plan::PruningMethod;
+
+use crate::{
+    magnitude::{MagnitudeError, maskable_weights},
+    structured::{StructuredError, prunable_channels},
+};
+
+/// Why a model cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum UnusableModel {
+    #[error(transparent)]
+    Model(#[from] InvalidModel),
+    #[error(transparent)]
+    Structured(#[from] StructuredError),
+    #[error(transparent)]
+    Magnitude(#[from] MagnitudeError),
+    #[error(transparent)]
+    Weight(#[from] InvalidTensor),
+    #[error(
+        "value {position} of the weight \"{tensor}\", which node \"{node}\" reads, is {value}: its training has diverged; take weights from before that"
+    )]
+    NotFinite { tensor: String, node: String, position: usize, value: f32 },
+    #[error(
+        "its output \"{output}\" has shape {shape:?} beside the batch, but a classifier answers with one number for each of at least two classes; take a model that ends so"
+    )]
+    NotAClassifier { output: String, shape: Vec<usize> },
+}
+
+/// The model, if the method can work on it.
+pub(super) fn usable(model: Bytes, method: &PruningMethod) -> Result<Network, UnusableModel> {
+    let network = Network::import(model)?;
+    match network.output().shape.as_slice() {
+        [classes] if *classes >= 2 => {}
+        shape => {
+            let output = network.output().name.clone();
+            return Err(UnusableModel::NotAClassifier { output, shape: shape.to_vec() });
+        }
+    }
+    match method {
+        PruningMethod::Structured(method) => drop(prunable_channels(&network, method.criterion)?),
+        PruningMethod::IterativeMagnitude(method) => drop(maskable_weights(&network, method)?),
+    }
+    check_weights(&network)?;
+    if has_folded_norms(&network) {
+        tracing::warn!(
+            "the model has convolutions but no BatchNormalization: its exporter folded it. It is trained without, which takes a smaller learningRate and may cost accuracy; to train with it, export the model with it kept (torch.onnx.export(..., dynamo=False, training=TrainingMode.PRESERVE))"
+        );
+    }
+    Ok(network)
+}
+
+fn check_weights(network: &Network) -> Result<(), UnusableModel> {
+    let tensors = network.model().graph.iter().flat_map(|graph| &graph.initializer);
+    for tensor in tensors.filter(|tensor| tensor.data_type() == DataType::Float as i32).map(TensorProto::name)
+    {
+        let Some(values) = network.float(tensor)? else { continue };
+        let not_finite = values.values().iter().enumerate().find(|(_, value)| !value.is_finite());
+        if let Some((position, &value)) = not_finite {
+            let reader = network.nodes().iter().find(|node| node.input.iter().any(|input| input == tensor));
+            let node = reader.map(label).unwrap_or_default();
+            return Err(UnusableModel::NotFinite { tensor: tensor.to_owned(), node, position, value });
+        }
+    }
+    Ok(())
+}
+
+/// Whether what should train with batch norm was exported as if it had none.
+fn has_folded_norms(network: &Network) -> bool {
+    let has = |operator: &str| network.nodes().iter().any(|node| node.op_type() == operator);
+    has("Conv") && !has("BatchNormalization")
+}
