@@ -9,9 +9,9 @@ mod serving;
 mod switching;
 
 pub use prune::{
-    Augmentation, DataFormat, Dataset, DatasetNormalization, ImageSource, ImportanceCriterion, Model,
-    PersistentVolumeClaimSource, Prune, PruneMethod, PruningJob, PublishTarget, Source, StructuredMethod,
-    TrainingOptions,
+    Augmentation, DataFormat, Dataset, DatasetNormalization, ImageSource, ImportanceCriterion,
+    IterativeMagnitudeMethod, Model, PersistentVolumeClaimSource, Prune, PruneMethod, PruningJob,
+    PublishTarget, Source, StructuredMethod, TrainingOptions,
 };
 pub use serving::{LatencyObjective, Service, ServiceType, Serving};
 pub use switching::{Prometheus, Stabilization, Switching, SwitchingBehavior};

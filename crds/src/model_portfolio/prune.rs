@@ -16,6 +16,7 @@ use crate::device_class::PodResources;
 /// it changes; `job` and the secret do not.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!has(self.method.iterativeMagnitude) || self.training.epochs > 0").message("iterativeMagnitude trains at each level: set training.epochs to at least 1"))]
 pub struct Prune {
     /// The model to start from.
     pub model: Model,
@@ -156,12 +157,57 @@ impl Default for DatasetNormalization {
     }
 }
 
-/// How variants are made.
+/// How variants are made: exactly one of the fields.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("has(self.structured) != has(self.iterativeMagnitude)").message("set exactly one of structured and iterativeMagnitude"))]
 pub struct PruneMethod {
-    /// Whole channels are removed by importance, each variant from the next larger one, then trained on.
-    pub structured: StructuredMethod,
+    /// Whole channels are removed by importance, each variant from the next larger one, then trained on. The better choice
+    /// between the full size and about a tenth of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub structured: Option<StructuredMethod>,
+    /// Single weights are masked by magnitude until whole channels are dead, which are then removed without changing what the
+    /// network computes: the method that DNNShifter was published with. For very small variants; each density takes a whole
+    /// training.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub iterative_magnitude: Option<IterativeMagnitudeMethod>,
+}
+
+/// Iterative magnitude pruning with rewinding: train, mask the weights that are smallest in the whole network, go back to early
+/// weights, train again, and so on.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct IterativeMagnitudeMethod {
+    /// The shares of weights that are left, one for each level: decimals above "0" up to "1", from 1 to 32 of them, in any order.
+    /// Default "0.1", "0.03", "0.01", "0.004": channels hardly die above a tenth. "1" is the model as it is given, which is trained
+    /// first, whatever stands here. Accuracy lasts longer if weights leave in many small levels.
+    #[serde(default = "default_densities")]
+    #[schemars(
+        length(min = 1, max = 32),
+        inner(length(max = 8), regex(pattern = r"^(0\.[0-9]{0,5}[1-9][0-9]{0,5}|1(\.0{1,6})?)$"))
+    )]
+    #[x_kube(validation = Rule::new("self.all(density, self.exists_one(other, double(other) == double(density)))").message("name each density once"))]
+    pub densities: Vec<String>,
+    /// Each level starts from the weights that the network had after so many steps (batches) of training, from 0 (the model as
+    /// it is given) to 1000000. Default 500. Must be fewer than all steps of `training`.
+    #[serde(default = "default_rewind_steps")]
+    #[schemars(range(min = 0, max = 1_000_000))]
+    pub rewind_steps: i32,
+    /// Do not mask the last layer, which is small and decides. Default true.
+    #[serde(default = "default_keep_last_layer")]
+    pub keep_last_layer: bool,
+}
+
+fn default_densities() -> Vec<String> {
+    ["0.1", "0.03", "0.01", "0.004"].map(str::to_owned).to_vec()
+}
+
+fn default_rewind_steps() -> i32 {
+    500
+}
+
+fn default_keep_last_layer() -> bool {
+    true
 }
 
 /// Structured pruning of channels.

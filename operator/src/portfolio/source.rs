@@ -1,15 +1,15 @@
 //! Where the wanted variants come from, and by which revision they are known. Pure.
 
 use dnnshifter_crds::model_portfolio::{
-    Augmentation, DataFormat, ImportanceCriterion, ModelPortfolioSpec, Prune, Published, StructuredMethod,
-    TrainingOptions,
+    Augmentation, DataFormat, ImportanceCriterion, IterativeMagnitudeMethod, ModelPortfolioSpec, Prune,
+    PruneMethod, Published, StructuredMethod, TrainingOptions,
 };
 use dnnshifter_portfolio::{
-    Digest,
+    Digest, Fraction,
     digest::InvalidDigest,
     plan::{
-        self, DatasetFormat, DatasetInput, ModelInput, Normalization, PLAN_VERSION, PruningMethod,
-        PruningPlan, Publish, StructuredPruning, Training,
+        self, DatasetFormat, DatasetInput, IterativeMagnitude, ModelInput, Normalization, PLAN_VERSION,
+        PruningMethod, PruningPlan, Publish, StructuredPruning, Training,
     },
 };
 
@@ -56,6 +56,8 @@ pub(crate) enum InvalidSource {
     },
     #[error("spec.variants.prune.{field} is out of range: {value}")]
     Range { field: &'static str, value: String },
+    #[error("spec.variants.prune.method: set exactly one of structured and iterativeMagnitude")]
+    Method,
     #[error("failed to hash what training depends on")]
     Hash(#[from] serde_json::Error),
 }
@@ -127,7 +129,7 @@ fn pruning_plan(prune: &Prune, runtime_image: &str) -> Result<PruningPlan, Inval
                 deviation: dataset.normalization.deviation,
             },
         },
-        method: PruningMethod::Structured(structured(&method.structured)?),
+        method: method_of(method)?,
         training: training_of(training)?,
         minimum_accuracy: *minimum_accuracy,
         maximum_variants: ranged("maximumVariants", *maximum_variants)?,
@@ -136,6 +138,28 @@ fn pruning_plan(prune: &Prune, runtime_image: &str) -> Result<PruningPlan, Inval
             runtime_image: runtime_image.to_owned(),
             plain_http: publish.plain_http,
         }),
+    })
+}
+
+fn method_of(method: &PruneMethod) -> Result<PruningMethod, InvalidSource> {
+    match (&method.structured, &method.iterative_magnitude) {
+        (Some(method), None) => Ok(PruningMethod::Structured(structured(method)?)),
+        (None, Some(method)) => Ok(PruningMethod::IterativeMagnitude(iterative_magnitude(method)?)),
+        (Some(_), Some(_)) | (None, None) => Err(InvalidSource::Method),
+    }
+}
+
+fn iterative_magnitude(method: &IterativeMagnitudeMethod) -> Result<IterativeMagnitude, InvalidSource> {
+    const FIELD: &str = "method.iterativeMagnitude.densities";
+    let density = |text: &String| {
+        Fraction::parse(text).map_err(|_| InvalidSource::Range { field: FIELD, value: text.clone() })
+    };
+    let mut densities = method.densities.iter().map(density).collect::<Result<Vec<_>, _>>()?;
+    densities.sort_unstable_by(|a, b| b.cmp(a));
+    Ok(IterativeMagnitude {
+        densities,
+        rewind_steps: ranged("method.iterativeMagnitude.rewindSteps", method.rewind_steps)?,
+        keep_last_layer: method.keep_last_layer,
     })
 }
 
@@ -189,6 +213,8 @@ fn hundredths(text: &str) -> Option<u16> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -200,6 +226,25 @@ mod tests {
         assert_eq!(revision("registry.test", "1"), "648ec71f1e");
         assert_ne!(revision("registry.test", "1"), revision("mirror.test", "1"));
         assert_ne!(revision("registry.test", "1"), revision("registry.test", "2"));
+    }
+
+    fn method(json: serde_json::Value) -> Result<PruningMethod, InvalidSource> {
+        method_of(&serde_json::from_value(json).unwrap())
+    }
+
+    #[test]
+    fn densities_in_any_order_become_levels_that_fall() {
+        let method = method(json!({"iterativeMagnitude": {"densities": ["0.01", "0.1", "0.03"]}})).unwrap();
+        let densities = ["0.1", "0.03", "0.01"].map(|text| Fraction::parse(text).unwrap()).to_vec();
+        let levels = IterativeMagnitude { densities, rewind_steps: 500, keep_last_layer: true };
+        assert_eq!(method, PruningMethod::IterativeMagnitude(levels));
+    }
+
+    #[test]
+    fn one_method_is_wanted_neither_none_nor_two() {
+        for methods in [json!({}), json!({"structured": {}, "iterativeMagnitude": {}})] {
+            assert!(matches!(method(methods), Err(InvalidSource::Method)));
+        }
     }
 
     #[test]
