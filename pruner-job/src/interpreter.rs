@@ -2,7 +2,8 @@
 //! ones. Batch norm has its two modes; trained weights go back into the same ONNX model.
 //!
 //! Only the fallible forms of tch are used: a panic in C++ would say nothing to a user. [`layers`] maps each operator,
-//! [`elementwise`] those that work on each value by itself.
+//! [`elementwise`] those that work on each value by itself; [`walk`]
+//! goes through the nodes.
 
 use std::collections::BTreeMap;
 
@@ -14,8 +15,10 @@ use tch::{Kind, TchError, Tensor};
 
 mod elementwise;
 mod layers;
+mod walk;
 
-use layers::Layer;
+pub(crate) use layers::patches;
+pub(crate) use walk::Walk;
 
 /// A network whose weights are tensors that training can change.
 pub(crate) struct TrainableNetwork {
@@ -97,41 +100,23 @@ impl TrainableNetwork {
 
     /// The output for a batch of inputs.
     pub(crate) fn forward(&self, input: &Tensor, mode: Mode) -> Result<Tensor, InterpreterError> {
-        self.run(&self.nodes, &self.source.output().name, input, mode)
+        Walk::start(self, input)?.until(&self.source.output().name, mode)
     }
 
     /// The output before a Softmax that ends the network, if one does: what losses and importance are computed from.
     pub(crate) fn logits(&self, input: &Tensor, mode: Mode) -> Result<Tensor, InterpreterError> {
-        match self.nodes.split_last() {
-            Some((
-                ScheduledNode { node: Node { operator: Operator::Softmax { .. }, inputs, .. }, .. },
-                before,
-            )) => {
-                let logits = inputs.first().map(String::as_str).unwrap_or_default();
-                self.run(before, logits, input, mode)
-            }
-            _ => self.forward(input, mode),
+        let last = self.nodes.last().map(|scheduled| &scheduled.node);
+        let softmax = last.filter(|node| matches!(node.operator, Operator::Softmax { .. }));
+        match softmax.and_then(|node| node.input(0)) {
+            Some(logits) => Walk::start(self, input)?.until(logits, mode),
+            None => self.forward(input, mode),
         }
     }
 
-    fn run(
-        &self,
-        nodes: &[ScheduledNode],
-        output: &str,
-        input: &Tensor,
-        mode: Mode,
-    ) -> Result<Tensor, InterpreterError> {
-        let input = channels_last(input).map_err(InterpreterError::Weights)?;
-        let mut values = BTreeMap::from([(self.source.input().name.as_str(), input)]);
-        for ScheduledNode { node, shape, last_reads } in nodes {
-            let layer = Layer { node, shape, values: &values, parameters: &self.parameters };
-            let output = layer.compute(mode)?;
-            values.insert(&node.output, output);
-            for value in last_reads {
-                values.remove(value.as_str());
-            }
-        }
-        values.remove(output).ok_or_else(|| InterpreterError::Input { node: output.to_owned(), position: 0 })
+    /// The number of values that the largest layer writes for one input.
+    pub(crate) fn most_values(&self) -> usize {
+        let sizes = self.nodes.iter().map(|node| node.shape.iter().product::<i64>() as usize);
+        sizes.max().unwrap_or(0)
     }
 
     /// The tensors by their name in the ONNX model.

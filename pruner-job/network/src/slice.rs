@@ -59,6 +59,17 @@ pub fn keep_channels(
     Ok(flattening_any_size(smaller.without_inner_shapes()))
 }
 
+/// The entries of a tensor's axis that [`keep_channels`] keeps; `None` if the axis does not run over channels.
+pub fn kept_entries(
+    channels: &Channels,
+    kept: &[Vec<usize>],
+    tensor: &str,
+    axis: usize,
+) -> Option<Vec<usize>> {
+    let found = channels.axes.iter().find(|found| found.tensor == tensor && found.axis == axis);
+    found.map(|found| indices(&found.segments, kept))
+}
+
 /// The entries of an axis that are kept.
 fn indices(segments: &[Segment], kept: &[Vec<usize>]) -> Vec<usize> {
     let mut indices = Vec::new();
@@ -139,6 +150,8 @@ mod tests {
         let values = |name| sliced.float(name).unwrap().unwrap().values().to_vec();
         assert_eq!(values("first.weight"), [0., 2.]);
         assert_eq!(values("second.weight"), [3., 5.]);
+        let entries = kept_entries(&channels(&network), &[vec![0, 2], vec![1]], "last.weight", 1);
+        assert_eq!(entries.unwrap(), [4, 5, 6, 7]);
         assert_eq!(values("last.weight"), [4., 5., 6., 7., 12., 13., 14., 15.]);
         let left: Vec<usize> = channels(&sliced).groups.iter().map(|group| group.channels).collect();
         assert_eq!(left, [2, 1]);

@@ -148,16 +148,62 @@ fn channels_that_were_flattened_leave_with_all_their_features() {
     check_slicing(&as_if_trained(Architecture::Vgg16, "1x64x64"));
 }
 
+fn samples(network: &Network, count: usize) -> Samples {
+    let [channels, height, width] = network.input().shape[..] else { panic!("images") };
+    let pixels = random_inputs(count * channels * height * width);
+    let pixels = pixels.iter().map(|value| (value * 127.0 + 128.0) as u8).collect();
+    let labels = (0..count).map(|image| (image % 10) as u16).collect();
+    let images = LabelledImages { shape: [channels, height, width], pixels: Pixels::Bytes(pixels), labels };
+    let half = Fraction::parse("0.5").unwrap();
+    Samples::new(&images, Normalization { mean: half, deviation: half }).unwrap()
+}
+
+/// How far answers are from those of `network` when the channels that are not in `kept` leave it, unrepaired and repaired.
+fn error_before_and_after_repair(network: &Network, kept: &[Vec<usize>]) -> (f32, f32) {
+    let (channels, samples) = (channels(network), samples(network, 64));
+    let smaller = keep_channels(network, &channels, kept).unwrap();
+    let larger = &TrainableNetwork::of(network).unwrap();
+    let repair = Repair { larger, smaller: &smaller, channels: &channels, kept, samples: &samples };
+    let repaired = repair.repaired().unwrap();
+    let inputs = samples.inputs(64).unwrap();
+    let wanted = answers(network, &inputs);
+    let error = |network| -> f32 {
+        let squares =
+            answers(network, &inputs).iter().zip(&wanted).map(|(a, b)| (a - b).powi(2)).sum::<f32>();
+        (squares / wanted.iter().map(|value| value.powi(2)).sum::<f32>()).sqrt()
+    };
+    (error(&smaller), error(&repaired))
+}
+
+#[test]
+fn repair_brings_answers_back_towards_those_of_the_larger_network() {
+    for architecture in
+        [Zoo::Vgg, Zoo::ResNetBasic, Zoo::ResNetBottleneck, Zoo::MobileNetV2, Zoo::MobileNetV3]
+    {
+        let network = Network::from_model(architecture.small(Norms::Kept, 1)).unwrap();
+        let channels = channels(&network);
+        let kept: Vec<Vec<usize>> = all_kept(&channels)
+            .iter()
+            .map(|group| group.iter().copied().filter(|&channel| !doomed(channel)).collect())
+            .collect();
+        let (before, after) = error_before_and_after_repair(&network, &kept);
+        assert!(after < 0.7 * before, "{architecture:?}: {before} {after}");
+    }
+}
+
+#[test]
+fn repair_changes_nothing_where_nothing_has_left() {
+    let network = as_if_trained(Architecture::ResNet20, "1x28x28");
+    let (_, after) = error_before_and_after_repair(&network, &all_kept(&channels(&network)));
+    assert!(after < 1e-4, "{after}");
+}
+
 #[test]
 fn both_criteria_find_channels_that_do_nothing() {
     let network = as_if_trained(Architecture::Vgg16, "1x28x28");
     let channels = channels(&network);
     let trainable = TrainableNetwork::of(&masked(&network, &channels, |channel| channel == 1)).unwrap();
-    let pixels = random_inputs(8 * 28 * 28).iter().map(|value| (value * 127.0 + 128.0) as u8).collect();
-    let images =
-        LabelledImages { shape: [1, 28, 28], pixels: Pixels::Bytes(pixels), labels: (0..8).collect() };
-    let half = Fraction::parse("0.5").unwrap();
-    let samples = Samples::new(&images, Normalization { mean: half, deviation: half }).unwrap();
+    let samples = samples(&network, 8);
     for criterion in [ImportanceCriterion::Taylor, ImportanceCriterion::BatchNormScale] {
         let judged = Judged { network: &trainable, groups: &channels.groups, samples: &samples };
         let importance = judged.importance(criterion).unwrap();

@@ -85,10 +85,14 @@ impl Samples {
 
     /// The first `count` normalised images in row-major order, or all if there are fewer.
     pub(crate) fn inputs(&self, count: usize) -> Result<Vec<f32>, TrainingError> {
+        copied(&self.first(count)?).map_err(doing("read images"))
+    }
+
+    /// The first `count` normalised images, or all if there are fewer.
+    pub(crate) fn first(&self, count: usize) -> Result<Tensor, TrainingError> {
         let count = count.min(self.len()) as i64;
         let indices =
             Tensor::f_arange(count, (Kind::Int64, tch::Device::Cpu)).map_err(doing("number images"))?;
-        let (images, _) = self.batch(&indices)?;
-        copied(&images).map_err(doing("read images"))
+        Ok(self.batch(&indices)?.0)
     }
 }
