@@ -7,7 +7,7 @@ use super::{
     map::Grid,
     plan::Plan,
     state::State,
-    step::{Arrange, Channelwise, Join, Linear, Operation, Step},
+    step::{Arrange, Channelwise, Join, Linear, Movement, Operation, Step},
 };
 
 mod channel;
@@ -123,8 +123,10 @@ impl Constants {
 
     fn arrange(&mut self, node: &Arrange<'_>, budget: &Budget) {
         let mut written = HashSet::new();
+        let is_part = matches!(node.movement, Movement::Part);
         for each in &node.moves {
             let state = match (self.at(each.from), each.place) {
+                (State::Field(_), None) if is_part => State::Live,
                 (State::Field(map), Some(place)) => map.at(place).map_or(State::Live, State::scalar),
                 (state, _) => state.clone(),
             };

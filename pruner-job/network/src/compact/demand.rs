@@ -133,7 +133,10 @@ impl<'a> Kept<'a> {
                     Step::Arrange(arrange) => match &arrange.movement {
                         Movement::Concat { inputs } => self.concat(inputs),
                         Movement::Select { input, .. } => self.require(input),
-                        Movement::Stack | Movement::Split { .. } | Movement::Reshape { .. } => {
+                        Movement::Stack
+                        | Movement::Part
+                        | Movement::Split { .. }
+                        | Movement::Reshape { .. } => {
                             node.input.iter().for_each(|name| self.require(name));
                         }
                     },

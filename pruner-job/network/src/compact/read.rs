@@ -37,6 +37,7 @@ pub(super) fn step<'a>(builder: &mut Builder<'a>, node: &'a NodeProto) -> Read<S
         "Gelu" | "Erf" | "Selu" | "Celu" | "Mish" | "Softsign" | "ThresholdedRelu" => {
             channelwise::opaque(builder, node)
         }
+        "Softmax" | "LogSoftmax" => channelwise::softmax(builder, node),
         "MaxPool" => pooling::max_pool(builder, node),
         "AveragePool" => pooling::average_pool(builder, node),
         "GlobalAveragePool" | "GlobalMaxPool" => pooling::global(builder, node),

@@ -14,30 +14,26 @@ const BLOCK: usize = usize::BITS as usize;
 /// A number as it was read.
 type Float = [u8; 4];
 
-/// For each of `outs` outputs, which of the inputs of its group have a weight that is not zero.
-pub(super) fn rows_of(
-    weight: &Weight,
-    cell: usize,
-    layout: Layout,
-    outs: usize,
-    ins: usize,
-) -> Vec<FixedBitSet> {
-    let empty = |size: usize, count: usize| vec![FixedBitSet::with_capacity(size); count];
-    let width = match layout {
-        Layout::OutputFirst => ins,
-        Layout::InputFirst => outs,
+/// For each output, which of the `ins` inputs of its group have a weight that is not zero.
+pub(super) fn rows_of(weight: &Weight, layout: Layout, ins: usize) -> Vec<FixedBitSet> {
+    let [first, width, kernel @ ..] = weight.dims.as_slice() else { return vec![] };
+    let cell = kernel.iter().product::<usize>();
+    let outs = match layout {
+        Layout::OutputFirst => *first,
+        Layout::InputFirst => first.checked_div(ins).unwrap_or(0) * width,
     };
-    if cell * width == 0 {
-        return empty(ins, outs);
+    let mut rows = vec![FixedBitSet::with_capacity(ins); outs];
+    if cell * width * ins == 0 {
+        return rows;
     }
     let lines = weight.bytes().as_chunks().0.chunks_exact(cell * width).map(|line| cells_of(line, cell));
     match layout {
         Layout::OutputFirst => lines.collect(),
         Layout::InputFirst => {
-            let mut rows = empty(ins, outs);
-            for (input, line) in lines.enumerate() {
+            for (position, line) in lines.enumerate() {
+                let (group, input) = (position / ins, position % ins);
                 for output in line.ones() {
-                    if let Some(row) = rows.get_mut(output) {
+                    if let Some(row) = rows.get_mut(group * width + output) {
                         row.insert(input);
                     }
                 }

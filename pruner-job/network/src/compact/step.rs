@@ -91,7 +91,10 @@ impl Linear<'_> {
     pub(super) fn bytes(&self, output: usize, input: usize) -> &[u8] {
         let index = match self.layout {
             Layout::OutputFirst => output * self.ins_of_a_group() + input,
-            Layout::InputFirst => input * self.outs.len() + output,
+            Layout::InputFirst => {
+                let outs = self.outs_of_a_group();
+                (output / outs * self.ins_of_a_group() + input) * outs + output % outs
+            }
         };
         self.weight.cell(index, self.cell)
     }
@@ -215,6 +218,8 @@ pub(super) enum Movement<'a> {
     Concat { inputs: Vec<(&'a str, Value)> },
     /// One after another along another axis.
     Stack,
+    /// Parts of another axis.
+    Part,
     /// The channels of the input, dealt out to the outputs.
     Split { outputs: Vec<(&'a str, Value)> },
     /// Some channels of the input, in any order.

@@ -4,7 +4,7 @@
 use dnnshifter_network::onnx::ModelProto;
 
 use crate::zoo::{
-    proto::float,
+    proto::{float, int},
     sketch::{Norms, Sketch, Value, Window},
 };
 
@@ -40,7 +40,7 @@ fn add(net: &mut Sketch, values: &[Value], (what, first, second, size): Choice) 
     let large = left.shape[1] >= 4 && left.shape[2] >= 4;
     let small = left.shape[1] <= 18;
     let same_size = left.shape[1..] == right.shape[1..];
-    vec![match what % 24 {
+    vec![match what % 28 {
         0 => net.conv(left, width, Window::same(3, 1)),
         1 => net.conv_norm(left, width, Window::same(3, 1)),
         2 if large => net.conv_norm(left, width, Window::same(3, 2)),
@@ -61,12 +61,12 @@ fn add(net: &mut Sketch, values: &[Value], (what, first, second, size): Choice) 
         }
         16 if same_size && channels + right.channels() <= 24 => net.concat(&[left, right]),
         17 if channels > 1 => {
-            let (first, second) = net.halves(left);
+            let (first, second) = net.halves(left, 0);
             return vec![first, second];
         }
         18 if channels.is_multiple_of(2) => net.shuffle(left, 2),
         19 => net.squeeze_excite(left, width, ["Sigmoid", "HardSigmoid"][usize::from(size) % 2]),
-        20 if small => net.conv_transpose(left, width, 2 + usize::from(size) % 2),
+        20 if small => net.conv_transpose(left, width, 2 + usize::from(size) % 2, 1),
         21 if small => net.upsample(left),
         // A layer follows at once: ONNX Runtime 1.31 merges padding into the pooling behind it even where the padding is the largest.
         22 if small => {
@@ -74,6 +74,15 @@ fn add(net: &mut Sketch, values: &[Value], (what, first, second, size): Choice) 
             net.conv(&padded, width, Window::unpadded(3, 1))
         }
         23 if channels > 1 => net.slice(left, channels / 2, channels),
+        24 if small && channels.is_multiple_of(2) => {
+            net.conv_transpose(left, 2 * width, 2 + usize::from(size) % 2, 2)
+        }
+        25 if small => net.conv_transpose(left, channels, 2 + usize::from(size) % 2, channels),
+        26 if left.shape[1] > 1 => {
+            let (first, second) = net.halves(left, 1);
+            return vec![first, second];
+        }
+        27 => net.unary("Softmax", left, vec![int("axis", 3)]),
         _ => net.relu(left),
     }]
 }

@@ -50,32 +50,36 @@ pub(super) fn concat<'a>(builder: &mut Builder<'a>, node: &'a NodeProto) -> Read
 pub(super) fn split<'a>(builder: &mut Builder<'a>, node: &'a NodeProto) -> Read<Step<'a>> {
     let from = value_of(builder, node)?;
     let attributes = Attributes::of(node);
-    if axis_of(attributes.integer("axis", 0), from.dims.len())? != 1 {
-        return Err("it splits another axis than the channels");
+    let along = axis_of(attributes.integer("axis", 0), from.dims.len())?;
+    if along == 0 {
+        return Err("it splits the batch");
     }
+    let size = from.dims.get(along).copied().flatten().ok_or("it splits an axis whose size is not known")?;
     let parts = node.output.len();
     let sizes = match (input(node, 1), attributes.integers("split")) {
         (Some(name), _) => builder.source.integers(name).ok_or("its sizes are computed")?,
         (None, Some(sizes)) => sizes.to_vec(),
-        (None, None) if from.channels().is_multiple_of(parts.max(1)) => {
-            vec![(from.channels() / parts.max(1)) as i64; parts]
+        (None, None) if size.is_multiple_of(parts.max(1)) => {
+            vec![(size / parts.max(1)) as i64; parts]
         }
-        (None, None) => return Err("it splits channels unevenly, without sizes"),
+        (None, None) => return Err("it splits an axis unevenly, without sizes"),
     };
     let sizes: Option<Vec<usize>> = sizes.iter().map(|&size| usize::try_from(size).ok()).collect();
-    let sizes = sizes.filter(|sizes| sizes.len() == parts && sizes.iter().sum::<usize>() == from.channels());
+    let sizes = sizes.filter(|sizes| sizes.len() == parts && sizes.iter().sum::<usize>() == size);
     let (mut moves, mut outputs, mut start) = (Vec::new(), Vec::new(), from.slots.start);
     for (name, size) in node.output.iter().zip(sizes.ok_or("its sizes are not those of what it reads")?) {
         let mut dims = from.dims.clone();
-        if let Some(channels) = dims.get_mut(1) {
-            *channels = Some(size);
+        if let Some(part) = dims.get_mut(along) {
+            *part = Some(size);
         }
         let part = builder.track(name, dims)?;
         moves.extend(part.slots.clone().zip(start..).map(|(to, from)| Move { to, from, place: None }));
-        start += size;
+        // Parts of the channels are one after another; parts of another axis have all of them.
+        start += if along == 1 { size } else { 0 };
         outputs.push((name.as_str(), part));
     }
-    Ok(moved(builder, Movement::Split { outputs }, moves))
+    let movement = if along == 1 { Movement::Split { outputs } } else { Movement::Part };
+    Ok(moved(builder, movement, moves))
 }
 
 pub(super) fn slice<'a>(builder: &mut Builder<'a>, node: &'a NodeProto) -> Read<Step<'a>> {

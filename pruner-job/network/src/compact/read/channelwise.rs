@@ -2,10 +2,13 @@
 
 use crate::{attributes::Attributes, onnx::NodeProto};
 
-use super::super::{
-    plan::{Builder, Read, Value},
-    source::{Weight, input},
-    step::{Channelwise, Function, Pointwise, Step},
+use super::{
+    super::{
+        plan::{Builder, Read, Value},
+        source::{Weight, input},
+        step::{Channelwise, Function, Pointwise, Step},
+    },
+    axis_of,
 };
 
 pub(super) fn pointwise<'a>(
@@ -20,6 +23,16 @@ pub(super) fn pointwise<'a>(
 pub(super) fn opaque<'a>(builder: &mut Builder<'a>, node: &'a NodeProto) -> Read<Step<'a>> {
     let dims = value_of(builder, node)?.dims;
     finish(builder, node, dims, Function::Opaque, vec![])
+}
+
+pub(super) fn softmax<'a>(builder: &mut Builder<'a>, node: &'a NodeProto) -> Read<Step<'a>> {
+    let axes = value_of(builder, node)?.dims.len();
+    // Up to operator set 12 all axes from the named one on are taken together.
+    let default = if builder.source.opset < 13 { 1 } else { -1 };
+    if axis_of(Attributes::of(node).integer("axis", default), axes)? < 2 {
+        return Err("it is taken over channels");
+    }
+    opaque(builder, node)
 }
 
 pub(super) fn batch_norm<'a>(builder: &mut Builder<'a>, node: &'a NodeProto) -> Read<Step<'a>> {

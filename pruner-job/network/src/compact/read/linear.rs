@@ -35,17 +35,18 @@ pub(super) fn conv<'a>(builder: &mut Builder<'a>, node: &'a NodeProto) -> Read<S
 
 pub(super) fn conv_transpose<'a>(builder: &mut Builder<'a>, node: &'a NodeProto) -> Read<Step<'a>> {
     let weight = weight_of(builder, node)?;
-    let ([ins, outs, kernel @ ..], false) = (weight.dims.as_slice(), weight.dims.len() < 3) else {
+    let ([ins, outs_of_a_group, kernel @ ..], false) = (weight.dims.as_slice(), weight.dims.len() < 3) else {
         return Err(BAD_WEIGHT);
     };
-    let (ins, outs, axes) = (*ins, *outs, kernel.len());
-    if groups_of(node)? != 1 {
-        return Err("it is a transposed convolution in groups");
+    let (ins, axes, groups) = (*ins, kernel.len(), groups_of(node)?);
+    let outs = outs_of_a_group.checked_mul(groups).filter(|&outs| outs > 0).ok_or(BAD_WEIGHT)?;
+    if !ins.is_multiple_of(groups) || ins == 0 {
+        return Err(BAD_WEIGHT);
     }
     let from = builder.value_read_by_layer(read_by(node)?, ins, axes + 2)?;
     let mut dims = vec![from.dims.first().copied().flatten(), Some(outs)];
     dims.extend(grown(node, kernel, from.spatial()));
-    let layer = Layer { weight, layout: Layout::InputFirst, groups: 1, has_border: true, window: None };
+    let layer = Layer { weight, layout: Layout::InputFirst, groups, has_border: true, window: None };
     layer.finish(builder, node, &from, dims)
 }
 
@@ -121,7 +122,7 @@ impl Layer {
         let walk = window.zip(from.size()).zip(to.size());
         let walk = walk.map(|((window, input), output)| Walk { window, input, output });
         let cell = weight.dims.iter().skip(2).product::<usize>();
-        let rows = rows_of(&weight, cell, layout, outs, from.channels() / groups);
+        let rows = rows_of(&weight, layout, from.channels() / groups);
         let layer = Linear {
             input: read_by(node)?,
             output,

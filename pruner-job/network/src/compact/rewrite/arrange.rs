@@ -15,7 +15,7 @@ use super::{
 impl Writer<'_, '_> {
     pub(super) fn arrange(&mut self, node: &mut NodeProto, arrange: &Arrange<'_>) {
         match &arrange.movement {
-            Movement::Stack => {}
+            Movement::Stack | Movement::Part => {}
             Movement::Concat { inputs } => {
                 let stays = |(_, value): &&(&str, Value)| self.kept.has_any(&value.slots);
                 node.input = inputs.iter().filter(stays).map(|(name, _)| (*name).to_owned()).collect();

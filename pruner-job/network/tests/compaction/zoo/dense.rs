@@ -31,8 +31,8 @@ pub(crate) fn unet(mut net: Sketch, growth: Growth) -> ModelProto {
     while let Some(skip) = skipped.pop() {
         let width = skip.channels();
         let grown = match growth {
-            Growth::Transposed => net.conv_transpose(&value, width, 2),
-            Growth::Overlapping => net.conv_transpose(&value, width, 3),
+            Growth::Transposed => net.conv_transpose(&value, width, 2, 1),
+            Growth::Overlapping => net.conv_transpose(&value, width, 3, 1),
             Growth::Resized => {
                 let large = net.upsample(&value);
                 net.conv_norm(&large, width, Window::same(3, 1))
@@ -97,7 +97,7 @@ fn block(net: &mut Sketch, value: &Value, width: usize, kernel: usize, stride: u
 /// Half of the channels go through a residual block; all that was made is joined.
 fn split_stage(net: &mut Sketch, value: &Value) -> Value {
     let wide = block(net, value, value.channels(), 1, 1);
-    let (kept, half) = net.halves(&wide);
+    let (kept, half) = net.halves(&wide, 0);
     let inner = block(net, &half, half.channels(), 3, 1);
     let inner = block(net, &inner, half.channels(), 3, 1);
     let sum = net.binary("Add", &half, &inner);

@@ -113,7 +113,7 @@ pub(crate) fn shufflenet_v2(mut net: Sketch) -> ModelProto {
         let joined = net.concat(&[&left, &right]);
         value = net.shuffle(&joined, 2);
         for _ in 0..blocks {
-            let (kept, half_value) = net.halves(&value);
+            let (kept, half_value) = net.halves(&value, 0);
             let right = worked_on(&mut net, &half_value, half, 1);
             let joined = net.concat(&[&kept, &right]);
             value = net.shuffle(&joined, 2);

@@ -151,15 +151,23 @@ impl Sketch {
     }
 
     /// A transposed convolution that doubles the size; with `kernel` 3 its windows overlap.
-    pub(crate) fn conv_transpose(&mut self, value: &Value, out: usize, kernel: usize) -> Value {
-        let weight = self.filters(value.channels(), out, Window::unpadded(kernel, 2));
+    pub(crate) fn conv_transpose(
+        &mut self,
+        value: &Value,
+        out: usize,
+        kernel: usize,
+        groups: usize,
+    ) -> Value {
+        let of_a_group = out / groups;
+        let weight = self.filters(value.channels(), of_a_group, Window::unpadded(kernel, 2));
         let bias = self.vector(out, -0.5, 0.5);
         let inputs = vec![
             value.name.clone(),
-            self.store("weight", &[value.channels(), out, kernel, kernel], &weight),
+            self.store("weight", &[value.channels(), of_a_group, kernel, kernel], &weight),
             self.store("bias", &[out], &bias),
         ];
         let mut attributes = vec![ints("kernel_shape", &[kernel; 2]), ints("strides", &[2, 2])];
+        attributes.push(int("group", groups as i64));
         if kernel == 3 {
             attributes.extend([ints("pads", &[1; 4]), ints("output_padding", &[1; 2])]);
         }

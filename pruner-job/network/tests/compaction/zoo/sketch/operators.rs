@@ -65,16 +65,17 @@ impl Sketch {
         self.node("Concat", inputs, vec![int("axis", axis as i64 + 1)], shape)
     }
 
-    /// The first half of the channels and the second.
-    pub(crate) fn halves(&mut self, value: &Value) -> (Value, Value) {
-        let half = value.channels() / 2;
-        let rest = value.channels() - half;
+    /// The first half along axis `axis` of a shape without batch, and the second.
+    pub(crate) fn halves(&mut self, value: &Value, axis: usize) -> (Value, Value) {
+        let half = value.shape[axis] / 2;
+        let rest = value.shape[axis] - half;
         let sizes = self.store_integers("sizes", &[half as i64, rest as i64]);
         let mut first_shape = value.shape.clone();
-        first_shape[0] = half;
-        let first = self.node("Split", vec![value.name.clone(), sizes], vec![int("axis", 1)], first_shape);
+        first_shape[axis] = half;
+        let attributes = vec![int("axis", axis as i64 + 1)];
+        let first = self.node("Split", vec![value.name.clone(), sizes], attributes, first_shape);
         let mut second = Value { name: format!("{}.second", first.name), shape: value.shape.clone() };
-        second.shape[0] = rest;
+        second.shape[axis] = rest;
         self.graph.node.last_mut().unwrap().output.push(second.name.clone());
         (first, second)
     }
