@@ -73,6 +73,7 @@ impl Assembly {
         let host = Host { limits, base_memory_bytes: ProcessMemory::now().resident() };
         tracing::info!(threads, quota = ?limits.quota, memory_bytes = ?limits.memory_bytes, base_memory_bytes = host.base_memory_bytes, "the engine runs");
         let metrics = Metrics::new(&identity)?;
+        metrics.runs_on(engine.build());
         let switch = Arc::new(Switch::new(Arc::clone(&metrics)));
         let lane = Arc::new(Lane::start(Arc::clone(&switch)).map_err(Error::Thread)?);
         let service =

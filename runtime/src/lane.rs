@@ -48,6 +48,8 @@ pub(crate) struct Answer {
     pub(crate) output: Values,
     /// The variant that computed them.
     pub(crate) variant: Arc<Resident>,
+    /// How long it waited before.
+    pub(crate) waited: Duration,
     /// How long that took.
     pub(crate) inference: Duration,
 }
@@ -75,6 +77,7 @@ pub(crate) enum LaneError {
 /// A batch in the queue, with the way back to who waits for it.
 struct Ticket {
     batch: Batch,
+    let_in: Instant,
     reply: oneshot::Sender<Result<Answer, LaneError>>,
 }
 
@@ -134,7 +137,7 @@ impl Lane {
         self.shared.queue.still_in_time(gone, batch.timeout)?;
         let timeout = batch.timeout.map(|timeout| timeout.saturating_sub(gone));
         let demand = Demand { items: batch.items, per_item, timeout };
-        let promise = self.shared.queue.offer(Ticket { batch, reply }, demand, now)?;
+        let promise = self.shared.queue.offer(Ticket { batch, let_in: now, reply }, demand, now)?;
         let answer = answer.await.map_err(|_| LaneError::Closed)?;
         self.shared.queue.kept(promise, Instant::now());
         answer
@@ -166,7 +169,7 @@ impl Shared {
         while let Some(ticket) = self.queue.next() {
             // Nobody waits any more: the client went away.
             if !ticket.reply.is_closed() {
-                let answer = self.compute(&ticket.batch);
+                let answer = self.compute(&ticket.batch, ticket.let_in);
                 // Before the answer: who sees it may count on the memory.
                 drop(ticket.batch.held);
                 drop(ticket.reply.send(answer));
@@ -175,7 +178,7 @@ impl Shared {
         }
     }
 
-    fn compute(&self, batch: &Batch) -> Result<Answer, LaneError> {
+    fn compute(&self, batch: &Batch, let_in: Instant) -> Result<Answer, LaneError> {
         self.queue.still_in_time(batch.arrived.elapsed(), batch.timeout)?;
         let variant = self.switch.active().ok_or(LaneError::NotReady)?;
         if batch.variant.as_ref().is_some_and(|wanted| wanted != variant.name().as_str()) {
@@ -192,6 +195,7 @@ impl Shared {
         let output = variant.run(batch.items, &batch.input);
         let inference = started.elapsed();
         self.beats.fetch_add(1, Ordering::AcqRel);
-        Ok(Answer { output: output.map_err(LaneError::Engine)?, variant, inference })
+        let waited = started.saturating_duration_since(let_in);
+        Ok(Answer { output: output.map_err(LaneError::Engine)?, variant, waited, inference })
     }
 }

@@ -1,6 +1,6 @@
 //! The metrics of the runtime, by the conventions of Prometheus. Labels are bounded: variants (at most 12), and fixed words.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use dnnshifter_portfolio::Moment;
 use prometheus::{
@@ -17,15 +17,19 @@ use crate::{
 /// From half a millisecond to five seconds: an inference takes milliseconds, a throttled period tens of them.
 const LATENCY_BUCKETS: [f64; 14] =
     [0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.02, 0.03, 0.05, 0.1, 0.25, 1.0, 5.0];
+/// From a tenth of a millisecond: most requests do not wait.
+const WAIT_BUCKETS: [f64; 12] = [0.0001, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 1.0, 5.0];
 /// From a microsecond to a second.
 const SWAP_BUCKETS: [f64; 11] = [1e-6, 5e-6, 1e-5, 5e-5, 1e-4, 5e-4, 1e-3, 5e-3, 0.05, 0.25, 1.0];
 /// From ten milliseconds to ten seconds.
 const LOAD_BUCKETS: [f64; 9] = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
 
-const BUILD_INFO: &str = "Version of the runtime, and its engine; always 1.";
+const BUILD_INFO: &str =
+    "Version of the runtime, its engine, and the commit that this was built from; always 1.";
 const OFFERED: &str = "Items that clients ask for, refused ones included: exponential average over 2 s.";
 const REQUESTS: &str = "Inference requests, by how they ended.";
 const REQUEST: &str = "Time from a request read to its answer ready, of those that were answered.";
+const WAIT: &str = "Time that a request waited for its inference to begin, of those that were answered.";
 const INFERENCE: &str = "Time that the engine took for a request.";
 const QUEUE: &str = "Requests that wait or are being computed.";
 const SHED: &str = "Items that were refused, for there was too much to do.";
@@ -51,6 +55,17 @@ pub(crate) enum Outcome {
     Failed,
 }
 
+/// Where the time of an answered request went.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Times {
+    /// From the request read to its answer ready.
+    pub(crate) whole: Duration,
+    /// Of that, in the queue.
+    pub(crate) waited: Duration,
+    /// Of that, in the engine.
+    pub(crate) inference: Duration,
+}
+
 /// Whose load the gauge is.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Identity {
@@ -65,9 +80,11 @@ pub(crate) struct Identity {
 /// All metrics, and the registry that they are in.
 pub(crate) struct Metrics {
     registry: Registry,
+    build: IntGaugeVec,
     offered: Gauge,
     requests: IntCounterVec,
     request_seconds: Histogram,
+    wait_seconds: Histogram,
     inference_seconds: HistogramVec,
     queue_length: IntGauge,
     shed_items: IntCounter,
@@ -131,9 +148,12 @@ impl Metrics {
 
     fn in_registry(registry: &Registry, identity: &Identity) -> Result<Self> {
         let make = Maker(registry);
-        let build = make.gauges("dnnshifter_runtime_build_info", BUILD_INFO, &["version", "engine"])?;
-        build.with_label_values(&[env!("CARGO_PKG_VERSION"), "onnxruntime"]).set(1);
         Ok(Self {
+            build: make.gauges(
+                "dnnshifter_runtime_build_info",
+                BUILD_INFO,
+                &["version", "engine", "engine_build"],
+            )?,
             offered: make.registered(Gauge::with_opts(offered(identity)))?,
             requests: make.counters("dnnshifter_requests_total", REQUESTS, &["outcome"])?,
             request_seconds: make.histogram(
@@ -141,6 +161,7 @@ impl Metrics {
                 REQUEST,
                 &LATENCY_BUCKETS,
             )?,
+            wait_seconds: make.histogram("dnnshifter_queue_duration_seconds", WAIT, &WAIT_BUCKETS)?,
             inference_seconds: make.histograms(
                 "dnnshifter_inference_duration_seconds",
                 INFERENCE,
@@ -181,10 +202,17 @@ impl Metrics {
         }
     }
 
-    /// A request was answered by `variant`, in `seconds`, of which the engine took `inference`.
-    pub(crate) fn answered(&self, variant: &str, seconds: f64, inference: f64) {
-        self.request_seconds.observe(seconds);
-        self.inference_seconds.with_label_values(&[variant]).observe(inference);
+    /// This build of the engine computes.
+    pub(crate) fn runs_on(&self, engine_build: &str) {
+        self.build.with_label_values(&[env!("CARGO_PKG_VERSION"), "onnxruntime", engine_build]).set(1);
+    }
+
+    /// A request was answered by `variant`.
+    pub(crate) fn answered(&self, variant: &str, times: Times) {
+        let Times { whole, waited, inference } = times;
+        self.request_seconds.observe(whole.as_secs_f64());
+        self.wait_seconds.observe(waited.as_secs_f64());
+        self.inference_seconds.with_label_values(&[variant]).observe(inference.as_secs_f64());
     }
 
     /// The files of TLS have changed, and were `taken` or refused.

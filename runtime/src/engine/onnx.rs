@@ -61,6 +61,11 @@ impl OnnxRuntime {
         quota.map_or(1, |quota| (quota.floor() as usize).clamp(1, processors))
     }
 
+    /// The commit that the library was built from, as far as it says so.
+    pub(crate) fn build(&self) -> &'static str {
+        commit_of(ort::info())
+    }
+
     /// Keeps optimised networks in a folder of `store` from now on.
     pub(crate) fn keeping_in(self, store: &Path) -> Self {
         let optimised = OptimisedNetworks::new(store.join(FOLDER), machine::key(ort::info()));
@@ -117,6 +122,11 @@ impl OnnxRuntime {
             .with_parallel_execution(false)?
             .commit_from_file(path)
     }
+}
+
+/// Of a list as `ORT Build Info: git-branch=HEAD, git-commit-id=6af1a93, build type=Release`.
+fn commit_of(build: &str) -> &str {
+    build.split(", ").find_map(|part| part.strip_prefix("git-commit-id=")).unwrap_or("unknown")
 }
 
 /// Loads the library, and makes the engine's only environment of this process. Without the first, `ort` would look for a library
@@ -265,5 +275,16 @@ fn element_type(datatype: Datatype) -> TensorElementType {
         Datatype::Bf16 => TensorElementType::Bfloat16,
         Datatype::Fp32 => TensorElementType::Float32,
         Datatype::Fp64 => TensorElementType::Float64,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_build_names_its_commit() {
+        let build = "ORT Build Info: git-branch=HEAD, git-commit-id=6af1a93, fp8-kv-cache=1, build type=Release";
+        assert_eq!((commit_of(build), commit_of("ORT Build Info: none")), ("6af1a93", "unknown"));
     }
 }

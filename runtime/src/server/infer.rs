@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     lane::{Answer, Batch, LaneError},
-    metrics::Outcome,
+    metrics::{Outcome, Times},
     protocol::{self, InferenceRequest, JSON_LENGTH_HEADER, Outputs, Rendered, excerpt, largest_body_bytes},
     variant::Resident,
 };
@@ -130,8 +130,8 @@ impl Service {
         let batch = Batch { items, input, arrived, variant, timeout, held };
         let computed = self.lane.compute(batch).await;
         let answer = computed.map_err(|error| ApiError::from(error).of(items))?;
-        let variant = answer.variant.name().as_str();
-        self.metrics.answered(variant, arrived.elapsed().as_secs_f64(), answer.inference.as_secs_f64());
+        let times = Times { whole: arrived.elapsed(), waited: answer.waited, inference: answer.inference };
+        self.metrics.answered(answer.variant.name().as_str(), times);
         Ok(answer)
     }
 

@@ -18,7 +18,7 @@ impl Log {
     fn begin(&self, level: Level) -> DefaultGuard {
         let log = self.clone();
         let logs = tracing_subscriber::fmt().with_max_level(level).with_writer(move || log.clone());
-        tracing::subscriber::set_default(logs.json().flatten_event(true).finish())
+        tracing::subscriber::set_default(logs.json().flatten_event(true).with_span_list(false).finish())
     }
 
     fn lines(&self) -> Vec<Value> {
