@@ -2,6 +2,8 @@
 //!
 //! All calls are unary, so a call's body is read as every other body is, and only then given to `tonic`, which knows the framing.
 
+mod repository;
+
 use std::{sync::Arc, time::Instant};
 
 use axum::{
@@ -29,8 +31,10 @@ use crate::{
         grpc::{deadline, expect_modest, read, write},
         inference::{
             ModelInferRequest, ModelInferResponse, ModelMetadataRequest, ModelMetadataResponse,
-            ModelReadyRequest, ModelReadyResponse, ServerLiveRequest, ServerLiveResponse,
-            ServerMetadataRequest, ServerMetadataResponse, ServerReadyRequest, ServerReadyResponse,
+            ModelReadyRequest, ModelReadyResponse, RepositoryIndexRequest, RepositoryIndexResponse,
+            RepositoryModelLoadRequest, RepositoryModelLoadResponse, RepositoryModelUnloadRequest,
+            RepositoryModelUnloadResponse, ServerLiveRequest, ServerLiveResponse, ServerMetadataRequest,
+            ServerMetadataResponse, ServerReadyRequest, ServerReadyResponse,
             grpc_inference_service_server::{GrpcInferenceService, GrpcInferenceServiceServer},
             model_metadata_response,
         },
@@ -38,7 +42,7 @@ use crate::{
     },
 };
 
-/// The largest message while there is no model whose tensors would say: questions are small.
+/// The largest message with no tensors, and of any while there is no model whose tensors would say: questions are small.
 const SMALL_BYTES: usize = 64 << 10;
 
 /// Before each message of gRPC: a byte that says whether it is compressed, and four of its length.
@@ -54,15 +58,14 @@ struct Call {
 pub(super) async fn call(State(service): State<Arc<Service>>, request: Request) -> Response {
     let arrived = Instant::now();
     let (head, body) = request.into_parts();
-    let active = service.switch.active();
+    let infers = head.uri.path().ends_with("/ModelInfer");
+    let active = service.switch.active().filter(|_| infers);
     let limit = active.as_ref().map_or(SMALL_BYTES, |active| largest_body_bytes(&active.interface));
     let most_values = active.map_or(SMALL_BYTES, |active| most_values(&active.interface));
     let taken = service.intake.read(&head.headers, body, limit).await;
     let taken = taken.map_err(|error| service.turned_away(error)).and_then(|taken| {
         match taken.bytes.split_at_checked(PREFIX_BYTES) {
-            Some((_, message)) if head.uri.path().ends_with("/ModelInfer") => {
-                expect_modest(message, most_values)?;
-            }
+            Some((_, message)) if infers => expect_modest(message, most_values)?,
             _ => (),
         }
         Ok(taken)
@@ -147,6 +150,29 @@ impl GrpcInferenceService for Call {
         self.service.conclude(arrived, &result);
         Ok(tonic::Response::new(result?))
     }
+
+    async fn repository_index(
+        &self,
+        request: tonic::Request<RepositoryIndexRequest>,
+    ) -> Result<tonic::Response<RepositoryIndexResponse>, Status> {
+        Ok(tonic::Response::new(self.index(&request.into_inner())))
+    }
+
+    async fn repository_model_load(
+        &self,
+        request: tonic::Request<RepositoryModelLoadRequest>,
+    ) -> Result<tonic::Response<RepositoryModelLoadResponse>, Status> {
+        self.load(request.into_inner()).await?;
+        Ok(tonic::Response::new(RepositoryModelLoadResponse {}))
+    }
+
+    async fn repository_model_unload(
+        &self,
+        request: tonic::Request<RepositoryModelUnloadRequest>,
+    ) -> Result<tonic::Response<RepositoryModelUnloadResponse>, Status> {
+        self.unload(request.into_inner())?;
+        Ok(tonic::Response::new(RepositoryModelUnloadResponse {}))
+    }
 }
 
 impl Call {
@@ -207,6 +233,8 @@ impl From<ApiError> for Status {
             _ if error.is_late => Code::DeadlineExceeded,
             StatusCode::NOT_FOUND => Code::NotFound,
             StatusCode::REQUEST_TIMEOUT => Code::DeadlineExceeded,
+            StatusCode::FORBIDDEN => Code::PermissionDenied,
+            StatusCode::CONFLICT | StatusCode::UNPROCESSABLE_ENTITY => Code::FailedPrecondition,
             StatusCode::PAYLOAD_TOO_LARGE => Code::ResourceExhausted,
             StatusCode::UNSUPPORTED_MEDIA_TYPE => Code::Unimplemented,
             StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => Code::Unavailable,

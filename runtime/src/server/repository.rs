@@ -10,6 +10,7 @@ use axum::{
     extract::{Request, State},
     http::StatusCode,
 };
+use bytes::Bytes;
 use dnnshifter_portfolio::VariantName;
 use serde::{Deserialize, Serialize};
 
@@ -31,97 +32,168 @@ const LONGEST_LOAD: Duration = Duration::from_mins(1);
 /// A request to load or unload names a variant, and nothing else that is read.
 const LARGEST_REQUEST_BYTES: usize = 64 << 10;
 
+/// State of a variant that is loaded, as Triton calls it.
+const READY: &str = "READY";
+
 /// A variant in the index.
 #[derive(Serialize)]
 pub(super) struct Entry {
-    name: String,
-    version: String,
-    state: &'static str,
-    reason: String,
+    pub(super) name: String,
+    pub(super) version: String,
+    pub(super) state: &'static str,
+    pub(super) reason: String,
+}
+
+/// Of a request for the index; without a body, all variants are in it.
+#[derive(Default, Deserialize)]
+struct IndexRequest {
+    #[serde(default)]
+    ready: bool,
 }
 
 #[derive(Deserialize)]
-struct LoadRequest {
-    parameters: LoadParameters,
+struct NamingRequest {
+    parameters: Parameters,
+}
+
+/// What is read of the parameters of a request to load or unload.
+#[derive(Deserialize)]
+pub(super) struct Parameters {
+    /// The variant.
+    pub(super) version: Option<String>,
+    /// JSON with the same field: Triton's clients have no other parameter that says which.
+    pub(super) config: Option<String>,
 }
 
 #[derive(Deserialize)]
-struct LoadParameters {
+struct Config {
     version: String,
 }
 
-/// All variants, the most accurate first.
-pub(super) async fn index(State(service): State<Arc<Service>>) -> Json<Vec<Entry>> {
-    let standing = service.switch.standing();
-    let active = standing.active.as_ref().map(|active| &active.variant);
-    let entries = standing.order.iter().map(|variant| {
-        let (state, reason) = match standing.slots.get(variant) {
-            Some(Slot::Resident(..)) if Some(variant) == active => ("READY", "serves".to_owned()),
-            Some(Slot::Resident(..)) => ("READY", "loaded, and warm".to_owned()),
-            Some(Slot::Refused(why)) => ("UNAVAILABLE", why.clone()),
-            Some(Slot::Pending) | None => ("LOADING", String::new()),
-        };
-        Entry { name: service.model.clone(), version: variant.to_string(), state, reason }
-    });
-    Json(entries.collect())
+/// The variants, the most accurate first.
+pub(super) async fn index(
+    State(service): State<Arc<Service>>,
+    request: Request,
+) -> Result<Json<Vec<Entry>>, ApiError> {
+    let body = service.small_body(request).await?;
+    let request = if body.is_empty() { Ok(IndexRequest::default()) } else { serde_json::from_slice(&body) };
+    let IndexRequest { ready } = request.map_err(|error| {
+        let message =
+            format!("no request for the index: {}; send {{\"ready\": true}}", excerpt(&error.to_string()));
+        ApiError::new(StatusCode::BAD_REQUEST, message)
+    })?;
+    Ok(Json(service.repository(ready)))
 }
 
-/// Lets the variant that the parameter `version` names serve; answers once it does.
+/// Lets the variant that the parameters name serve; answers once it does.
 pub(super) async fn load(
     State(service): State<Arc<Service>>,
     Named(model): Named<String>,
     request: Request,
 ) -> Result<StatusCode, ApiError> {
     let received = Instant::now();
-    let (variant, standing) = service.named(&model, request).await?;
-    let wanted = Wanted { variant: variant.clone(), reason: REQUESTED.to_owned() };
-    service.switch.direct(&standing.order, Some(wanted), received);
-    service.wait_for(&variant).await.map(|()| StatusCode::OK)
+    let parameters = service.parameters(&model, request).await?;
+    service.load(parameters, received).await.map(|()| StatusCode::OK)
 }
 
-/// Gives the memory back of the variant that the parameter `version` names, which must not serve. It is loaded again once it is to
-/// serve.
+/// Gives the memory back of the variant that the parameters name.
 pub(super) async fn unload(
     State(service): State<Arc<Service>>,
     Named(model): Named<String>,
     request: Request,
 ) -> Result<StatusCode, ApiError> {
-    let (variant, standing) = service.named(&model, request).await?;
-    if standing.active.is_some_and(|active| active.variant == variant) {
-        let message = format!("the version \"{variant}\" serves: load another one first");
-        return Err(ApiError::new(StatusCode::CONFLICT, message));
-    }
-    service.switch.no_room(&variant, UNLOADED.to_owned());
-    Ok(StatusCode::OK)
+    let parameters = service.parameters(&model, request).await?;
+    service.unload(parameters).map(|()| StatusCode::OK)
 }
 
-fn requested(body: &[u8]) -> Result<VariantName, ApiError> {
-    let wrong = |what: String| {
-        let message = format!("{what}; send {{\"parameters\": {{\"version\": \"NAME\"}}}}");
-        ApiError::new(StatusCode::BAD_REQUEST, message)
-    };
-    let request: LoadRequest = serde_json::from_slice(body)
-        .map_err(|error| wrong(format!("no variant is named: {}", excerpt(&error.to_string()))))?;
-    VariantName::parse(&request.parameters.version).map_err(|error| wrong(excerpt(&error.to_string())))
+impl Parameters {
+    fn variant(self) -> Result<VariantName, ApiError> {
+        let Self { version, config } = self;
+        let config = || config.map(|config| serde_json::from_str(&config).map(|Config { version }| version));
+        let version = match version.map(Ok).or_else(config) {
+            Some(version) => version.map_err(|error| unnamed(&error.to_string()))?,
+            None => return Err(unnamed("there is no parameter \"version\"")),
+        };
+        VariantName::parse(&version).map_err(|error| unnamed(&error.to_string()))
+    }
+}
+
+fn unnamed(why: &str) -> ApiError {
+    let message =
+        format!("no variant is named: {}; send {{\"parameters\": {{\"version\": \"NAME\"}}}}", excerpt(why));
+    ApiError::new(StatusCode::BAD_REQUEST, message)
 }
 
 impl Service {
-    /// The variant that a request of a client names, which must be one of the model's.
-    async fn named(&self, model: &str, request: Request) -> Result<(VariantName, Standing), ApiError> {
+    /// The variants, the most accurate first; or only those that are loaded.
+    pub(super) fn repository(&self, only_ready: bool) -> Vec<Entry> {
+        let standing = self.switch.standing();
+        let active = standing.active.as_ref().map(|active| &active.variant);
+        let entries = standing.order.iter().map(|variant| {
+            let (state, reason) = match standing.slots.get(variant) {
+                Some(Slot::Resident(..)) if Some(variant) == active => (READY, "serves".to_owned()),
+                Some(Slot::Resident(..)) => (READY, "loaded, and warm".to_owned()),
+                Some(Slot::Refused(why)) => ("UNAVAILABLE", why.clone()),
+                Some(Slot::Pending) | None => ("LOADING", String::new()),
+            };
+            Entry { name: self.model.clone(), version: variant.to_string(), state, reason }
+        });
+        entries.filter(|entry| !only_ready || entry.state == READY).collect()
+    }
+
+    /// Refuses clients where the placement chooses, and those that ask for another model.
+    pub(super) fn expect_choice(&self, model: &str) -> Result<(), ApiError> {
         self.expect_model(model)?;
-        if self.chooser == Chooser::Placement {
-            let message = "the variant is chosen by the VariantPlacement of this node: set spec.switching.pin of the ModelPortfolio";
-            return Err(ApiError::new(StatusCode::FORBIDDEN, message));
+        match self.chooser {
+            Chooser::Clients => Ok(()),
+            Chooser::Placement => {
+                let message = "the variant is chosen by the VariantPlacement of this node: set spec.switching.pin of the ModelPortfolio";
+                Err(ApiError::new(StatusCode::FORBIDDEN, message))
+            }
         }
-        let (head, body) = request.into_parts();
-        let body = self.intake.read(&head.headers, body, LARGEST_REQUEST_BYTES).await?;
-        let variant = requested(&body.bytes)?;
+    }
+
+    /// Lets a variant serve, and returns once it does. The decision was `received` then.
+    pub(super) async fn load(&self, parameters: Parameters, received: Instant) -> Result<(), ApiError> {
+        let (variant, standing) = self.named(parameters)?;
+        let wanted = Wanted { variant: variant.clone(), reason: REQUESTED.to_owned() };
+        self.switch.direct(&standing.order, Some(wanted), received);
+        self.wait_for(&variant).await
+    }
+
+    /// Gives the memory of a variant back, which must not serve. It is loaded again once it is to serve.
+    pub(super) fn unload(&self, parameters: Parameters) -> Result<(), ApiError> {
+        let (variant, standing) = self.named(parameters)?;
+        if standing.active.is_some_and(|active| active.variant == variant) {
+            let message = format!("the version \"{variant}\" serves: load another one first");
+            return Err(ApiError::new(StatusCode::CONFLICT, message));
+        }
+        self.switch.no_room(&variant, UNLOADED.to_owned());
+        Ok(())
+    }
+
+    /// The variant that is named, which must be one of the model's.
+    fn named(&self, parameters: Parameters) -> Result<(VariantName, Standing), ApiError> {
+        let variant = parameters.variant()?;
         let standing = self.switch.standing();
         if standing.order.contains(&variant) {
             return Ok((variant, standing));
         }
         let message = format!("the model has no version \"{variant}\": see POST /v2/repository/index");
         Err(ApiError::new(StatusCode::NOT_FOUND, message))
+    }
+
+    async fn parameters(&self, model: &str, request: Request) -> Result<Parameters, ApiError> {
+        self.expect_choice(model)?;
+        let body = self.small_body(request).await?;
+        serde_json::from_slice(&body)
+            .map(|NamingRequest { parameters }| parameters)
+            .map_err(|error| unnamed(&error.to_string()))
+    }
+
+    async fn small_body(&self, request: Request) -> Result<Bytes, ApiError> {
+        let (head, body) = request.into_parts();
+        Ok(self.intake.read(&head.headers, body, LARGEST_REQUEST_BYTES).await?.bytes.freeze())
     }
 
     async fn wait_for(&self, variant: &VariantName) -> Result<(), ApiError> {

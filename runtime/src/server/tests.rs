@@ -173,6 +173,8 @@ async fn clients_switch_by_the_model_repository() {
     assert_eq!(ask(&service, Method::POST, INFER, one_item()).await.json()["model_version"], "small");
     let index = ask(&service, Method::POST, "/v2/repository/index", "").await.json();
     assert_eq!(index[1], json!({"name": "m", "version": "small", "state": "READY", "reason": "serves"}));
+    let by_config = json!({"parameters": {"config": "{\"version\": \"small\"}"}}).to_string();
+    assert_eq!(ask(&service, Method::POST, path, by_config).await.status, StatusCode::OK);
     assert_eq!(ask(&service, Method::POST, path, load("x")).await.status, StatusCode::NOT_FOUND);
     assert_eq!(ask(&service, Method::POST, path, "{}").await.status, StatusCode::BAD_REQUEST);
     let swaps = ask(&service, Method::GET, "/swaps", "").await.json();

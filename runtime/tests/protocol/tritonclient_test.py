@@ -193,6 +193,20 @@ def check_grpc(address):
     return client
 
 
+def check_repository(over_http, over_grpc):
+    """Triton's clients name a variant by the only parameter that they have."""
+    serves = lambda: over_http.infer(MODEL, tensors(tritonclient.http, [[[1, 2], [3, 4]]])).get_response()["model_version"]
+    for client in (over_http, over_grpc):
+        for version in ("big", "small"):
+            client.load_model(MODEL, config=json.dumps({"version": version}))
+            assert serves() == version
+        expect_refusal('no version "x"', lambda: client.load_model(MODEL, config='{"version": "x"}'))
+        expect_refusal("no variant is named", lambda: client.unload_model(MODEL))
+    rows = [(row["version"], row["state"]) for row in over_http.get_model_repository_index()]
+    assert rows == [("big", "READY"), ("small", "READY")], rows
+    assert rows == [(row.version, row.state) for row in over_grpc.get_model_repository_index().models]
+
+
 def check_types(program, directory):
     for datatype, (_, dtype) in TYPES.items():
         write_identity(directory / datatype, datatype)
@@ -248,6 +262,7 @@ def main(program):
             assert after["model_version"] == "small", after
             after = over_grpc.infer(MODEL, tensors(tritonclient.grpc, one)).get_response()
             assert after.model_version == "small", after
+            check_repository(over_http, over_grpc)
             over_http.close()
             over_grpc.close()
     print("ok: tritonclient over HTTP and gRPC, plainly and by TLS, with tensors of many types")

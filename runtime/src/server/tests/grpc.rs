@@ -1,5 +1,7 @@
 //! The protocol over gRPC, on the frames that clients send.
 
+mod repository;
+
 use bytes::Bytes;
 use prost::Message;
 

@@ -17,4 +17,8 @@ async fn a_variant_that_does_not_serve_is_unloaded_and_one_that_serves_is_not() 
     assert_eq!(index[1]["state"], "UNAVAILABLE");
     assert_eq!(index[1]["reason"], "unloaded by a client: it is loaded again once it is to serve");
     assert_eq!(ask(&service, Method::POST, path, "{").await.status, StatusCode::BAD_REQUEST);
+    let ready = ask(&service, Method::POST, "/v2/repository/index", r#"{"ready": true}"#).await.json();
+    assert_eq!((ready[0]["version"].as_str(), ready.get(1)), (Some("big"), None));
+    let wrong = ask(&service, Method::POST, "/v2/repository/index", "{").await;
+    assert_eq!(wrong.status, StatusCode::BAD_REQUEST, "{}", wrong.text());
 }
