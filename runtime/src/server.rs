@@ -11,6 +11,7 @@ mod intake;
 mod listen;
 mod observe;
 mod path;
+mod reflection;
 mod repository;
 mod tls;
 mod trace;
@@ -109,7 +110,7 @@ impl Service {
 
 /// All routes.
 pub(crate) fn router(service: Arc<Service>) -> Router {
-    Router::new()
+    reflection::with_reflection(Router::new())
         .route("/v2", get(health::server))
         .route("/v2/health/live", get(health::live))
         .route("/v2/health/ready", get(health::ready))
