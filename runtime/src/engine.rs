@@ -5,6 +5,7 @@
 
 mod denormals;
 mod machine;
+mod mapped;
 mod onnx;
 mod optimise;
 mod optimised;
@@ -14,7 +15,10 @@ use std::{error::Error, path::Path};
 use dnnshifter_portfolio::{VariantDescription, description::TensorDescription};
 
 pub(crate) use self::{onnx::OnnxRuntime, optimise::optimise};
-use crate::values::{Part, Values};
+use crate::{
+    stamp::Stamp,
+    values::{Part, Values},
+};
 
 /// While an engine opens a network that is not optimised it holds the file, its weights, and their packed copies: measured,
 /// 59 MB took 200 to 240.
@@ -40,6 +44,16 @@ pub(crate) trait Network: Send {
     /// Bytes of its weights that are mapped from a file, instead of copied to private memory.
     fn mapped_bytes(&self) -> u64 {
         0
+    }
+
+    /// The files that it is mapped from: where they are the same, it computes the same. None where it is not mapped.
+    fn stamps(&self) -> &[Stamp] {
+        &[]
+    }
+
+    /// Whether all its weights are in memory already, so that the first inference waits for no disk.
+    fn is_in_memory(&self) -> bool {
+        false
     }
 }
 

@@ -34,7 +34,7 @@ use crate::{
     lane::Lane,
     metrics::Metrics,
     switch::Switch,
-    variant::Resident,
+    variant::{Proof, Resident},
 };
 
 /// A busy lane is waited for so long before a variant is warmed, looking so often.
@@ -73,6 +73,8 @@ pub(crate) struct Keeper {
 /// What the keeper has seen so far, and comes back to.
 #[derive(Default)]
 pub(crate) struct Notes {
+    /// What was held against its check vector, as long as its files are the same.
+    proven: BTreeMap<VariantName, Proof>,
     /// Variants that are tried again, and when.
     postponed: BTreeMap<VariantName, Instant>,
     /// What was measured of each variant.

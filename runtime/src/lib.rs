@@ -21,6 +21,7 @@ mod objective;
 mod protocol;
 mod server;
 mod shutdown;
+mod stamp;
 mod standalone;
 mod switch;
 #[cfg(test)]

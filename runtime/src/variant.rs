@@ -4,29 +4,26 @@
 //! against its check vector. Neither decides which variant serves: that is [`switch`](crate::switch).
 
 mod error;
+mod folder;
 
 use std::{
     collections::VecDeque,
-    fs,
-    path::{Path, PathBuf},
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
     time::{Duration, Instant},
 };
 
-use dnnshifter_portfolio::{
-    VariantDescription, VariantName,
-    description::{CheckVector, DESCRIPTION_FILE, DESCRIPTION_VERSION, MODEL_FILE},
-};
+use dnnshifter_portfolio::{VariantDescription, VariantName, description::CheckVector};
 use parking_lot::Mutex;
 
-pub(crate) use self::error::VariantError;
+pub(crate) use self::{
+    error::VariantError,
+    folder::{VariantFolder, found_in, read},
+};
 use crate::{
     engine::{Engine, EngineError, Interface, Network},
+    stamp::Stamp,
     values::Values,
 };
-
-/// A description of more bytes than this is none: the largest part is the check vector, and a million values are 10 MB.
-const LARGEST_DESCRIPTION_BYTES: u64 = 32 << 20;
 
 /// A batch is computed in parts of at most so many items, so that the memory of an inference is bounded.
 const LARGEST_PART: usize = 8;
@@ -37,93 +34,11 @@ const SERVICE_WEIGHT: f64 = 1.0 / 16.0;
 /// The times of so many inferences of one item are kept.
 const RECENT_TIMES: usize = 512;
 
-/// A variant's folder that was read: a description, and the path of the network.
-#[derive(Debug)]
-pub(crate) struct VariantFolder {
-    /// What the variant says of itself.
-    pub(crate) description: VariantDescription,
-    network: PathBuf,
-    /// The size of the file, which counts: that in the description is only a word of whoever wrote it.
-    network_bytes: u64,
-}
-
-impl VariantFolder {
-    /// For engines that open no file.
-    pub(crate) fn without_file(description: VariantDescription) -> Self {
-        Self { description, network: PathBuf::new(), network_bytes: 0 }
-    }
-
-    /// The network's file.
-    pub(crate) fn network(&self) -> &Path {
-        &self.network
-    }
-
-    /// Bytes of the network: those of its file, or those that the description names, whichever are more.
-    pub(crate) fn file_bytes(&self) -> u64 {
-        self.network_bytes.max(self.description.bytes)
-    }
-}
-
-/// Reads the folder of the variant `name`, and refuses one of another name or version.
-pub(crate) fn read(models: &Path, name: &VariantName) -> Result<VariantFolder, VariantError> {
-    let folder = models.join(name.as_str());
-    let (path, network) = (folder.join(DESCRIPTION_FILE), folder.join(MODEL_FILE));
-    let shown = path.display().to_string();
-    let bytes = size(&path)?;
-    if bytes > LARGEST_DESCRIPTION_BYTES {
-        return Err(VariantError::TooLarge { path: shown, bytes });
-    }
-    let text = fs::read(&path).map_err(|source| VariantError::Read { path: shown.clone(), source })?;
-    let description: VariantDescription = serde_json::from_slice(&text)
-        .map_err(|source| VariantError::Parse { path: shown.clone(), source })?;
-    expect("version", &description.version, DESCRIPTION_VERSION, &shown)?;
-    expect("name", description.name.as_str(), name.as_str(), &shown)?;
-    let description = with_fitting_check(description, shown)?;
-    Ok(VariantFolder { description, network_bytes: size(&network)?, network })
-}
-
-fn size(path: &Path) -> Result<u64, VariantError> {
-    let failed = |source| VariantError::Read { path: path.display().to_string(), source };
-    fs::metadata(path).map(|metadata| metadata.len()).map_err(failed)
-}
-
-fn expect(what: &'static str, found: &str, expected: &str, path: &str) -> Result<(), VariantError> {
-    if found == expected {
-        return Ok(());
-    }
-    let (path, found, expected) = (path.to_owned(), found.to_owned(), expected.to_owned());
-    Err(VariantError::Foreign { path, what, found, expected })
-}
-
-fn with_fitting_check(
-    description: VariantDescription,
-    path: String,
-) -> Result<VariantDescription, VariantError> {
-    let interface = Interface::of(&description);
-    let lengths = (description.check.input.len(), description.check.output.len());
-    if lengths == (interface.input_length(), interface.output_length()) {
-        return Ok(description);
-    }
-    let expected = interface.input_length().saturating_add(interface.output_length());
-    Err(VariantError::CheckSize { path, found: lengths.0 + lengths.1, expected })
-}
-
-/// Names of the variants that have a folder in `models`, the largest first: by their work, as the accuracy of neighbours may be
-/// the other way round by chance. Folders that are none are left out.
-pub(crate) fn found_in(models: &Path) -> Result<Vec<VariantName>, VariantError> {
-    let failed = |source| VariantError::Read { path: models.display().to_string(), source };
-    let mut found = Vec::new();
-    for entry in fs::read_dir(models).map_err(failed)? {
-        let entry = entry.map_err(failed)?;
-        let name = entry.file_name().to_str().and_then(|name| VariantName::parse(name).ok());
-        match name.map(|name| read(models, &name)) {
-            Some(Ok(folder)) => found.push(folder.description),
-            Some(Err(error)) => tracing::debug!(error = %error, "a folder that is no variant was left out"),
-            None => {}
-        }
-    }
-    found.sort_by(|a, b| b.macs.cmp(&a.macs).then_with(|| b.accuracy.cmp(&a.accuracy)));
-    Ok(found.into_iter().map(|description| description.name).collect())
+/// That a variant's outputs were those of its check vector: it holds as long as its files are the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Proof {
+    description: Stamp,
+    network: Vec<Stamp>,
 }
 
 /// A variant that is loaded, checked and warm.
@@ -135,6 +50,8 @@ pub(crate) struct Resident {
     /// The input of its check vector.
     check_input: Values,
     network: Mutex<Box<dyn Network>>,
+    /// That it was held against the check vector; none where its files cannot be told from others.
+    proof: Option<Proof>,
     /// The latest times of one item alone, in microseconds, the oldest first.
     recent_us: Mutex<VecDeque<u32>>,
     /// Running mean of the time that one item takes, in nanoseconds.
@@ -150,24 +67,58 @@ impl Resident {
     /// Opens the network, computes the check vector, and refuses what does not hold. That one inference also makes it warm: all
     /// weights have been read.
     pub(crate) fn load(engine: &dyn Engine, folder: VariantFolder) -> Result<Self, VariantError> {
-        let VariantFolder { description, network, .. } = folder;
+        let resident = Self::open(engine, folder)?;
+        resident.check().map(|()| resident)
+    }
+
+    /// The same in a hurry: what was `proven` of the same files is not computed again while all weights are in memory. An item is
+    /// then believed to take as long `as_before`.
+    pub(crate) fn load_again(
+        engine: &dyn Engine,
+        folder: VariantFolder,
+        proven: &Proof,
+        as_before: Duration,
+    ) -> Result<Self, VariantError> {
+        let resident = Self::open(engine, folder)?;
+        if resident.proof.as_ref() == Some(proven) && resident.network.lock().is_in_memory() {
+            let nanoseconds = u64::try_from(as_before.as_nanos()).unwrap_or(u64::MAX);
+            resident.service_ns.store(nanoseconds, Ordering::Relaxed);
+            return Ok(resident);
+        }
+        resident.check().map(|()| resident)
+    }
+
+    fn open(engine: &dyn Engine, folder: VariantFolder) -> Result<Self, VariantError> {
+        let VariantFolder { description, network, stamp, .. } = folder;
         let interface = Interface::of(&description);
         let network = engine.prepare(&network, &interface)?;
-        let resident = Self {
+        let stamps = network.stamps();
+        let proof = stamp.filter(|_| !stamps.is_empty());
+        let proof = proof.map(|description| Proof { description, network: stamps.to_vec() });
+        Ok(Self {
             check_input: Values::of_numbers(interface.input.datatype, &description.check.input),
             interface,
             network: Mutex::new(network),
+            proof,
             recent_us: Mutex::default(),
             service_ns: AtomicU64::new(0),
             cold: AtomicBool::new(false),
             used_ns: AtomicU64::new(0),
             loaded_at: Instant::now(),
             description,
-        };
-        let output = resident.run(1, &resident.check_input)?;
-        resident.hold_against_check(&output.numbers())?;
-        resident.cold.store(true, Ordering::Relaxed);
-        Ok(resident)
+        })
+    }
+
+    fn check(&self) -> Result<(), VariantError> {
+        let output = self.run(1, &self.check_input)?;
+        self.hold_against_check(&output.numbers())?;
+        self.cold.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// That it was held against its check vector, to be kept for when it is loaded again.
+    pub(crate) fn proof(&self) -> Option<&Proof> {
+        self.proof.as_ref()
     }
 
     /// The variant's name.

@@ -5,7 +5,7 @@
 //! numbers count as zero: they are slow, and pruned networks have them. With a store, networks are optimised once and mapped: a
 //! loaded one takes 3 MB of private memory instead of four times its weights, and is there in milliseconds.
 
-use std::{env, fs, path::Path, thread};
+use std::{env, path::Path, thread};
 
 use dnnshifter_portfolio::description::{Datatype, TensorDescription};
 use ort::{
@@ -17,10 +17,15 @@ use ort::{
 use super::{
     Engine, EngineError, Interface, Network, PEAK_OF_OPENING,
     denormals::DenormalsAsZero,
-    machine, optimise,
-    optimised::{OptimisedError, OptimisedNetworks, WEIGHTS_FILE},
+    machine,
+    mapped::Mapped,
+    optimise,
+    optimised::{OptimisedError, OptimisedNetworks},
 };
-use crate::values::{Part, Values, of_any_type};
+use crate::{
+    stamp::Stamp,
+    values::{Part, Values, of_any_type},
+};
 
 /// The variable that names ONNX Runtime's library, as `ort` itself reads it.
 const LIBRARY_VARIABLE: &str = "ORT_DYLIB_PATH";
@@ -36,6 +41,8 @@ const SESSION_BYTES: u64 = 16 << 20;
 /// ONNX Runtime, once a process.
 pub(crate) struct OnnxRuntime {
     environment: Environment,
+    /// The commit that the library was built from, as far as it says so.
+    build: &'static str,
     optimised: Option<OptimisedNetworks>,
 }
 
@@ -46,13 +53,14 @@ struct OnnxNetwork {
     output_name: String,
     input_shape: Vec<i64>,
     output_length: usize,
-    mapped_bytes: u64,
+    mapped: Mapped,
 }
 
 impl OnnxRuntime {
     /// Loads the library that `ORT_DYLIB_PATH` names, and starts it with `threads` threads for each operator.
     pub(crate) fn start(threads: usize) -> Result<Self, EngineError> {
-        environment(threads.max(1)).map(|environment| Self { environment, optimised: None })
+        let environment = environment(threads.max(1))?;
+        Ok(Self { environment, build: commit_of(ort::info()), optimised: None })
     }
 
     /// So many threads as whole CPUs are granted: the quota (in CPUs) rounded down, at least one.
@@ -63,7 +71,7 @@ impl OnnxRuntime {
 
     /// The commit that the library was built from, as far as it says so.
     pub(crate) fn build(&self) -> &'static str {
-        commit_of(ort::info())
+        self.build
     }
 
     /// Keeps optimised networks in a folder of `store` from now on.
@@ -72,8 +80,8 @@ impl OnnxRuntime {
         Self { optimised: Some(optimised), ..self }
     }
 
-    /// Opens the optimised form of the network in `path`, and says how much of it is mapped. `None` where there is none.
-    fn mapped(&self, path: &Path) -> Result<Option<(Session, u64)>, EngineError> {
+    /// Opens the optimised form of the network in `path`, and says what is mapped. `None` where there is none.
+    fn mapped(&self, path: &Path) -> Result<Option<(Session, Mapped)>, EngineError> {
         let Some(optimised) = &self.optimised else { return Ok(None) };
         let making = |directory: &Path| {
             let program = env::current_exe().map_err(|source| EngineError::Optimise {
@@ -94,9 +102,10 @@ impl OnnxRuntime {
                 return Ok(None);
             }
         };
-        let bytes = fs::metadata(file.with_file_name(WEIGHTS_FILE)).map_or(0, |weights| weights.len());
+        // Before it is opened: what changes after that look is another file.
+        let mapped = Mapped::beside(&file);
         match self.session(&file, GraphOptimizationLevel::Disable) {
-            Ok(session) => Ok(Some((session, bytes))),
+            Ok(session) => Ok(Some((session, mapped))),
             Err(error) => {
                 tracing::warn!(%error, "an optimised network does not open, and is thrown away");
                 if let Err(error) = optimised.discard(path) {
@@ -107,12 +116,12 @@ impl OnnxRuntime {
         }
     }
 
-    fn open(&self, path: &Path) -> Result<(Session, u64), EngineError> {
+    fn open(&self, path: &Path) -> Result<(Session, Mapped), EngineError> {
         if let Some(mapped) = self.mapped(path)? {
             return Ok(mapped);
         }
         self.session(path, GraphOptimizationLevel::All)
-            .map(|session| (session, 0))
+            .map(|session| (session, Mapped::default()))
             .map_err(|source| EngineError::Open { path: path.display().to_string(), source: source.into() })
     }
 
@@ -151,7 +160,7 @@ fn started(library: EnvironmentBuilder, threads: usize) -> ort::Result<Environme
 impl Engine for OnnxRuntime {
     fn prepare(&self, path: &Path, interface: &Interface) -> Result<Box<dyn Network>, EngineError> {
         let shown = || path.display().to_string();
-        let (session, mapped_bytes) = self.open(path)?;
+        let (session, mapped) = self.open(path)?;
         let (input, output) = (&interface.input, &interface.output);
         for (what, tensor, outlets) in
             [("input", input, session.inputs()), ("output", output, session.outputs())]
@@ -166,11 +175,11 @@ impl Engine for OnnxRuntime {
             output_name: output.name.clone(),
             input_shape: input.shape.iter().map(|side| i64::try_from(*side).unwrap_or(i64::MAX)).collect(),
             output_length: interface.output_length(),
-            mapped_bytes,
+            mapped,
             session,
         };
         // A mapped one has taken none.
-        if mapped_bytes == 0 {
+        if network.mapped.weights_bytes == 0 {
             network.give_back_memory(&Values::zeros(input.datatype, interface.input_length()))?;
         }
         Ok(Box::new(network))
@@ -227,7 +236,15 @@ impl Network for OnnxNetwork {
     }
 
     fn mapped_bytes(&self) -> u64 {
-        self.mapped_bytes
+        self.mapped.weights_bytes
+    }
+
+    fn stamps(&self) -> &[Stamp] {
+        &self.mapped.stamps
+    }
+
+    fn is_in_memory(&self) -> bool {
+        self.mapped.is_in_memory()
     }
 }
 
@@ -284,7 +301,8 @@ mod tests {
 
     #[test]
     fn the_build_names_its_commit() {
-        let build = "ORT Build Info: git-branch=HEAD, git-commit-id=6af1a93, fp8-kv-cache=1, build type=Release";
+        let build =
+            "ORT Build Info: git-branch=HEAD, git-commit-id=6af1a93, fp8-kv-cache=1, build type=Release";
         assert_eq!((commit_of(build), commit_of("ORT Build Info: none")), ("6af1a93", "unknown"));
     }
 }

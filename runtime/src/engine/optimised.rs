@@ -8,9 +8,7 @@ use std::{
     collections::BTreeMap,
     fs::{self, File},
     io,
-    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
-    time::SystemTime,
 };
 
 use parking_lot::Mutex;
@@ -18,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::EngineError;
+use crate::stamp::Stamp;
 
 /// The optimised network.
 pub(super) const NETWORK_FILE: &str = "network.onnx";
@@ -53,17 +52,6 @@ pub(super) struct OptimisedNetworks {
     machine: String,
     /// Digests of files that were read whole, which counts until they change.
     digests: Mutex<BTreeMap<PathBuf, (Stamp, String)>>,
-}
-
-/// Changes when a file does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Stamp {
-    device: u64,
-    inode: u64,
-    bytes: u64,
-    modified: Option<SystemTime>,
-    /// Which nobody can set: a file that was changed and given its old time is seen to be changed.
-    changed: (i64, i64),
 }
 
 /// The digests (SHA-256, hexadecimal) of an entry's files by their names.
@@ -184,15 +172,6 @@ impl OptimisedNetworks {
 
     fn failed(&self, source: io::Error) -> OptimisedError {
         OptimisedError::Files { path: self.directory.display().to_string(), source }
-    }
-}
-
-impl Stamp {
-    fn of(path: &Path) -> io::Result<Self> {
-        let metadata = fs::metadata(path)?;
-        let modified = metadata.modified().ok();
-        let changed = (metadata.ctime(), metadata.ctime_nsec());
-        Ok(Self { device: metadata.dev(), inode: metadata.ino(), bytes: metadata.len(), modified, changed })
     }
 }
 

@@ -1,14 +1,18 @@
 //! Variants that load, and variants that are refused.
 
+mod again;
 mod types;
 
 use std::{fs, path::Path, sync::LazyLock};
+
+use dnnshifter_portfolio::description::{DESCRIPTION_FILE, MODEL_FILE};
 
 use super::*;
 use crate::{
     engine::OnnxRuntime,
     keeper::chain,
     testing::{Constant, description, name, names},
+    values::Part,
 };
 
 /// Flatten, then Gemm: the scores of an image are its first value, its second, and the sum of all four plus one.
