@@ -85,9 +85,9 @@ async fn smallest(
         let verdict = if done { "enough" } else { "too little" };
         (stage.say)(&format!("memory limit of {what}: {} MB is {verdict}", tried / 1_000_000));
         if done {
-            holds = tried
+            holds = tried;
         } else {
-            fails = tried
+            fails = tried;
         }
         tried = u64::midpoint(fails, holds);
     }

@@ -60,7 +60,7 @@ pub(in super::super) async fn measure(stage: &Stage<'_>) -> Result<QuotaReport> 
     let seconds = stage.extent.seconds;
     let before = server.cpu()?;
     let probed = load(&client, &poisson(PROBE_RATE, seconds), NO_OBJECTIVE).await;
-    let cpu = (server.cpu()? - before).as_secs_f64() / probed.answered.max(1) as f64;
+    let cpu = server.cpu()?.saturating_sub(before).as_secs_f64() / probed.answered.max(1) as f64;
     let rate = rate(cpu);
     let arrivals = poisson(rate, seconds);
     let (mut free, mut held, mut throttled) = (Vec::new(), Vec::new(), 0);
