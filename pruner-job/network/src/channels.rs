@@ -1,5 +1,5 @@
 //! Which channels of a network go together: those that are added, multiplied or normalised with each other must leave
-//! together, from every tensor that has an entry for them. [`trace`] finds out, node by node.
+//! together, from every tensor that has an entry for them. `trace` finds out, node by node.
 //!
 //! Where channels cannot be told apart (a shuffle, a grouped convolution, the network's ends), all of them stay: no network
 //! is refused for that, as long as something else can leave.

@@ -1,8 +1,8 @@
 //! What a node does, typed: the operators that are understood, with their attributes read and checked. Anything else is
 //! refused with a reason and a way out. Semantics: ONNX operator documentation (onnx.ai/onnx/operators).
 //!
-//! [`layers`] reads what has weights or windows, [`elementwise`] activations and arithmetic, [`layout`] what only moves
-//! values about; [`reading`] is what they share.
+//! `layers` reads what has weights or windows, `elementwise` activations and arithmetic, `layout` what only moves
+//! values about; `reading` is what they share.
 
 use crate::{network::Network, onnx::NodeProto, tensor::InvalidTensor};
 

@@ -1,4 +1,4 @@
-//! The shape of every value of a network, for one input. What each operator does to shapes is in [`rules`].
+//! The shape of every value of a network, for one input. What each operator does to shapes is in `rules`.
 
 use std::collections::BTreeMap;
 

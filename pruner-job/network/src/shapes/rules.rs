@@ -214,7 +214,8 @@ mod tests {
             assert_eq!(reshaped(&[6, 4], shape), Some(vec![2, 3, 4]), "{shape:?}");
         }
         assert_eq!(reshaped(&[6, 4], &[0, 0, 2, 2]), Some(vec![6, 2, 2]));
-        for shape in [&[-1, 2, 3][..], &[2, 3, 4, 2], &[-1, -1, 4], &[0, -1, -1], &[0, -2, 3]] {
+        assert_eq!(reshaped(&[6, 4], &[2, 3, 4, 2]), Some(vec![3, 4, 2]), "a batch of two");
+        for shape in [&[-1, 2, 3][..], &[2, 3, 2, 2], &[-1, -1, 4], &[0, -1, -1], &[0, -2, 3]] {
             assert_eq!(reshaped(&[6, 4], shape), None, "{shape:?}");
         }
     }
