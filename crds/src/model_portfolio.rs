@@ -13,7 +13,7 @@ pub use prune::{
     IterativeMagnitudeMethod, Model, PersistentVolumeClaimSource, Prune, PruneMethod, PruningJob,
     PublishTarget, Source, StructuredMethod, TrainingOptions,
 };
-pub use serving::{LatencyObjective, Service, ServiceType, Serving};
+pub use serving::{LatencyObjective, Service, ServiceType, Serving, ServingTls};
 pub use switching::{Prometheus, Stabilization, Switching, SwitchingBehavior};
 
 use crate::variant_placement::Pin;
@@ -44,7 +44,7 @@ use crate::variant_placement::Pin;
     validation = Rule::new("self.metadata.name.size() <= 40 && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')").message("the name must be a DNS label (RFC 1035) of at most 40 characters, since names of other objects are made from it: a lower-case letter, then letters, digits and '-'")
 )]
 pub struct ModelPortfolioSpec {
-    /// Stop working on this portfolio: no Job starts, no node is added, updated or switched. What runs goes on serving.
+    /// Stop working on this portfolio: no Job starts, no node is added or updated, and no ceiling moves. What runs goes on serving, and a node that is overloaded still steps below its ceiling.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub suspend: bool,
 

@@ -39,6 +39,12 @@ use crate::model_portfolio::{LatencyObjective, SwitchingBehavior};
     ),
     printcolumn(name = "Since", type_ = "date", json_path = ".status.activeSince"),
     printcolumn(
+        name = "Why",
+        type_ = "string",
+        json_path = ".status.reason",
+        description = "Why this variant answers: the ceiling's reason, or Reflex, Loading, VariantRefused, Undecided."
+    ),
+    printcolumn(
         name = "Ceiling",
         type_ = "string",
         json_path = ".spec.decision.ceilingVariantName",

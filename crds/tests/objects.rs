@@ -68,10 +68,9 @@ fn check<K: Resource + CustomResourceExt + DeserializeOwned>(
     let definition = serde_json::to_value(K::crd()).unwrap();
     let schema = definition.pointer("/spec/versions/0/schema/openAPIV3Schema").unwrap();
     let validator = jsonschema::validator_for(schema).unwrap();
-    let dotted = |path: String| path.trim_start_matches('/').replace('/', ".");
     let errors: Vec<_> = validator
         .iter_errors(object)
-        .map(|error| format!("{}: {error}", dotted(error.instance_path().to_string())))
+        .map(|error| format!("{}: {error}", place(&error.instance_path().to_string())))
         .collect();
     if !errors.is_empty() {
         return errors;
@@ -82,4 +81,18 @@ fn check<K: Resource + CustomResourceExt + DeserializeOwned>(
         None => create(&typed),
     };
     outcome.err().into_iter().map(|errors| errors.to_string()).collect()
+}
+
+/// A JSON pointer as the API server writes it: `spec.items[0].name`.
+fn place(pointer: &str) -> String {
+    let mut place = String::new();
+    for step in pointer.split('/').skip(1) {
+        if step.parse::<usize>().is_ok() {
+            place.extend(["[", step, "]"]);
+        } else {
+            place += if place.is_empty() { "" } else { "." };
+            place += step;
+        }
+    }
+    place
 }

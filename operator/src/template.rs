@@ -5,12 +5,14 @@
 //! release) goes out under the portfolio's budget. The hash is over the built template without what differs between nodes.
 
 mod container;
+mod tls;
 
 use std::collections::BTreeMap;
 
 pub(crate) use container::{container_security, resources};
 use dnnshifter_crds::{
     EdgeDeviceClassSpec,
+    model_portfolio::Serving,
     names::{
         APPLICATION, COMPONENT_LABEL, NAME_LABEL, PLACEMENT_LABEL, PORTFOLIO_LABEL, RUNTIME_COMPONENT,
         TEMPLATE_HASH_LABEL,
@@ -46,7 +48,7 @@ pub(crate) struct Template<'a> {
     pub(crate) portfolio: &'a str,
     pub(crate) variants: &'a [PlacedVariant],
     pub(crate) class: &'a EdgeDeviceClassSpec,
-    pub(crate) pull_secrets: &'a [String],
+    pub(crate) serving: &'a Serving,
     pub(crate) runtime_image: &'a str,
 }
 
@@ -68,10 +70,7 @@ impl Template<'_> {
         PodTemplateSpec {
             metadata: Some(ObjectMeta {
                 labels: Some(self.labels(site, hash)),
-                annotations: Some(labels([
-                    ("prometheus.io/scrape", "true"),
-                    ("prometheus.io/port", RUNTIME_PORT.to_string().as_str()),
-                ])),
+                annotations: Some(self.annotations()),
                 ..ObjectMeta::default()
             }),
             spec: Some(PodSpec {
@@ -97,6 +96,17 @@ impl Template<'_> {
         labels
     }
 
+    /// By which Prometheus finds the pod, where it is told to look for such annotations.
+    fn annotations(&self) -> BTreeMap<String, String> {
+        let port = RUNTIME_PORT.to_string();
+        let mut annotations =
+            labels([("prometheus.io/scrape", "true"), ("prometheus.io/port", port.as_str())]);
+        if self.serving.tls.is_some() {
+            annotations.insert("prometheus.io/scheme".to_owned(), "https".to_owned());
+        }
+        annotations
+    }
+
     /// Those of the class, and those of a `DaemonSet`'s pods: whatever befalls a node that is cut off, its pod goes on serving
     /// there; and no other node can stand in for one that is cordoned or short of something.
     fn tolerations(&self) -> Vec<Toleration> {
@@ -113,8 +123,9 @@ impl Template<'_> {
     }
 
     fn image_pull_secrets(&self) -> Option<Vec<LocalObjectReference>> {
-        let references = self.pull_secrets.iter().map(|name| LocalObjectReference { name: name.clone() });
-        (!self.pull_secrets.is_empty()).then(|| references.collect())
+        let names = &self.serving.image_pull_secrets;
+        let references = names.iter().map(|name| LocalObjectReference { name: name.clone() });
+        (!names.is_empty()).then(|| references.collect())
     }
 
     fn volumes(&self) -> Vec<Volume> {
@@ -131,7 +142,8 @@ impl Template<'_> {
             }),
             ..Volume::default()
         });
-        std::iter::once(store).chain(variants).collect()
+        let tls = self.serving.tls.iter().flat_map(tls::volumes);
+        std::iter::once(store).chain(variants).chain(tls).collect()
     }
 }
 
@@ -200,12 +212,14 @@ mod tests {
     fn the_hash_changes_with_the_pod_and_with_nothing_else() {
         let variants = [variant("r@sha256:1")];
         let class = class();
+        let serving: Serving =
+            serde_json::from_value(serde_json::json!({"latencyObjective": {"milliseconds": 20}})).unwrap();
         let template = Template {
             namespace: "n",
             portfolio: "p",
             variants: &variants,
             class: &class,
-            pull_secrets: &[],
+            serving: &serving,
             runtime_image: "runtime@sha256:1",
         };
         let hash = template.hash().unwrap();

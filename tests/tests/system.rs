@@ -28,13 +28,14 @@ mod system {
     pub mod rollout;
     pub mod scene;
     pub mod switching;
+    pub mod tls;
     pub mod until;
     pub mod world;
 }
 
 use system::{
     broken_model, confined, deletion, invalid, load_unknown, objects, operator_away, partition, private,
-    prune, published, replicas, rollout, switching, world, world::scenario,
+    prune, published, replicas, rollout, switching, tls, world, world::scenario,
 };
 
 fn main() -> ExitCode {
@@ -64,7 +65,7 @@ fn scenarios() -> Vec<Trial> {
             "a_node_follows_its_load_down_and_up_without_a_failed_request",
             switching::follows_load,
         ),
-        scenario("prometheus-killed", "without_prometheus_nothing_switches", load_unknown::killed),
+        scenario("prometheus-killed", "without_prometheus_no_ceiling_moves", load_unknown::killed),
         scenario("prometheus-empty", "an_empty_prometheus_is_not_an_idle_node", load_unknown::empty),
         scenario("prometheus-nan", "a_load_that_is_no_number_is_unknown", load_unknown::not_a_number),
         scenario(
@@ -85,6 +86,7 @@ fn scenarios() -> Vec<Trial> {
             "a_portfolio_is_pushed_to_and_served_from_a_registry_with_a_password",
             private::pushed_and_served,
         ),
+        scenario("encrypted", "a_portfolio_with_certificates_is_served_by_tls_and_only_so", tls::serves),
         scenario(
             "broken-model",
             "a_broken_model_stalls_with_a_reason_until_it_is_mended",

@@ -23,6 +23,10 @@ pub struct Serving {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8), inner(length(min = 1, max = 253)))]
     pub image_pull_secrets: Vec<String>,
+
+    /// Serve by TLS, and only so. Without it all is plain HTTP.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<ServingTls>,
 }
 
 /// A bound on a quantile of the latency of a request, from its arrival at the node's pod to its answer.
@@ -70,6 +74,22 @@ impl Default for Service {
     fn default() -> Self {
         Self { type_: ServiceType::default(), port: default_port() }
     }
+}
+
+/// TLS between clients and the nodes' pods. Certificates that change in their Secrets are used without a restart.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ServingTls {
+    /// Secret of this namespace, of type `kubernetes.io/tls`, whose keys `tls.crt` and `tls.key` hold the certificate that the pods
+    /// show, and its key, in PEM. The certificate should be for the Service's name, `<portfolio>.<namespace>.svc`.
+    #[schemars(length(min = 1, max = 253))]
+    pub secret_name: String,
+
+    /// Secret of this namespace whose key `ca.crt` holds certificates, in PEM: only clients with a certificate that one of these
+    /// has signed are served (mutual TLS), and Prometheus needs one, too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub client_ca_secret_name: Option<String>,
 }
 
 /// Types of Service.

@@ -53,7 +53,7 @@ pub(crate) fn decide(valid: &Valid, runtime_image: &str) -> Result<Decision, Dec
         portfolio: &spec.portfolio_name,
         variants: &spec.variants,
         class: &whole.class,
-        pull_secrets: &whole.pull_secrets,
+        serving: &whole.serving,
         runtime_image,
     };
     let template_hash = template.hash()?;

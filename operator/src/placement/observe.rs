@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use dnnshifter_crds::{EdgeDeviceClassSpec, VariantPlacement, names::PLACEMENT_LABEL};
+use dnnshifter_crds::{
+    EdgeDeviceClassSpec, VariantPlacement, model_portfolio::Serving, names::PLACEMENT_LABEL,
+};
 use k8s_openapi::api::{
     apps::v1::Deployment,
     core::v1::{Node, Pod},
@@ -16,8 +18,8 @@ use crate::reconcile::Context;
 pub(crate) struct Observed {
     pub(crate) object: Arc<VariantPlacement>,
     pub(crate) class: Option<EdgeDeviceClassSpec>,
-    /// Of the portfolio, if it exists.
-    pub(crate) pull_secrets: Option<Vec<String>>,
+    /// How the portfolio is served, if it exists.
+    pub(crate) serving: Option<Serving>,
     pub(crate) node: Option<Arc<Node>>,
     pub(crate) deployment: Option<Deployment>,
     /// The pods, while they are not available: they say why.
@@ -65,9 +67,8 @@ pub(crate) async fn observe(
     };
     Ok(Observed {
         class: class.and_then(|class| class.0.as_ref().ok().map(|class| class.spec.clone())),
-        pull_secrets: portfolio.and_then(|portfolio| {
-            portfolio.0.as_ref().ok().map(|portfolio| portfolio.spec.serving.image_pull_secrets.clone())
-        }),
+        serving: portfolio
+            .and_then(|portfolio| portfolio.0.as_ref().ok().map(|portfolio| portfolio.spec.serving.clone())),
         node: stores.nodes.store.get(&ObjectRef::new(&object.spec.node_name)),
         deployment,
         pods,

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use dnnshifter_crds::{EdgeDeviceClass, VariantPlacement, yaml::from_yaml_documents};
+use dnnshifter_crds::{
+    EdgeDeviceClass, VariantPlacement, model_portfolio::Serving, yaml::from_yaml_documents,
+};
 use k8s_openapi::api::{
     apps::v1::Deployment,
     core::v1::{Node, Pod},
@@ -62,11 +64,17 @@ fn node(cpu: &str) -> Node {
     ))
 }
 
+fn serving() -> Serving {
+    read(
+        "{latencyObjective: {milliseconds: 20}, imagePullSecrets: [pull], tls: {secretName: server, clientCaSecretName: clients}}",
+    )
+}
+
 fn observed(hash: &str, cpu: &str) -> Observed {
     Observed {
         object: Arc::new(read::<VariantPlacement>(&PLACEMENT.replace("HASH", hash))),
         class: Some(read::<EdgeDeviceClass>(CLASS).spec),
-        pull_secrets: Some(vec!["pull".to_owned()]),
+        serving: Some(serving()),
         node: Some(Arc::new(node(cpu))),
         deployment: None,
         pods: Vec::new(),
@@ -83,7 +91,7 @@ fn hash(valid: &Valid) -> String {
         portfolio: "fashion",
         variants: &valid.object.spec.variants,
         class: &whole.class,
-        pull_secrets: &whole.pull_secrets,
+        serving: &whole.serving,
         runtime_image: RUNTIME,
     };
     template.hash().unwrap()
@@ -192,7 +200,7 @@ fn without_its_class_or_its_portfolio_a_deployment_is_left_alone() {
     classless.class = None;
     assert_eq!(kept(classless), Kept::ClassMissing);
     let mut orphan = observed("x", "1");
-    orphan.pull_secrets = None;
+    orphan.serving = None;
     assert_eq!(kept(orphan), Kept::PortfolioMissing);
 }
 

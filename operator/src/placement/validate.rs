@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use dnnshifter_crds::{
     EdgeDeviceClassSpec, VariantPlacement,
+    model_portfolio::Serving,
     names::{REVISION_LABEL, TEMPLATE_HASH_LABEL},
 };
 use k8s_openapi::api::{
@@ -39,7 +40,7 @@ pub(crate) struct Valid {
 
 /// Whether the pod's template can be built.
 pub(crate) enum Surroundings {
-    Whole(Whole),
+    Whole(Box<Whole>),
     /// The class does not exist (any more).
     NoClass,
     /// The portfolio does not exist (any more): the placement will be collected.
@@ -49,7 +50,8 @@ pub(crate) enum Surroundings {
 /// All that the pod depends on, besides the placement itself.
 pub(crate) struct Whole {
     pub(crate) class: EdgeDeviceClassSpec,
-    pub(crate) pull_secrets: Vec<String>,
+    /// How the portfolio is served.
+    pub(crate) serving: Serving,
     /// Whether two pods fit on the node at once, as far as its size tells.
     pub(crate) two_fit: bool,
 }
@@ -90,12 +92,12 @@ pub(crate) fn is_available(deployment: &Deployment) -> bool {
 }
 
 pub(crate) fn validate(observed: Observed) -> Valid {
-    let Observed { object, class, pull_secrets, node, deployment, pods } = observed;
-    let surroundings = match (class, pull_secrets) {
+    let Observed { object, class, serving, node, deployment, pods } = observed;
+    let surroundings = match (class, serving) {
         (_, None) => Surroundings::NoPortfolio,
         (None, Some(_)) => Surroundings::NoClass,
-        (Some(class), Some(pull_secrets)) => {
-            Surroundings::Whole(Whole { two_fit: two_fit(&class, node.as_deref()), class, pull_secrets })
+        (Some(class), Some(serving)) => {
+            Surroundings::Whole(Box::new(Whole { two_fit: two_fit(&class, node.as_deref()), class, serving }))
         }
     };
     let complaint = complaint(&pods).or_else(|| deployment.as_ref().and_then(replica_failure));

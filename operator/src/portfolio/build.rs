@@ -135,6 +135,7 @@ fn service(valid: &Valid) -> Service {
                 port: valid.serving.service.port,
                 target_port: Some(IntOrString::String(RUNTIME_PORT_NAME.to_owned())),
                 protocol: Some("TCP".to_owned()),
+                app_protocol: valid.serving.tls.as_ref().map(|_| "https".to_owned()),
                 ..ServicePort::default()
             }]),
             traffic_distribution: Some("PreferSameNode".to_owned()),

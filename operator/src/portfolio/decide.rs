@@ -185,7 +185,7 @@ fn template<'a>(
         portfolio: &valid.name,
         variants,
         class,
-        pull_secrets: &valid.serving.image_pull_secrets,
+        serving: &valid.serving,
         runtime_image,
     }
 }

@@ -9,7 +9,7 @@ use k8s_openapi::{
     apimachinery::pkg::util::intstr::IntOrString,
 };
 
-use super::{RUNTIME_PORT, RUNTIME_PORT_NAME, Site, Template};
+use super::{RUNTIME_PORT, RUNTIME_PORT_NAME, Site, Template, tls};
 use dnnshifter_crds::device_class::PodResources;
 
 /// Where the runtime finds the variants, each in a folder of its name.
@@ -38,9 +38,9 @@ pub(super) fn runtime(template: &Template<'_>, site: Site<'_>, hash: &str) -> Co
         security_context: Some(container_security()),
         volume_mounts: Some(mounts(template)),
         // The first start profiles every variant: slow nodes get five minutes. Then two missed answers take it out of service.
-        startup_probe: Some(probe("/readyz", 1, 300)),
-        readiness_probe: Some(probe("/readyz", 5, 2)),
-        liveness_probe: Some(probe("/livez", 10, 3)),
+        startup_probe: Some(probe(template, "/readyz", 1, 300)),
+        readiness_probe: Some(probe(template, "/readyz", 5, 2)),
+        liveness_probe: Some(probe(template, "/livez", 10, 3)),
         ..Container::default()
     }
 }
@@ -62,7 +62,7 @@ fn environment(template: &Template<'_>, site: Site<'_>, hash: &str) -> Vec<EnvVa
             ..EnvVarSource::default()
         }),
     };
-    vec![
+    let mut environment = vec![
         value("DNNSHIFTER_PORTFOLIO", template.portfolio),
         value("DNNSHIFTER_NAMESPACE", template.namespace),
         value("DNNSHIFTER_PLACEMENT", site.placement),
@@ -72,7 +72,11 @@ fn environment(template: &Template<'_>, site: Site<'_>, hash: &str) -> Vec<EnvVa
         value("DNNSHIFTER_STORE", STORE_PATH),
         value("DNNSHIFTER_LISTEN", &format!("0.0.0.0:{RUNTIME_PORT}")),
         value("DNNSHIFTER_TEMPLATE_HASH", hash),
-    ]
+    ];
+    environment.extend(
+        template.serving.tls.iter().flat_map(tls::files).map(|file| value(file.variable, &file.path)),
+    );
+    environment
 }
 
 fn mounts(template: &Template<'_>) -> Vec<VolumeMount> {
@@ -88,7 +92,8 @@ fn mounts(template: &Template<'_>) -> Vec<VolumeMount> {
         read_only: Some(true),
         ..VolumeMount::default()
     });
-    std::iter::once(store).chain(variants).collect()
+    let tls = template.serving.tls.iter().flat_map(tls::mounts);
+    std::iter::once(store).chain(variants).chain(tls).collect()
 }
 
 pub(crate) fn resources(resources: &PodResources) -> ResourceRequirements {
@@ -109,10 +114,11 @@ pub(crate) fn container_security() -> SecurityContext {
     }
 }
 
-fn probe(path: &str, period_seconds: i32, failure_threshold: i32) -> Probe {
+fn probe(template: &Template<'_>, path: &str, period_seconds: i32, failure_threshold: i32) -> Probe {
     Probe {
         http_get: Some(HTTPGetAction {
             path: Some(path.to_owned()),
+            scheme: template.serving.tls.as_ref().map(|_| "HTTPS".to_owned()),
             port: IntOrString::String(RUNTIME_PORT_NAME.to_owned()),
             ..HTTPGetAction::default()
         }),

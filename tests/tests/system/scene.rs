@@ -10,7 +10,7 @@ use kube::{
     Api, Client,
     config::{KubeConfigOptions, Kubeconfig},
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{
     until::{Look, until},
@@ -58,6 +58,12 @@ impl Scene {
     /// Applies an object as a person does, and returns what kubectl says.
     pub fn apply(&self, object: &Value) -> Result<String> {
         Ok(self.world.cluster.apply(&object.to_string())?)
+    }
+
+    /// A Secret of the namespace.
+    pub fn secret(&self, name: &str, type_: &str, content: &Value) -> Value {
+        let metadata = json!({"name": name, "namespace": self.namespace});
+        json!({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "type": type_, "stringData": content})
     }
 
     /// Runs kubectl in the namespace.

@@ -113,8 +113,13 @@ scrape_configs:
   # For a server that does not say what its answer is.
   fallback_scrape_protocol: PrometheusText0.0.4
   kubernetes_sd_configs: [{{role: pod, kubeconfig_file: {}}}]
+  # Certificates are for names of Services; pods are asked by their addresses.
+  tls_config: {{insecure_skip_verify: true}}
   relabel_configs:
   - {{action: keep, source_labels: [__meta_kubernetes_pod_annotation_prometheus_io_scrape], regex: 'true'}}
+  - source_labels: [__meta_kubernetes_pod_annotation_prometheus_io_scheme]
+    regex: (https?)
+    target_label: __scheme__
   - {{action: drop, source_labels: [__meta_kubernetes_pod_phase], regex: Pending|Succeeded|Failed}}
   - action: replace
     source_labels: [__meta_kubernetes_pod_ip, __meta_kubernetes_pod_annotation_prometheus_io_port]

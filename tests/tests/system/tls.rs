@@ -1,0 +1,95 @@
+//! A portfolio that is served by TLS: to everybody who trusts its authority, then only to clients with a certificate.
+
+use std::net::SocketAddr;
+
+use anyhow::{Context, Result, ensure};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use reqwest::{Certificate, Client, Identity, StatusCode};
+use serde_json::json;
+
+use super::{
+    manifests,
+    scene::{Scene, words},
+};
+
+const NAME: &str = "fashion";
+
+/// From a certificate to answers; then with an authority for clients.
+pub async fn serves(scene: &Scene) -> Result<()> {
+    let authority = Authority::new()?;
+    let host = format!("{NAME}.{}.svc", scene.namespace);
+    let (certificate, key) = authority.issue(&host)?;
+    let secret =
+        scene.secret("server", "kubernetes.io/tls", &json!({"tls.crt": certificate, "tls.key": key}));
+    scene.apply(&secret)?;
+    let secret = scene.secret("clients", "Opaque", &json!({"ca.crt": authority.pem()}));
+    scene.apply(&secret)?;
+
+    let mut manifest = manifests::published(&scene.namespace, NAME, &scene.world.artifacts.published);
+    manifests::set(&mut manifest, "/spec/serving/tls", json!({"secretName": "server"}));
+    // Prometheus reads by TLS, too: without a load no node would come to run its largest variant.
+    let url = scene.settle(&manifest).await?;
+    let address = url.trim_start_matches("http://").parse().context("a Service has an address and a port")?;
+    let door = Door { host, address, authority: &authority };
+    ensure!(door.ask(None).await? == StatusCode::OK, "who trusts the authority gets no answer");
+    let plain = reqwest::get(format!("{url}/v2")).await?.text().await?;
+    ensure!(plain.contains("https"), "who asks in plain text is not told how to ask: {plain}");
+
+    manifests::set(&mut manifest, "/spec/serving/tls/clientCaSecretName", json!("clients"));
+    scene.apply(&manifest)?;
+    scene.until_ready(NAME).await?;
+    ensure!(door.ask(None).await? == StatusCode::FORBIDDEN, "a client without a certificate is served");
+    let (certificate, key) = authority.issue("client")?;
+    let identity = Identity::from_pem(format!("{certificate}{key}").as_bytes())?;
+    ensure!(door.ask(Some(identity)).await? == StatusCode::OK, "a client with a certificate gets no answer");
+    let ready = scene.condition(NAME, "NodesServing").await?;
+    ensure!(
+        ready.as_ref().is_some_and(|it| it.status == "True"),
+        "probes do not pass: {}",
+        words(ready.as_ref())
+    );
+    Ok(())
+}
+
+/// The Service, as a client of it sees it.
+struct Door<'a> {
+    host: String,
+    address: SocketAddr,
+    authority: &'a Authority,
+}
+
+impl Door<'_> {
+    /// Asks whether the model is ready, as `identity`.
+    async fn ask(&self, identity: Option<Identity>) -> Result<StatusCode> {
+        let mut client = Client::builder()
+            .resolve(&self.host, self.address)
+            .tls_certs_only([Certificate::from_pem(self.authority.pem().as_bytes())?]);
+        if let Some(identity) = identity {
+            client = client.identity(identity);
+        }
+        let url = format!("https://{}:{}/v2/models/{NAME}/ready", self.host, self.address.port());
+        Ok(client.build()?.get(url).send().await?.status())
+    }
+}
+
+/// Who signs the server's certificate and the clients'.
+struct Authority(CertifiedIssuer<'static, KeyPair>);
+
+impl Authority {
+    fn new() -> Result<Self> {
+        let mut parameters = CertificateParams::new(Vec::new())?;
+        parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        Ok(Self(CertifiedIssuer::self_signed(parameters, KeyPair::generate()?)?))
+    }
+
+    fn pem(&self) -> String {
+        self.0.pem()
+    }
+
+    /// Certificate and key for a name, in PEM.
+    fn issue(&self, name: &str) -> Result<(String, String)> {
+        let key = KeyPair::generate()?;
+        let certificate = CertificateParams::new(vec![name.to_owned()])?.signed_by(&key, &self.0)?;
+        Ok((certificate.pem(), key.serialize_pem()))
+    }
+}
