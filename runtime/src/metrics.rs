@@ -202,6 +202,11 @@ impl Metrics {
         }
     }
 
+    /// Items that were shed so far.
+    pub(crate) fn shed_items(&self) -> u64 {
+        self.shed_items.get()
+    }
+
     /// This build of the engine computes.
     pub(crate) fn runs_on(&self, engine_build: &str) {
         self.build.with_label_values(&[env!("CARGO_PKG_VERSION"), "onnxruntime", engine_build]).set(1);

@@ -1,10 +1,12 @@
 //! `node`: one portfolio on one node, as its `VariantPlacement` says.
 //!
-//! Two tasks beside the server: one follows the placement ([`watch`]), one keeps its status true ([`report`]). What a placement
-//! asks for ([`wanted`]) and what its status should be ([`status`]) are pure functions. The API server may be away at any time,
+//! Three tasks beside the server: one follows the placement ([`watch`]), one steps down by itself under load ([`reflex`]), one keeps
+//! the placement's status true ([`report`]). What a placement asks for ([`wanted`]) and what its status should be ([`status`]) are pure
+//! functions. The API server may be away at any time,
 //! also at the start: then the placement that was remembered ([`store`]) holds, or else the least accurate variant serves.
 //! While a rollout replaces this pod, the placement is meant for the next one already: then this pod keeps its variants.
 
+mod reflex;
 mod report;
 mod status;
 mod store;
@@ -14,10 +16,11 @@ mod watch;
 use std::{path::Path, sync::Arc, time::Instant};
 
 use dnnshifter_crds::VariantPlacement;
+use dnnshifter_portfolio::Policy;
 use kube::{Api, Client, Config};
 use tokio::sync::watch as channel;
 
-use self::{report::Reporter, store::Store, wanted::Directive};
+use self::{reflex::Reflex, report::Reporter, store::Store, wanted::Directive};
 use crate::{
     Error,
     assembly::{Assembly, Plan},
@@ -34,12 +37,18 @@ pub(crate) async fn serve(arguments: NodeArguments) -> Result<(), Error> {
     let assembly = Assembly::start(plan(&arguments)).await?;
     let service = Arc::clone(&assembly.service);
     let template_hash = arguments.template_hash.clone();
-    start_alone(&service, &store, template_hash.as_deref(), &arguments.models).await;
-
     let (seen, latest) = channel::channel(None);
+    let (policies, policy) = channel::channel(None);
+    let follower = Follower {
+        service: Arc::clone(&service),
+        seen,
+        policies,
+        store,
+        template_hash: template_hash.clone(),
+    };
+    follower.start_alone(&arguments.models).await;
     let stop = assembly.stop.clone();
-    let follower =
-        Follower { service: Arc::clone(&service), seen, store, template_hash: template_hash.clone() };
+    let reflex = Reflex::new(Arc::clone(&service), assembly.host).keep_within(policy, stop.clone());
     let following = watch::follow(api.clone(), &arguments.placement, stop.clone(), follower);
     let reporter = Reporter {
         api,
@@ -50,7 +59,7 @@ pub(crate) async fn serve(arguments: NodeArguments) -> Result<(), Error> {
         host: assembly.host,
     };
     let reporting = reporter.keep_reported(latest, stop);
-    let (served, (), ()) = tokio::join!(assembly.run(), following, reporting);
+    let (served, (), (), ()) = tokio::join!(assembly.run(), following, reflex, reporting);
     served
 }
 
@@ -77,39 +86,46 @@ fn plan(arguments: &NodeArguments) -> Plan {
     }
 }
 
-/// Serves before the API server has said anything.
-async fn start_alone(service: &Service, store: &Store, template_hash: Option<&str>, models: &Path) {
-    let remembered = store.load().await;
-    if let Some(placement) = remembered.filter(|it| wanted::is_meant_for(&it.spec, template_hash)) {
-        tracing::info!("the placement that was remembered holds until the API server answers");
-        obey(service, &placement, template_hash, Instant::now());
-        return;
-    }
-    match variant::found_in(models) {
-        Ok(order) => service.switch.direct(&order, None, Instant::now()),
-        Err(error) => tracing::warn!(error = crate::keeper::chain(&error), "no variants are mounted"),
-    }
-}
-
-/// Does what a placement asks for, as far as it is meant for this pod's template.
-fn obey(service: &Service, placement: &VariantPlacement, template_hash: Option<&str>, received: Instant) {
-    let spec = &placement.spec;
-    let Directive { order, wanted, latency } = if wanted::is_meant_for(spec, template_hash) {
-        wanted::directive(spec)
-    } else {
-        let standing = service.switch.standing();
-        wanted::directive_of_another_template(spec, standing.order, standing.wanted)
-    };
-    service.switch.direct(&order, wanted, received);
-    service.lane.keep_within(Some(latency));
-}
-
 /// Follows the placement: obeys it, remembers it, and shows it to the reporter.
 struct Follower {
     service: Arc<Service>,
     seen: channel::Sender<Option<Arc<VariantPlacement>>>,
+    policies: channel::Sender<Option<Policy>>,
     store: Store,
     template_hash: Option<String>,
+}
+
+impl Follower {
+    /// Serves before the API server has said anything.
+    async fn start_alone(&self, models: &Path) {
+        let remembered = self.store.load().await;
+        let own = self.template_hash.as_deref();
+        if let Some(placement) = remembered.filter(|it| wanted::is_meant_for(&it.spec, own)) {
+            tracing::info!("the placement that was remembered holds until the API server answers");
+            self.obey(&placement, Instant::now());
+            return;
+        }
+        match variant::found_in(models) {
+            Ok(order) => self.service.switch.direct(&order, None, Instant::now()),
+            Err(error) => tracing::warn!(error = crate::keeper::chain(&error), "no variants are mounted"),
+        }
+    }
+
+    /// Does what a placement asks for, as far as it is meant for this pod's template.
+    fn obey(&self, placement: &VariantPlacement, received: Instant) {
+        let spec = &placement.spec;
+        let switch = &self.service.switch;
+        let Directive { order, wanted, latency, policy } =
+            if wanted::is_meant_for(spec, self.template_hash.as_deref()) {
+                wanted::directive(spec)
+            } else {
+                let standing = switch.standing();
+                wanted::directive_of_another_template(spec, standing.order, standing.wanted)
+            };
+        switch.direct(&order, wanted, received);
+        self.service.lane.keep_within(Some(latency));
+        self.policies.send_replace(policy);
+    }
 }
 
 impl watch::Listener for Follower {
@@ -120,7 +136,7 @@ impl watch::Listener for Follower {
         }
         let spec_changed = before.is_none_or(|before| before.spec != placement.spec);
         if spec_changed {
-            obey(&self.service, &placement, self.template_hash.as_deref(), received);
+            self.obey(&placement, received);
         }
         let placement = Arc::new(placement);
         self.seen.send_replace(Some(Arc::clone(&placement)));

@@ -20,7 +20,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use self::{
-    choice::{Choice, Presence, choose},
+    choice::{Choice, Presence, asked_for, choose},
     swaps::{Swap, Swaps},
 };
 use crate::{keeper::memory::Footprint, metrics::Metrics, variant::Resident};
@@ -32,6 +32,8 @@ pub(crate) struct Wanted {
     pub(crate) variant: VariantName,
     /// Why, in one word.
     pub(crate) reason: String,
+    /// It is only the most accurate one that may serve: the node itself may keep below it.
+    pub(crate) is_ceiling: bool,
 }
 
 /// A variant of the placement, as far as it has come.
@@ -67,6 +69,8 @@ pub(crate) struct Standing {
     pub(crate) profiles: BTreeMap<VariantName, VariantProfile>,
     /// What is asked for; nothing yet means the least accurate.
     pub(crate) wanted: Option<Wanted>,
+    /// Where the node itself keeps below what is asked for: nothing more accurate than this serves under a ceiling.
+    pub(crate) limit: Option<VariantName>,
     /// What serves.
     pub(crate) active: Option<Active>,
     /// Of those that were refused, those that only found no room: they are loaded once they are wanted.
@@ -110,12 +114,19 @@ impl Switch {
                 state.place(order);
             }
             if state.standing.wanted != wanted || state.decided.is_none() {
-                let variant = wanted.as_ref().map(|wanted| &wanted.variant).or(order.last());
-                let resident =
-                    variant.is_some_and(|variant| state.standing.presence(variant) == Presence::Resident);
-                state.decided = Some((received, resident));
                 state.standing.wanted = wanted;
+                state.decided_at(received);
                 state.make_room();
+            }
+        });
+    }
+
+    /// The node keeps below a ceiling, with nothing more accurate than `limit`; or keeps to it again, with none.
+    pub(crate) fn keep_below(&self, limit: Option<VariantName>, received: Instant) {
+        self.change(|state| {
+            if state.standing.limit != limit {
+                state.standing.limit = limit;
+                state.decided_at(received);
             }
         });
     }
@@ -212,6 +223,13 @@ impl Switch {
 }
 
 impl State {
+    /// Swaps that follow are timed from now on from `received`.
+    fn decided_at(&mut self, received: Instant) {
+        let variant = asked_for(&self.standing).map(|(variant, _)| variant);
+        let resident = variant.is_some_and(|variant| self.standing.presence(variant) == Presence::Resident);
+        self.decided = Some((received, resident));
+    }
+
     fn refuse(&mut self, variant: &VariantName, why: String) {
         let Some(slot) = self.standing.slots.get_mut(variant) else { return };
         if let Slot::Resident(resident, _) = std::mem::replace(slot, Slot::Refused(why)) {
@@ -248,6 +266,7 @@ impl State {
                 *slot = Slot::Pending;
             }
         }
+        standing.limit = standing.limit.take().filter(|limit| order.contains(limit));
         standing.without_room.clear();
         standing.profiles.retain(|name, _| order.contains(name));
         order.clone_into(&mut standing.order);
@@ -255,6 +274,11 @@ impl State {
 }
 
 impl Standing {
+    /// Its place among the variants, of which the most accurate is the first.
+    pub(crate) fn rank(&self, variant: &VariantName) -> Option<usize> {
+        self.order.iter().position(|name| name == variant)
+    }
+
     /// How far a variant is.
     pub(crate) fn presence(&self, variant: &VariantName) -> Presence {
         match self.slots.get(variant) {

@@ -115,7 +115,7 @@ pub(crate) fn profile(variant: &str) -> VariantProfile {
 }
 
 pub(crate) fn wanted(variant: &str) -> Wanted {
-    Wanted { variant: name(variant), reason: "Test".to_owned() }
+    Wanted { variant: name(variant), reason: "Test".to_owned(), is_ceiling: true }
 }
 
 /// A service of the model `m`, with these variants loaded, the most accurate first, the first of which serves.
@@ -123,7 +123,7 @@ pub(crate) fn service(chooser: Chooser, variants: Vec<Resident>) -> Arc<Service>
     let metrics = Metrics::new(&Identity::default()).unwrap();
     let switch = Arc::new(Switch::new(Arc::clone(&metrics)));
     let order: Vec<_> = variants.iter().map(|variant| variant.name().clone()).collect();
-    let first = order.first().map(|first| Wanted { variant: first.clone(), reason: "Test".to_owned() });
+    let first = order.first().map(|first| wanted(first.as_str()));
     switch.direct(&order, first, Instant::now());
     for variant in variants {
         switch.loaded(variant, Footprint::default());

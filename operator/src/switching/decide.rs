@@ -63,7 +63,13 @@ pub(crate) fn decide(
     let variants = names.collect::<Result<Vec<_>, _>>()?;
     let status = placement.status.clone().unwrap_or_default();
     let profile = status.node_profile()?;
-    let active = status.active_variant_name.as_deref().map(VariantName::parse).transpose()?;
+    // A ceiling that is no variant (any more) counts as none.
+    let stored = placement.spec.decision.as_ref();
+    let stored =
+        stored.filter(|decision| variants.iter().any(|name| name.as_str() == decision.ceiling_variant_name));
+    // A node may run less than its ceiling for a while, by its reflex: what was decided last is what is decided on.
+    let decided = stored.map(|decision| decision.ceiling_variant_name.as_str());
+    let active = decided.or(status.active_variant_name.as_deref()).map(VariantName::parse).transpose()?;
     let policy = policy(placement)?;
     let situation = Situation {
         variants: &variants,
@@ -76,10 +82,6 @@ pub(crate) fn decide(
     };
     let Some(selection) = select(situation) else { return Ok(None) };
     let epoch = status.epoch.unwrap_or(0);
-    // A ceiling that is no variant (any more) counts as none.
-    let stored = placement.spec.decision.as_ref();
-    let stored =
-        stored.filter(|decision| variants.iter().any(|name| name.as_str() == decision.ceiling_variant_name));
     let Some(change) = change(&variants, stored, &selection, epoch) else { return Ok(None) };
     let message = message(&selection, history.latest());
     Ok(Some(NewDecision {
@@ -108,10 +110,6 @@ fn change(
         let pin_is_gone = stored.reason == Reason::Pinned.as_str();
         let reworded = reworded && (!is_held(selection.reason) || pin_is_gone);
         return (reworded || stored.acknowledged_epoch != epoch).then_some(Change::Wording);
-    }
-    if is_held(selection.reason) {
-        // The runtime has not followed the last decision yet; with nothing known, there is none to replace it.
-        return None;
     }
     Some(Change::Ceiling(if after < before { Direction::Up } else { Direction::Down }))
 }

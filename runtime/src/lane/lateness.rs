@@ -3,7 +3,7 @@
 //!
 //! Under overload every request that is let in would be answered at the very end of what is allowed, if the prediction were just
 //! right: half of them too late. So admission adds what all but a few of them were late by, tracked as one number that moves up when
-//! an answer is later than that, and down, ninety-nine times less, when it is not (stochastic approximation of a quantile: Robbins
+//! an answer is later than that, and down, much less, when it is not (stochastic approximation of a quantile: Robbins
 //! and Monro, 1951).
 
 use std::time::Duration;

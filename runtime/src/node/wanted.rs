@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use dnnshifter_crds::{VariantPlacement, VariantPlacementSpec};
-use dnnshifter_portfolio::{VariantName, select::Reason};
+use dnnshifter_portfolio::{Policy, VariantName, select::Reason};
 use kube::ResourceExt;
 
 use crate::switch::Wanted;
@@ -17,6 +17,8 @@ pub(super) struct Directive {
     pub(super) wanted: Option<Wanted>,
     /// The latency to keep.
     pub(super) latency: Duration,
+    /// How the node chooses below a ceiling.
+    pub(super) policy: Option<Policy>,
 }
 
 /// Reads a placement. Names that are none, or that are not among the placed variants, count as absent (the API server's rules
@@ -24,7 +26,7 @@ pub(super) struct Directive {
 pub(super) fn directive(spec: &VariantPlacementSpec) -> Directive {
     let order: Vec<_> =
         spec.variants.iter().filter_map(|variant| VariantName::parse(&variant.name).ok()).collect();
-    Directive { wanted: wanted(spec, &order), order, latency: latency(spec) }
+    Directive { wanted: wanted(spec, &order), order, latency: latency(spec), policy: policy(spec) }
 }
 
 /// Reads a placement that is meant for pods of another template: the variants that are mounted here stay, and the present
@@ -34,7 +36,8 @@ pub(super) fn directive_of_another_template(
     mounted: Vec<VariantName>,
     present: Option<Wanted>,
 ) -> Directive {
-    Directive { wanted: wanted(spec, &mounted).or(present), order: mounted, latency: latency(spec) }
+    let wanted = wanted(spec, &mounted).or(present);
+    Directive { wanted, order: mounted, latency: latency(spec), policy: policy(spec) }
 }
 
 /// Whether a placement is meant for pods of the template `own`. A pod that does not know its template obeys every placement.
@@ -42,20 +45,25 @@ pub(super) fn is_meant_for(spec: &VariantPlacementSpec, own: Option<&str>) -> bo
     own.is_none_or(|own| own.is_empty() || own == spec.template_hash)
 }
 
-/// Of the variants in `order`, the one that is to serve: a pin beats the ceiling; this runtime runs exactly the ceiling.
+/// Of the variants in `order`, the one that is to serve: a pin beats the ceiling.
 fn wanted(spec: &VariantPlacementSpec, order: &[VariantName]) -> Option<Wanted> {
     let placed = |name: &str| order.iter().find(|variant| variant.as_str() == name).cloned();
     let pin = spec.policy.pin.as_ref().and_then(|pin| placed(&pin.variant_name));
-    let pinned = pin.map(|variant| Wanted { variant, reason: Reason::Pinned.as_str().to_owned() });
+    let pinned =
+        pin.map(|variant| Wanted { variant, reason: Reason::Pinned.as_str().to_owned(), is_ceiling: false });
     let decided = spec.decision.as_ref().and_then(|decision| {
         let variant = placed(&decision.ceiling_variant_name)?;
-        Some(Wanted { variant, reason: decision.reason.clone() })
+        Some(Wanted { variant, reason: decision.reason.clone(), is_ceiling: true })
     });
     pinned.or(decided)
 }
 
 fn latency(spec: &VariantPlacementSpec) -> Duration {
     Duration::from_millis(u64::try_from(spec.policy.latency_objective.milliseconds).unwrap_or(0))
+}
+
+fn policy(spec: &VariantPlacementSpec) -> Option<Policy> {
+    Policy::try_from(&spec.policy).ok()
 }
 
 /// Whether `placement` is an earlier state of the same object than `than`, as an API server that lags behind may tell it.
@@ -86,7 +94,7 @@ mod tests {
 
     #[test]
     fn without_a_decision_nothing_is_wanted_and_all_variants_are_placed() {
-        let Directive { order, wanted, latency } = directive(&spec("", ""));
+        let Directive { order, wanted, latency, .. } = directive(&spec("", ""));
         assert_eq!(order.iter().map(VariantName::as_str).collect::<Vec<_>>(), ["big", "small"]);
         assert_eq!((wanted, latency), (None, Duration::from_millis(20)));
     }

@@ -156,7 +156,7 @@ impl Service {
     /// Lets a variant serve, and returns once it does. The decision was `received` then.
     pub(super) async fn load(&self, parameters: Parameters, received: Instant) -> Result<(), ApiError> {
         let (variant, standing) = self.named(parameters)?;
-        let wanted = Wanted { variant: variant.clone(), reason: REQUESTED.to_owned() };
+        let wanted = Wanted { variant: variant.clone(), reason: REQUESTED.to_owned(), is_ceiling: false };
         self.switch.direct(&standing.order, Some(wanted), received);
         self.wait_for(&variant).await
     }

@@ -2,7 +2,7 @@
 
 use dnnshifter_portfolio::VariantName;
 
-use super::Standing;
+use super::{Standing, Wanted};
 
 /// Reason: nothing was decided yet, so the least accurate serves.
 pub(crate) const UNDECIDED: &str = "Undecided";
@@ -10,6 +10,9 @@ pub(crate) const UNDECIDED: &str = "Undecided";
 pub(crate) const LOADING: &str = "Loading";
 /// Reason: what is wanted cannot be used on this node.
 pub(crate) const REFUSED: &str = "VariantRefused";
+
+/// Reason: the node itself keeps below what it may run, for its load.
+pub(crate) const REFLEX: &str = "Reflex";
 
 /// How far a variant is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,14 +34,10 @@ pub(crate) struct Choice {
     pub(crate) reason: String,
 }
 
-/// Chooses: what is wanted, once it is loaded; until then what serves already; else the nearest one that is loaded, a less
+/// Chooses: what is asked for, once it is loaded; until then what serves already; else the nearest one that is loaded, a less
 /// accurate one first, since it is the faster one. `None` while nothing is loaded.
 pub(crate) fn choose(standing: &Standing) -> Option<Choice> {
-    let wanted = standing.wanted.as_ref();
-    let (variant, reason) = match wanted {
-        Some(wanted) => (&wanted.variant, wanted.reason.as_str()),
-        None => (standing.order.last()?, UNDECIDED),
-    };
+    let (variant, reason) = asked_for(standing)?;
     let chosen =
         |variant: &VariantName, reason: &str| Choice { variant: variant.clone(), reason: reason.to_owned() };
     let substitute = match standing.presence(variant) {
@@ -51,9 +50,23 @@ pub(crate) fn choose(standing: &Standing) -> Option<Choice> {
     serving.or_else(|| nearest(standing, variant).find(usable)).map(|variant| chosen(variant, substitute))
 }
 
+/// The variant that is to serve if it can, and why: what is wanted, or what the node itself keeps to below it.
+pub(crate) fn asked_for(standing: &Standing) -> Option<(&VariantName, &str)> {
+    match &standing.wanted {
+        Some(wanted) => Some(below(standing, wanted).unwrap_or((&wanted.variant, wanted.reason.as_str()))),
+        None => Some((standing.order.last()?, UNDECIDED)),
+    }
+}
+
+/// The node's own limit, if it is less accurate than the ceiling.
+fn below<'a>(standing: &'a Standing, wanted: &Wanted) -> Option<(&'a VariantName, &'static str)> {
+    let limit = standing.limit.as_ref().filter(|_| wanted.is_ceiling)?;
+    (standing.rank(limit)? > standing.rank(&wanted.variant)?).then_some((limit, REFLEX))
+}
+
 /// All variants but `variant`: those less accurate, the nearest first, then those more accurate, the nearest first.
 fn nearest<'a>(standing: &'a Standing, variant: &VariantName) -> impl Iterator<Item = &'a VariantName> {
-    let rank = standing.order.iter().position(|name| name == variant).unwrap_or(0);
+    let rank = standing.rank(variant).unwrap_or(0);
     let less_accurate = standing.order.iter().skip(rank + 1);
     less_accurate.chain(standing.order.iter().take(rank).rev())
 }

@@ -1,5 +1,5 @@
-//! Prometheus away, empty, or answering nonsense: nobody knows the load, so nothing switches, and a condition says so. When it is
-//! back, the load is followed again.
+//! Prometheus away, empty, or answering nonsense: nobody knows the load, so no ceiling moves, and a condition says so. When it is
+//! back, the load is followed again. (A node that is overloaded steps below its ceiling by itself: it knows its own load.)
 
 use std::fs;
 
@@ -42,8 +42,8 @@ pub async fn not_a_number(scene: &Scene) -> Result<()> {
     holds_without(scene, Some(&fake.url), || lie(true), || lie(false)).await
 }
 
-/// One node is busy and has stepped down, one is calm. Then nobody knows the load, and they change places: neither switches
-/// until the load is known again.
+/// One node is busy and has stepped down, one is calm. Then nobody knows the load, and they change places: neither's ceiling
+/// moves until the load is known again.
 async fn holds_without(
     scene: &Scene,
     url: Option<&str>,

@@ -43,12 +43,12 @@ pub async fn follows_load(scene: &Scene) -> Result<()> {
     Ok(())
 }
 
-/// Waits until the node answers with another than its most accurate variant, as the switching loop decided.
+/// Waits until the node answers with another than its most accurate variant, and the switching loop has decided so, too.
 pub async fn until_stepped_down(scene: &Scene, node: &str) -> Result<()> {
     until_switched(scene, node, "step down", |active, largest| active != largest).await
 }
 
-/// Waits until the node answers with its most accurate variant again, as the switching loop decided.
+/// Waits until the node answers with its most accurate variant again, and the switching loop has decided so, too.
 pub async fn until_stepped_up(scene: &Scene, node: &str) -> Result<()> {
     until_switched(scene, node, "step up", |active, largest| active == largest).await
 }
@@ -62,10 +62,12 @@ async fn until_switched(
     until(&format!("{node} to {what}"), PATIENCE, async || {
         let placement = scene.placement("fashion", node).await?;
         let largest = placement.spec.variants.first().map(|variant| variant.name.as_str());
-        let as_decided = active(&placement) == ceiling(&placement);
-        let switched =
-            active(&placement).zip(largest).is_some_and(|(active, largest)| wanted(active, largest));
-        Ok(Look::whether(as_decided && switched, || what_runs(&[placement])))
+        let is_so = |variant: Option<&str>| {
+            variant.zip(largest).is_some_and(|(variant, largest)| wanted(variant, largest))
+        };
+        // The node may be below its ceiling, by its own reflex.
+        let switched = is_so(active(&placement)) && is_so(ceiling(&placement));
+        Ok(Look::whether(switched, || what_runs(&[placement])))
     })
     .await
 }

@@ -114,6 +114,15 @@ fn a_step_up_waits_for_a_whole_window() {
 }
 
 #[test]
+fn a_node_that_keeps_below_its_ceiling_by_itself_keeps_its_ceiling() {
+    let mut below = placement(Some(("large", "MeetsObjective", 0)));
+    below.status.as_mut().unwrap().active_variant_name = Some("small".to_owned());
+    assert_eq!(decided(&below, Some(10.0), 0), None);
+    let overloaded = decided(&below, Some(110.0), 0).unwrap();
+    assert_eq!((overloaded.ceiling.as_str(), overloaded.reason), ("small", Reason::SteppedDown));
+}
+
+#[test]
 fn a_ceiling_that_is_no_variant_any_more_is_decided_anew() {
     assert_eq!(
         decided(&placement(Some(("gone", "MeetsObjective", 0))), Some(10.0), 0).unwrap().change,
