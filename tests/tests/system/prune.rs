@@ -113,7 +113,8 @@ async fn is_whole(scene: &Scene) -> Result<()> {
     let manifest: Value = serde_json::from_str(&read(&format!("manifests/{revision}")).await?)?;
     let digest = manifest.pointer("/layers/0/digest").and_then(Value::as_str).context("no layer")?;
     let portfolio: PortfolioManifest = serde_json::from_str(&read(&format!("blobs/{digest}")).await?)?;
-    ensure!(portfolio.variants.len() > 1, "only one variant was published: {portfolio:?}");
+    // After a few steps of training a small variant may be better than all larger ones, which are then left out.
+    ensure!(!portfolio.variants.is_empty(), "no variant was published: {portfolio:?}");
     let image = |digest: &dyn std::fmt::Display| format!("{REGISTRY}/{REPOSITORY}@{digest}");
     let published: BTreeSet<_> = portfolio.variants.iter().map(|variant| image(&variant.digest)).collect();
     let variants = scene.portfolio("fashion").variants().await?;
