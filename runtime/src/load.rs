@@ -48,21 +48,24 @@ impl LoadMeter {
 
     /// Items per second at `now`.
     pub(crate) fn items_per_second(&self, now: Moment) -> f64 {
-        let rate = self.0.lock().decayed(now).steady;
-        // Far below anything that matters; otherwise an idle node would report 1e-300 for minutes.
-        if rate < 1e-3 { 0.0 } else { rate }
+        self.0.lock().decayed(now).items_per_second()
     }
 
     /// The same, but a load that has just risen is seen sooner: as far as it can hardly be chance or, where the node is known to be
     /// `overloaded`, as the quick average has it.
     pub(crate) fn items_per_second_at_once(&self, now: Moment, overloaded: bool) -> f64 {
-        let Averages { quick, variance, .. } = self.0.lock().decayed(now);
-        let chance = if overloaded { 0.0 } else { CHANCE * variance.sqrt() };
-        self.items_per_second(now).max(quick - chance)
+        let averages = self.0.lock().decayed(now);
+        let chance = if overloaded { 0.0 } else { CHANCE * averages.variance.sqrt() };
+        averages.items_per_second().max(averages.quick - chance)
     }
 }
 
 impl Averages {
+    fn items_per_second(self) -> f64 {
+        // Far below anything that matters; otherwise an idle node would report 1e-300 for minutes.
+        if self.steady < 1e-3 { 0.0 } else { self.steady }
+    }
+
     fn decayed(self, now: Moment) -> Self {
         let elapsed = now.since(self.at).as_secs_f64();
         let (steady, quick) =
