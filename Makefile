@@ -1,6 +1,7 @@
 # demo, test, bench, and nothing clever. `make help` lists what there is.
 SHELL := /bin/bash -euo pipefail
 CACHE := $(or $(DNNSHIFTER_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/dnnshifter)
+PRUNING_PEERS = $(CACHE)/pruning-peers
 TRITONCLIENT = $(CACHE)/tritonclient-2.73.0
 PACKAGES = $(shell grep -v '^\#' tests/cluster/debian-packages.txt)
 export DNNSHIFTER_CACHE := $(CACHE)
@@ -59,6 +60,12 @@ bench-serving: build peers ## measure serving on a machine with nothing else to 
 .PHONY: bench-compaction
 bench-compaction: deps ## measure exact compaction on a machine with nothing else to do; writes docs/benchmarks/compaction.*
 	cargo bench --locked -p dnnshifter-network --bench compaction
+
+.PHONY: bench-pruning
+bench-pruning: build ## measure pruning on a machine with nothing else to do; writes docs/benchmarks/pruning.*
+	python3 -m venv $(PRUNING_PEERS)
+	$(PRUNING_PEERS)/bin/python -m pip install --quiet onnxruntime==1.31.1 onnx==1.23.2 torch==2.13.0 torch-pruning==1.6.1
+	target/release/dnnshifter-bench pruning --python $(PRUNING_PEERS)/bin/python --torch-python $(PRUNING_PEERS)/bin/python
 
 .PHONY: lint
 lint: deps ## formatting, clippy and documentation, warnings denied

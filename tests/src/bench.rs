@@ -1,11 +1,12 @@
-//! The benchmark of serving: what `make bench-serving` measures and publishes.
+//! The benchmarks: what `make bench-serving` and `make bench-pruning` ([`pruning`]) measure and publish.
 //!
-//! It makes its variants itself, starts the runtime as a person would, and asks it over the network, from a core of its own. What it
+//! That of serving makes its variants itself, starts the runtime as a person would, and asks it over the network, from a core of its own. What it
 //! compares with, plain ONNX Runtime sessions on the same files, runs in a process of its own, so that each side's memory is its own.
 
 pub mod cores;
 pub mod figure;
 pub mod page;
+pub mod pruning;
 pub mod serving;
 pub mod sessions;
 

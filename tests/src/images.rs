@@ -37,6 +37,16 @@ impl LabelledImages {
         Self { pixels: vec![0.0; image_len], labels: vec![0], image_len }
     }
 
+    /// The values of all images, one after the other.
+    pub fn pixels(&self) -> &[f32] {
+        &self.pixels
+    }
+
+    /// The labels of all images.
+    pub fn labels(&self) -> &[u8] {
+        &self.labels
+    }
+
     /// The image at `index` (modulo their number), as little-endian bytes, and its label.
     pub fn get(&self, index: usize) -> (Vec<u8>, u8) {
         let index = index % self.labels.len().max(1);

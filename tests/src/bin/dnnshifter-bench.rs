@@ -1,4 +1,4 @@
-//! `dnnshifter-bench`: `make bench-serving`. Measures the runtime on this machine and writes the report and its page.
+//! `dnnshifter-bench`: `make bench-serving` and `make bench-pruning`. Measures on this machine, and writes a report and its page.
 
 use std::{
     fs,
@@ -11,12 +11,12 @@ use std::{
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 use dnnshifter_tests::bench::{
-    Programs, cores, page,
+    Programs, cores, page, pruning,
     serving::{self, Extent, Report},
     sessions::{self, Pace},
 };
 
-/// Measures the runtime on this machine.
+/// Measures the runtime and the pruner on this machine.
 #[derive(Parser)]
 struct Arguments {
     #[command(subcommand)]
@@ -27,7 +27,9 @@ struct Arguments {
 enum Command {
     /// Measure the programs beside this one, with clients on another core than the server's.
     Serving(Serving),
-    /// Write the page anew, from the report.
+    /// Measure portfolios of a few seeds, conventional training beside them, the published method, Torch-Pruning and int8.
+    Pruning(Pruning),
+    /// Write the page of serving anew, from the report.
     Page {
         /// Where serving.json is, and serving.md is written.
         #[arg(long, default_value = "docs/benchmarks")]
@@ -64,6 +66,37 @@ struct Serving {
 }
 
 #[derive(Args)]
+struct Pruning {
+    /// Where pruning.json and pruning.md are written.
+    #[arg(long, default_value = "docs/benchmarks")]
+    output: PathBuf,
+    /// The folder of Fashion-MNIST.
+    #[arg(long, default_value = "/usr/share/datasets/fashion-mnist")]
+    dataset: PathBuf,
+    /// Portfolios, each from another seed.
+    #[arg(long, default_value_t = 3)]
+    seeds: u32,
+    /// Images that are learnt from.
+    #[arg(long, default_value_t = 10_000)]
+    training_images: u32,
+    /// Epochs of the dense network, of each level, and of conventional training.
+    #[arg(long, default_value_t = 3)]
+    epochs: u32,
+    /// Epochs after each removal of channels.
+    #[arg(long, default_value_t = 1)]
+    fine_tuning_epochs: u32,
+    /// A Python with onnxruntime and onnx, to quantise with [default: nothing is quantised].
+    #[arg(long)]
+    python: Option<PathBuf>,
+    /// A Python with torch, torch-pruning and onnx, to compare with [default: nothing is compared].
+    #[arg(long)]
+    torch_python: Option<PathBuf>,
+    /// The library of ONNX Runtime.
+    #[arg(long, env = "ORT_DYLIB_PATH", default_value = ".deps/onnxruntime/libonnxruntime.so.1")]
+    onnxruntime: PathBuf,
+}
+
+#[derive(Args)]
 struct Sessions {
     /// The networks.
     networks: Vec<PathBuf>,
@@ -87,6 +120,7 @@ async fn main() -> ExitCode {
 async fn run(arguments: Arguments) -> Result<()> {
     match arguments.command {
         Command::Serving(arguments) => serving(arguments).await,
+        Command::Pruning(arguments) => pruning(arguments),
         Command::Page { output } => {
             let path = output.join("serving.json");
             let text =
@@ -118,6 +152,30 @@ async fn serving(arguments: Serving) -> Result<()> {
     fs::create_dir_all(&output)?;
     write(&output.join("serving.json"), &(serde_json::to_string_pretty(&report)? + "\n"))?;
     write(&output.join("serving.md"), &page::page(&report))
+}
+
+fn pruning(arguments: Pruning) -> Result<()> {
+    let Pruning {
+        output,
+        dataset,
+        seeds,
+        training_images,
+        epochs,
+        fine_tuning_epochs,
+        python,
+        torch_python,
+        onnxruntime,
+    } = arguments;
+    let program = std::env::current_exe().context("failed to find this program")?;
+    let programs = Programs::beside(&program, &onnxruntime)?;
+    let directory = tempfile::tempdir().context("failed to make a temporary directory")?;
+    let extent = pruning::Extent { seeds: seeds.max(1), training_images, epochs, fine_tuning_epochs };
+    let tools = pruning::Tools { programs: &programs, dataset: &dataset, python, torch_python };
+    let say = |text: &str| drop(writeln!(std::io::stderr(), "{text}"));
+    let report = pruning::measure(&tools, directory.path(), extent, say)?;
+    fs::create_dir_all(&output)?;
+    write(&output.join("pruning.json"), &(serde_json::to_string_pretty(&report)? + "\n"))?;
+    write(&output.join("pruning.md"), &pruning::page::page(&report))
 }
 
 fn write(path: &Path, text: &str) -> Result<()> {

@@ -1,0 +1,250 @@
+//! The page that people read, made from the report and nothing else.
+
+use std::fmt::Write;
+
+use super::{Judgement, Portfolio, Report, Smaller};
+use crate::bench::Spread;
+
+/// How much accuracy a variant may lose and still stand for the dense network.
+const NEAR: f64 = 0.005;
+
+/// What was measured, as Markdown.
+pub fn page(report: &Report) -> String {
+    let extent = report.extent;
+    let mut text = format!(
+        "# Pruning: what was measured\n\nWritten by `make bench-pruning`; the figures are in [pruning.json](pruning.json).\n\
+         VGG-16 of a quarter of the published widths on Fashion-MNIST, {} images learnt from, {} epochs for the dense network and {} after \
+         each removal, {} seeds.\nA figure is the median over the seeds, with the smallest and the largest in brackets.\nAccuracy is of the \
+         10,000 test images; latency is of one image in ONNX Runtime on one thread, all networks in turns.\n\n",
+        extent.training_images, extent.epochs, extent.fine_tuning_epochs, extent.seeds
+    );
+    portfolio_lines(&mut text, &report.portfolios);
+    time_lines(&mut text, &report.portfolios);
+    peer_lines(&mut text, report);
+    level_lines(&mut text, report);
+    text
+}
+
+fn peer_lines(text: &mut String, report: &Report) {
+    let (Some(peers), Some(ours)) = (&report.torch_pruning, report.portfolios.first()) else { return };
+    text.push_str(
+        "## Beside Torch-Pruning\n\nThe portfolio of the first seed, and what Torch-Pruning makes of the same dense network with the same criterion, \
+         multiple of channels and epochs, to the nearest operations that it can; its side of a pair stands second.\nRemoval is finding out which channels \
+         go together and removing some.\n\n\
+         | network | million operations | accuracy | latency, ms | removal, ms | removal, theirs over ours |\n| --- | --- | --- | --- | --- | --- |\n",
+    );
+    for (number, (ours, theirs)) in (1..).zip(ours.smaller.iter().zip(peers)) {
+        let _ = writeln!(
+            text,
+            "| smaller {number} | {:.2}, {:.2} | {:.2} %, {:.2} % | {:.3}, {:.3} | {:.2}, {:.2} | {:.1} |",
+            ours.macs as f64 / 1e6,
+            theirs.made.macs as f64 / 1e6,
+            100.0 * ours.judgement.accuracy,
+            100.0 * theirs.judgement.accuracy,
+            ours.judgement.latency_ms,
+            theirs.judgement.latency_ms,
+            1e3 * ours.removal_seconds,
+            1e3 * theirs.made.removal_seconds,
+            theirs.made.removal_seconds / ours.removal_seconds,
+        );
+    }
+    text.push('\n');
+}
+
+fn portfolio_lines(text: &mut String, portfolios: &[Portfolio]) {
+    text.push_str("## A portfolio\n\n| network | accuracy | agreement with dense | worst class loses | calibration error | latency, ms | MB |\n| --- | --- | --- | --- | --- | --- | --- |\n");
+    let row = |text: &mut String, name: &str, judged: &[&Judgement]| {
+        let of = |read: fn(&Judgement) -> f64| Spread::of(judged.iter().map(|judgement| read(judgement)));
+        let _ = writeln!(
+            text,
+            "| {name} | {} | {} | {} | {} | {} | {} |",
+            percent(&of(|judgement| judgement.accuracy)),
+            percent(&of(|judgement| judgement.agreement)),
+            percent(&of(|judgement| judgement.worst_class_drop)),
+            percent(&of(|judgement| judgement.calibration_error)),
+            plain(&of(|judgement| judgement.latency_ms)),
+            plain(&of(|judgement| judgement.bytes as f64 / 1e6)),
+        );
+    };
+    row(text, "dense", &portfolios.iter().map(|portfolio| &portfolio.dense).collect::<Vec<_>>());
+    for position in 0..most(portfolios) {
+        let judged: Vec<&Judgement> = at(portfolios, position).map(|smaller| &smaller.judgement).collect();
+        row(text, &format!("smaller {}", position + 1), &judged);
+    }
+    let near = portfolios.iter().map(fastest_near);
+    let _ = writeln!(
+        text,
+        "\nThe slowest variant takes {} times as long as the fastest.\nThe fastest network within half a point of the dense accuracy is {} times as fast.\n",
+        plain(&Spread::of(portfolios.iter().map(|portfolio| portfolio.range))),
+        plain(&Spread::of(near)),
+    );
+}
+
+/// How many times as fast as the dense network the fastest one near its accuracy is.
+fn fastest_near(portfolio: &Portfolio) -> f64 {
+    let near = portfolio.smaller.iter().map(|smaller| &smaller.judgement);
+    let near = near.filter(|judgement| judgement.accuracy >= portfolio.dense.accuracy - NEAR);
+    near.map(|judgement| portfolio.dense.latency_ms / judgement.latency_ms).fold(1.0, f64::max)
+}
+
+fn time_lines(text: &mut String, portfolios: &[Portfolio]) {
+    text.push_str(
+        "## Time\n\nRemoval is the structural step alone: which channels leave, and the network without them.\nJudging and measuring say how much a \
+         channel matters, and how many must leave for the wanted latency.\nConventional is training the same layers from new weights, for as many epochs \
+         as the dense network had.\n\n\
+         | network | removal, s | judging and measuring, s | fine-tuning, s | conventional, s | accuracy so | conventional over removal | over removal, judging and \
+         measuring | over all with fine-tuning |\n| --- | --- | --- | --- | --- | --- | --- | --- | --- |\n",
+    );
+    for position in 0..most(portfolios) {
+        let of = |read: fn(&Smaller) -> f64| Spread::of(at(portfolios, position).map(read));
+        let _ = writeln!(
+            text,
+            "| smaller {} | {} | {} | {} | {} | {} | {} | {} | {} |",
+            position + 1,
+            plain(&of(|smaller| smaller.removal_seconds)),
+            plain(&of(|smaller| smaller.structural_seconds - smaller.removal_seconds)),
+            plain(&of(|smaller| smaller.fine_tuning_seconds)),
+            plain(&of(|smaller| smaller.conventional_seconds)),
+            percent(&of(|smaller| smaller.conventional_accuracy)),
+            plain(&of(|smaller| smaller.conventional_seconds / smaller.removal_seconds)),
+            plain(&of(|smaller| smaller.conventional_seconds / smaller.structural_seconds)),
+            plain(&of(|smaller| {
+                smaller.conventional_seconds / (smaller.structural_seconds + smaller.fine_tuning_seconds)
+            })),
+        );
+    }
+    let whole = |portfolio: &Portfolio| {
+        let conventional: f64 = portfolio.smaller.iter().map(|smaller| smaller.conventional_seconds).sum();
+        (portfolio.dense_seconds + conventional) / portfolio.seconds
+    };
+    let _ = writeln!(
+        text,
+        "\nThe whole portfolio, from the plan to the proofs, takes {} s; training each of its networks conventionally takes {} times as long.\n",
+        plain(&Spread::of(portfolios.iter().map(|portfolio| portfolio.seconds))),
+        plain(&Spread::of(portfolios.iter().map(whole))),
+    );
+}
+
+fn level_lines(text: &mut String, report: &Report) {
+    text.push_str(
+        "## The published method, and int8\n\nOne seed. Both columns of a pair compute the same; the second is without what is dead.\n\n\
+         | density | accuracy | training, s | compaction, ms | training over compaction | MB | smaller | latency, ms | faster |\n| --- | --- | --- | --- | --- | --- | --- | --- | --- |\n",
+    );
+    for level in &report.levels {
+        let (masked, compacted) = (&level.masked, &level.compacted);
+        let _ = writeln!(
+            text,
+            "| {} | {:.2} % | {:.1} | {:.2} | {:.0} | {:.3} | {:.2} | {:.3} | {:.2} |",
+            level.density,
+            100.0 * compacted.accuracy,
+            level.training_seconds,
+            1e3 * level.compaction_seconds,
+            level.training_seconds / level.compaction_seconds,
+            compacted.bytes as f64 / 1e6,
+            masked.bytes as f64 / compacted.bytes as f64,
+            compacted.latency_ms,
+            masked.latency_ms / compacted.latency_ms,
+        );
+    }
+    if let (Some(int8), Some(portfolio)) = (&report.int8, report.portfolios.first()) {
+        let dense = &portfolio.dense;
+        let _ = writeln!(
+            text,
+            "\nThe dense network of the first seed in int8 (ONNX Runtime, static, per channel): accuracy {:.2} % ({:+.2} points), {:.3} MB ({:.2} \
+             times smaller), {:.3} ms ({:.2} times as fast), agreement {:.2} %, the worst class loses {:.2} %, calibration error {:.2} %.",
+            100.0 * int8.accuracy,
+            100.0 * (int8.accuracy - dense.accuracy),
+            int8.bytes as f64 / 1e6,
+            dense.bytes as f64 / int8.bytes as f64,
+            int8.latency_ms,
+            dense.latency_ms / int8.latency_ms,
+            100.0 * int8.agreement,
+            100.0 * int8.worst_class_drop,
+            100.0 * int8.calibration_error,
+        );
+    }
+}
+
+/// The number of smaller networks that every portfolio has.
+fn most(portfolios: &[Portfolio]) -> usize {
+    portfolios.iter().map(|portfolio| portfolio.smaller.len()).min().unwrap_or(0)
+}
+
+fn at(portfolios: &[Portfolio], position: usize) -> impl Iterator<Item = &Smaller> {
+    portfolios.iter().filter_map(move |portfolio| portfolio.smaller.get(position))
+}
+
+fn percent(spread: &Spread) -> String {
+    let Spread { median, least, most } = *spread;
+    format!("{:.2} % [{:.2}..{:.2}]", 100.0 * median, 100.0 * least, 100.0 * most)
+}
+
+fn plain(Spread { median, least, most }: &Spread) -> String {
+    let short = |value: &f64| {
+        let decimals = match value.abs() {
+            value if value >= 100.0 => 0,
+            value if value >= 1.0 => 2,
+            _ => 3,
+        };
+        format!("{value:.decimals$}")
+    };
+    format!("{} [{}..{}]", short(median), short(least), short(most))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::pruning::{Extent, Level, Made, Peer};
+
+    fn judgement(accuracy: f64, latency_ms: f64) -> Judgement {
+        let (agreement, worst_class_drop, calibration_error) = (0.9, 0.1, 0.02);
+        Judgement { accuracy, agreement, worst_class_drop, calibration_error, latency_ms, bytes: 2_000_000 }
+    }
+
+    #[test]
+    fn the_page_says_what_the_report_says() {
+        let smaller = Smaller {
+            judgement: judgement(0.898, 0.5),
+            macs: 5_000_000,
+            removal_seconds: 0.5,
+            structural_seconds: 2.0,
+            fine_tuning_seconds: 8.0,
+            conventional_seconds: 30.0,
+            conventional_accuracy: 0.88,
+        };
+        let portfolio = Portfolio {
+            seed: 1,
+            dense: judgement(0.9, 1.5),
+            dense_seconds: 40.0,
+            seconds: 50.0,
+            range: 3.0,
+            smaller: vec![smaller],
+        };
+        let level = Level {
+            density: "0.1".to_owned(),
+            compaction_seconds: 0.002,
+            training_seconds: 30.0,
+            masked: judgement(0.9, 1.5),
+            compacted: Judgement { bytes: 1_000_000, ..judgement(0.9, 1.0) },
+        };
+        let extent = Extent { seeds: 1, training_images: 10_000, epochs: 3, fine_tuning_epochs: 1 };
+        let made = Made {
+            path: std::path::PathBuf::new(),
+            macs: 5_500_000,
+            judging_seconds: 1.0,
+            removal_seconds: 1.0,
+            fine_tuning_seconds: 9.0,
+        };
+        let peer = Peer { judgement: judgement(0.89, 0.6), made };
+        let (portfolios, levels, torch_pruning) = (vec![portfolio], vec![level], Some(vec![peer]));
+        let text = page(&Report { extent, portfolios, levels, torch_pruning, int8: None });
+        for line in [
+            "| smaller 1 | 0.500 [0.500..0.500] | 1.50 [1.50..1.50] | 8.00 [8.00..8.00] | 30.00 [30.00..30.00] | 88.00 % [88.00..88.00] | 60.00 [60.00..60.00] | 15.00 [15.00..15.00] | 3.00 [3.00..3.00] |",
+            "The fastest network within half a point of the dense accuracy is 3.00 [3.00..3.00] times as fast.",
+            "| smaller 1 | 5.00, 5.50 | 89.80 %, 89.00 % | 0.500, 0.600 | 500.00, 1000.00 | 2.0 |",
+            "| 0.1 | 90.00 % | 30.0 | 2.00 | 15000 | 1.000 | 2.00 | 1.000 | 1.50 |",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! Torch-Pruning (Fang et al., "`DepGraph`: Towards Any Structural Pruning", CVPR 2023), which a practitioner would take instead: it
+//! prunes the same dense network to the same operations, by the same criterion, and fine-tunes for as many epochs.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, Result, ensure};
+use dnnshifter_network::{Cost, Graph, Network, Shapes};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    DEVIATION, MEAN, PEAK,
+    job::Workshop,
+    judge::{Bench, Judgement},
+};
+
+/// As the pruner-job has it: the peak of the learning rate after a removal, as a share of the dense network's.
+const FINE_TUNING_RATE: f64 = 0.4;
+
+/// A network that Torch-Pruning has made.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Peer {
+    /// What it is worth.
+    pub judgement: Judgement,
+    /// What it does.
+    #[serde(flatten)]
+    pub made: Made,
+}
+
+/// How Torch-Pruning has made a network.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Made {
+    /// Where it is while the benchmark runs.
+    #[serde(skip_serializing)]
+    pub path: PathBuf,
+    /// Its multiply-accumulates for one image.
+    pub macs: u64,
+    /// Seconds of collecting gradients to judge channels by.
+    pub judging_seconds: f64,
+    /// Median seconds of finding out which channels go together, and of removing some.
+    pub removal_seconds: f64,
+    /// Seconds of training after it.
+    pub fine_tuning_seconds: f64,
+}
+
+/// Torch-Pruning, run by Python, and what judges its networks.
+pub(super) struct TorchPruning<'a> {
+    pub(super) python: &'a Path,
+    pub(super) workshop: &'a Workshop<'a>,
+    pub(super) bench: &'a Bench<'a>,
+}
+
+impl TorchPruning<'_> {
+    /// Makes a network of each of these costs from `dense`, each from the one before it.
+    pub(super) fn prune(&self, dense: &Path, costs: &[u64], folder: &Path) -> Result<Vec<Peer>> {
+        fs::create_dir_all(folder)?;
+        let extent = self.workshop.extent;
+        let mut command = Command::new(self.python);
+        command.args(["-c", include_str!("torch_pruning.py")]).args([dense, self.workshop.dataset]);
+        command.args([MEAN.to_string(), DEVIATION.to_string()]);
+        command.args([extent.training_images, extent.fine_tuning_epochs].map(|number| number.to_string()));
+        command.args([(PEAK * FINE_TUNING_RATE).to_string(), "1".to_owned()]).arg(folder);
+        let ended = command.args(costs.iter().map(u64::to_string)).output();
+        let ended = ended.context("failed to start Python")?;
+        ensure!(ended.status.success(), "Torch-Pruning failed: {}", String::from_utf8_lossy(&ended.stderr));
+        let said = String::from_utf8_lossy(&ended.stdout);
+        let line = said.lines().last().context("the script says what it has made")?;
+        let made: Vec<Made> = serde_json::from_str(line)?;
+        let paths = made.iter().map(|made| made.path.as_path());
+        let paths: Vec<&Path> = std::iter::once(dense).chain(paths).collect();
+        let judged = self.bench.judge(&paths)?.into_iter().skip(1);
+        Ok(judged.zip(made).map(|(judgement, made)| Peer { judgement, made }).collect())
+    }
+}
+
+/// Multiply-accumulates of a network for one image.
+pub(super) fn macs(path: &Path) -> Result<u64> {
+    let network = Network::read(fs::read(path)?.into())?;
+    let graph = Graph::of(&network)?;
+    let shapes = Shapes::infer(&network, &graph)?;
+    Ok(Cost::of(&network, &graph, &shapes)?.macs)
+}
