@@ -10,7 +10,7 @@ use crate::{
     cgroup::{self, Cgroup},
     engine::OnnxRuntime,
     keeper::{Host, Keeper, Notes, attempts::Attempts, memory::ProcessMemory},
-    lane::Lane,
+    lane::{Lane, shortcut},
     metrics::{Identity, Metrics},
     server::{self, Chooser, Front, Service, Tls, TlsFiles},
     shutdown,
@@ -75,7 +75,8 @@ impl Assembly {
         let metrics = Metrics::new(&identity)?;
         metrics.runs_on(engine.build());
         let switch = Arc::new(Switch::new(Arc::clone(&metrics)));
-        let lane = Arc::new(Lane::start(Arc::clone(&switch)).map_err(Error::Thread)?);
+        let lane = Lane::start(Arc::clone(&switch), shortcut::LONGEST).map_err(Error::Thread)?;
+        let lane = Arc::new(lane);
         let service =
             Service::new(model, chooser, (Arc::clone(&switch), Arc::clone(&lane)), Arc::clone(&metrics));
         let (tokio, stop) = (Handle::current(), CancellationToken::new());

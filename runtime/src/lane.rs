@@ -1,15 +1,18 @@
-//! The one lane that all inferences go through: a bounded queue, and a thread of the operating system that computes.
+//! The one lane that all inferences go through, one at a time: a bounded queue, and a thread of the operating system that computes.
 //!
-//! One thread, since the engine computes one batch at a time as fast as it can; not one of tokio's, since an inference would
-//! hold up everything else there. Whether a request may join is decided at once, by [`admission`]; which variant computes is
-//! decided when its turn comes, so that every dispatch after a swap is on the new variant.
+//! One at a time, since the engine computes a batch as fast as it can; on a thread that is not one of tokio's, since an inference
+//! would hold up everything else there. Only a short one that finds nobody else is computed by who asks ([`shortcut`]). Whether a
+//! request may join is decided at once, by [`admission`]; which variant computes is decided when its turn comes, so that every
+//! dispatch after a swap is on the new variant.
 
 pub(crate) mod admission;
 mod lateness;
 mod queue;
+pub(crate) mod shortcut;
 
 use std::{
     io,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -22,7 +25,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use self::{
     admission::Shed,
-    queue::{Demand, Queue},
+    queue::{Demand, LetIn, Queue},
 };
 use crate::{engine::EngineError, switch::Switch, values::Values, variant::Resident};
 
@@ -95,9 +98,11 @@ struct Shared {
 }
 
 impl Lane {
-    /// Starts the thread, which computes on whatever variant is active in `switch`.
-    pub(crate) fn start(switch: Arc<Switch>) -> io::Result<Self> {
-        let shared = Arc::new(Shared { queue: Queue::default(), switch, beats: AtomicU64::new(0) });
+    /// Starts the thread, which computes on whatever variant is active in `switch`. What is predicted to take no more than
+    /// `longest_at_once` may be computed by who asks.
+    pub(crate) fn start(switch: Arc<Switch>, longest_at_once: Duration) -> io::Result<Self> {
+        let queue = Queue::new(longest_at_once);
+        let shared = Arc::new(Shared { queue, switch, beats: AtomicU64::new(0) });
         let of_thread = Arc::clone(&shared);
         let thread = thread::Builder::new().name("inference".to_owned()).spawn(move || of_thread.work())?;
         Ok(Self { shared, thread: Some(thread) })
@@ -137,8 +142,12 @@ impl Lane {
         self.shared.queue.still_in_time(gone, batch.timeout)?;
         let timeout = batch.timeout.map(|timeout| timeout.saturating_sub(gone));
         let demand = Demand { items: batch.items, per_item, timeout };
-        let promise = self.shared.queue.offer(Ticket { batch, let_in: now, reply }, demand, now)?;
-        let answer = answer.await.map_err(|_| LaneError::Closed)?;
+        let ticket = Ticket { batch, let_in: now, reply };
+        let LetIn { promise, at_once } = self.shared.queue.offer(ticket, demand, now)?;
+        let answer = match at_once {
+            Some(Ticket { batch, let_in, .. }) => self.shared.compute_at_once(batch, let_in),
+            None => answer.await.map_err(|_| LaneError::Closed)?,
+        };
         self.shared.queue.kept(promise, Instant::now());
         answer
     }
@@ -175,6 +184,19 @@ impl Shared {
                 drop(ticket.reply.send(answer));
             }
             self.queue.done();
+        }
+    }
+
+    /// On the calling thread. A panic ends the lane, as one of its own thread would.
+    fn compute_at_once(&self, batch: Batch, let_in: Instant) -> Result<Answer, LaneError> {
+        let answer = catch_unwind(AssertUnwindSafe(|| self.compute(&batch, let_in)));
+        drop(batch);
+        if let Ok(answer) = answer {
+            self.queue.done();
+            answer
+        } else {
+            self.queue.abandon();
+            Err(LaneError::Closed)
         }
     }
 

@@ -5,8 +5,8 @@ use clap::Parser;
 use dnnshifter_runtime::cli::{Cli, LogFormat};
 use tracing_subscriber::EnvFilter;
 
-/// Threads for the protocol: reading and writing small requests. Inferences have a thread of their own.
-const PROTOCOL_THREADS: usize = 2;
+/// Most threads for the protocol: reading and writing small requests. Longer inferences have a thread of their own.
+const MOST_PROTOCOL_THREADS: usize = 2;
 
 fn main() -> anyhow::Result<()> {
     let cli = Cli::parse();
@@ -21,10 +21,15 @@ fn main() -> anyhow::Result<()> {
         .install_default()
         .map_err(|_| anyhow::anyhow!("failed to install the crypto provider: there is one already"))?;
     tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(PROTOCOL_THREADS)
+        .worker_threads(protocol_threads())
         .enable_all()
         .build()
         .context("failed to start the asynchronous runtime")?
         .block_on(dnnshifter_runtime::run(cli))
         .context("the runtime has ended")
+}
+
+/// As many as there are processors for them, by affinity and quota: on a single one a second thread would be woken for nothing.
+fn protocol_threads() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from).min(MOST_PROTOCOL_THREADS)
 }

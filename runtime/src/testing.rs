@@ -118,8 +118,18 @@ pub(crate) fn wanted(variant: &str) -> Wanted {
     Wanted { variant: name(variant), reason: "Test".to_owned(), is_ceiling: true }
 }
 
-/// A service of the model `m`, with these variants loaded, the most accurate first, the first of which serves.
+/// A service of the model `m`, with these variants loaded, the most accurate first, the first of which serves. Requests never compute
+/// themselves: they would hold up a test's only thread.
 pub(crate) fn service(chooser: Chooser, variants: Vec<Resident>) -> Arc<Service> {
+    service_at_once(chooser, variants, Duration::ZERO)
+}
+
+/// The same, but requests may compute themselves what takes no more than `longest_at_once`.
+pub(crate) fn service_at_once(
+    chooser: Chooser,
+    variants: Vec<Resident>,
+    longest_at_once: Duration,
+) -> Arc<Service> {
     let metrics = Metrics::new(&Identity::default()).unwrap();
     let switch = Arc::new(Switch::new(Arc::clone(&metrics)));
     let order: Vec<_> = variants.iter().map(|variant| variant.name().clone()).collect();
@@ -128,7 +138,7 @@ pub(crate) fn service(chooser: Chooser, variants: Vec<Resident>) -> Arc<Service>
     for variant in variants {
         switch.loaded(variant, Footprint::default());
     }
-    let lane = Arc::new(Lane::start(Arc::clone(&switch)).unwrap());
+    let lane = Arc::new(Lane::start(Arc::clone(&switch), longest_at_once).unwrap());
     Service::new("m".to_owned(), chooser, (switch, lane), metrics)
 }
 

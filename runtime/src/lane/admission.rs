@@ -67,6 +67,13 @@ pub(crate) struct Ahead {
     pub(crate) running: Option<(usize, Duration)>,
 }
 
+impl Ahead {
+    /// Whether nothing is.
+    pub(crate) fn is_idle(self) -> bool {
+        self.requests == 0 && self.running.is_none()
+    }
+}
+
 /// What is known of the time that a batch will take.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Pace {
@@ -89,8 +96,7 @@ pub(crate) fn admit(
     }
     let Pace { per_item, lateness } = pace;
     let computed = wait(ahead, per_item).saturating_add(time_of(items, per_item));
-    let idle = ahead.requests == 0 && ahead.running.is_none();
-    let Some(allowed) = allowed.filter(|_| !idle) else { return Ok(computed) };
+    let Some(allowed) = allowed.filter(|_| !ahead.is_idle()) else { return Ok(computed) };
     let predicted = computed.saturating_add(lateness);
     if predicted > allowed { Err(Shed::TooLate { predicted, allowed }) } else { Ok(computed) }
 }

@@ -11,6 +11,7 @@ use super::{
     LaneError,
     admission::{Ahead, Pace, Shed, admit},
     lateness::Lateness,
+    shortcut,
 };
 
 /// What a ticket asks for.
@@ -28,12 +29,16 @@ pub(super) struct Demand {
 pub(super) struct Queue<T> {
     state: Mutex<State<T>>,
     changed: Condvar,
+    /// What is predicted to take no longer may be computed by whoever asks.
+    longest_at_once: Duration,
 }
 
 struct State<T> {
     waiting: VecDeque<(T, usize)>,
     waiting_items: usize,
     running: Option<(usize, Instant)>,
+    /// When the last ticket was done.
+    resting_since: Option<Instant>,
     objective: Option<Duration>,
     lateness: Lateness,
     closed: bool,
@@ -49,21 +54,30 @@ pub(super) struct Promise {
     allowed: Option<Duration>,
 }
 
-impl<T> Default for Queue<T> {
-    fn default() -> Self {
+/// A ticket that was let in.
+#[derive(Debug)]
+pub(super) struct LetIn<T> {
+    /// To be [`Queue::kept`].
+    pub(super) promise: Promise,
+    /// The ticket, if whoever asks is to compute it at once, and then to say that it is [`Queue::done`].
+    pub(super) at_once: Option<T>,
+}
+
+impl<T> Queue<T> {
+    /// An empty queue. Who asks may be told to compute at once what takes no longer than `longest_at_once`.
+    pub(super) fn new(longest_at_once: Duration) -> Self {
         let state = State {
             waiting: VecDeque::new(),
             waiting_items: 0,
             running: None,
+            resting_since: None,
             objective: None,
             lateness: Lateness::default(),
             closed: false,
         };
-        Self { state: Mutex::new(state), changed: Condvar::new() }
+        Self { state: Mutex::new(state), changed: Condvar::new(), longest_at_once }
     }
-}
 
-impl<T> Queue<T> {
     pub(super) fn keep_within(&self, objective: Option<Duration>) {
         self.state.lock().objective = objective;
     }
@@ -78,8 +92,8 @@ impl<T> Queue<T> {
         state.waiting.len() + usize::from(state.running.is_some())
     }
 
-    /// Lets `ticket` in, or says why not. What is promised is to be [`Self::kept`].
-    pub(super) fn offer(&self, ticket: T, demand: Demand, now: Instant) -> Result<Promise, LaneError> {
+    /// Lets `ticket` in, or says why not.
+    pub(super) fn offer(&self, ticket: T, demand: Demand, now: Instant) -> Result<LetIn<T>, LaneError> {
         let Demand { items, per_item, timeout } = demand;
         let mut state = self.state.lock();
         if state.closed {
@@ -90,11 +104,20 @@ impl<T> Queue<T> {
         let pace = Pace { per_item, lateness: state.lateness.duration() };
         let allowed = shorter(state.objective, timeout);
         let predicted = admit(ahead, items, pace, allowed)?;
+        let promise = Promise { made: now, predicted, allowed };
+        let rested = state.resting_since.map(|since| now.saturating_duration_since(since));
+        if ahead.is_idle() && shortcut::is_worth_it(predicted, rested, self.longest_at_once) {
+            state.running = Some((items, now));
+            return Ok(LetIn { promise, at_once: Some(ticket) });
+        }
         state.waiting.push_back((ticket, items));
         state.waiting_items = state.waiting_items.saturating_add(items);
         drop(state);
-        self.changed.notify_one();
-        Ok(Promise { made: now, predicted, allowed })
+        // Whoever computes now looks at the queue when that is done.
+        if running.is_none() {
+            self.changed.notify_one();
+        }
+        Ok(LetIn { promise, at_once: None })
     }
 
     /// A ticket that was let in on this promise was answered at `now`.
@@ -114,16 +137,18 @@ impl<T> Queue<T> {
         self.objective().filter(passed).map_or(Ok(()), |allowed| Err(Shed::Expired { waited, allowed }))
     }
 
-    /// Waits for the next ticket; `None` when the queue is closed and empty.
+    /// Waits for the next ticket, and for one that is computed elsewhere; `None` when the queue is closed and empty.
     pub(super) fn next(&self) -> Option<T> {
         let mut state = self.state.lock();
         loop {
-            if let Some((ticket, items)) = state.waiting.pop_front() {
+            if state.running.is_none()
+                && let Some((ticket, items)) = state.waiting.pop_front()
+            {
                 state.waiting_items = state.waiting_items.saturating_sub(items);
                 state.running = Some((items, Instant::now()));
                 return Some(ticket);
             }
-            if state.closed {
+            if state.closed && state.waiting.is_empty() {
                 return None;
             }
             self.changed.wait(&mut state);
@@ -132,7 +157,14 @@ impl<T> Queue<T> {
 
     /// The ticket that was taken last is done.
     pub(super) fn done(&self) {
-        self.state.lock().running = None;
+        let mut state = self.state.lock();
+        state.running = None;
+        state.resting_since = Some(Instant::now());
+        let waiting = !state.waiting.is_empty();
+        drop(state);
+        if waiting {
+            self.changed.notify_one();
+        }
     }
 
     /// Takes no more tickets; those that wait are still given out.
@@ -147,6 +179,7 @@ impl<T> Queue<T> {
         (state.closed, state.waiting_items, state.running) = (true, 0, None);
         let dropped = std::mem::take(&mut state.waiting);
         drop(state);
+        self.changed.notify_all();
         drop(dropped);
     }
 }
@@ -165,18 +198,18 @@ mod tests {
 
     #[test]
     fn tickets_come_out_in_the_order_in_which_they_went_in() {
-        let queue = Queue::default();
+        let queue = Queue::new(Duration::ZERO);
         for ticket in 0..3 {
             queue.offer(ticket, ONE, Instant::now()).unwrap();
         }
         queue.close();
-        let out: Vec<_> = std::iter::from_fn(|| queue.next()).collect();
+        let out: Vec<_> = std::iter::from_fn(|| queue.next().inspect(|_| queue.done())).collect();
         assert_eq!(out, [0, 1, 2]);
     }
 
     #[test]
     fn what_waits_and_what_runs_stands_before_a_new_ticket() {
-        let queue = Queue::default();
+        let queue = Queue::new(Duration::ZERO);
         queue.keep_within(Some(MS * 3));
         let now = Instant::now();
         assert!(queue.offer('a', ONE, now).is_ok());
@@ -191,11 +224,11 @@ mod tests {
 
     #[test]
     fn a_queue_whose_answers_were_late_lets_fewer_in() {
-        let queue = Queue::default();
+        let queue = Queue::new(Duration::ZERO);
         queue.keep_within(Some(MS * 4));
         let now = Instant::now();
         for _ in 0..100 {
-            let promise = queue.offer('a', ONE, now).unwrap();
+            let LetIn { promise, .. } = queue.offer('a', ONE, now).unwrap();
             queue.next();
             queue.done();
             queue.kept(promise, now + MS * 2);
@@ -207,7 +240,7 @@ mod tests {
 
     #[test]
     fn a_ticket_that_has_waited_too_long_is_told_so() {
-        let queue: Queue<()> = Queue::default();
+        let queue: Queue<()> = Queue::new(Duration::ZERO);
         assert_eq!(queue.still_in_time(MS * 100, None), Ok(()));
         queue.keep_within(Some(MS * 20));
         assert_eq!(queue.still_in_time(MS * 20, None), Ok(()));
@@ -219,7 +252,7 @@ mod tests {
 
     #[test]
     fn a_ticket_in_a_hurry_is_refused_where_others_may_wait() {
-        let queue = Queue::default();
+        let queue = Queue::new(Duration::ZERO);
         let now = Instant::now();
         for ticket in 0..3 {
             queue.offer(ticket, ONE, now).unwrap();
@@ -230,8 +263,40 @@ mod tests {
     }
 
     #[test]
+    fn who_asks_computes_at_once_what_is_short_and_finds_nobody_else() {
+        let queue = Queue::new(MS);
+        let now = Instant::now();
+        let at_once = |ticket, demand, now| queue.offer(ticket, demand, now).unwrap().at_once.is_some();
+        assert!(at_once('a', ONE, now));
+        assert!(!at_once('b', ONE, now), "a is being computed");
+        queue.done();
+        assert!(!at_once('c', ONE, now), "b waits");
+        assert_eq!((queue.next(), queue.length()), (Some('b'), 2));
+        queue.done();
+        queue.next();
+        queue.done();
+        let rested = Instant::now() + MS;
+        assert!(!at_once('d', Demand { items: 2, ..ONE }, rested), "it is long");
+        queue.next();
+        queue.done();
+        assert!(at_once('e', ONE, Instant::now() + MS));
+    }
+
+    #[test]
+    fn what_comes_meanwhile_waits_until_who_computes_is_done() {
+        let queue = Queue::new(MS);
+        assert!(queue.offer('a', ONE, Instant::now()).unwrap().at_once.is_some());
+        std::thread::scope(|scope| {
+            let next = scope.spawn(|| queue.next());
+            assert!(queue.offer('b', ONE, Instant::now()).unwrap().at_once.is_none());
+            queue.done();
+            assert_eq!(next.join().unwrap(), Some('b'));
+        });
+    }
+
+    #[test]
     fn a_closed_queue_takes_nothing_more() {
-        let queue = Queue::default();
+        let queue = Queue::new(Duration::ZERO);
         queue.close();
         assert!(matches!(queue.offer((), ONE, Instant::now()), Err(LaneError::Closed)));
         assert_eq!(queue.next(), None);
@@ -239,7 +304,7 @@ mod tests {
 
     #[test]
     fn an_abandoned_queue_drops_what_waits_and_takes_nothing_more() {
-        let queue = Queue::default();
+        let queue = Queue::new(Duration::ZERO);
         for ticket in 0..3 {
             queue.offer(ticket, ONE, Instant::now()).unwrap();
         }

@@ -20,7 +20,7 @@ use crate::{
     clock,
     engine::{Engine, EngineError, Interface, Network},
     keeper::memory::Footprint,
-    lane::Lane,
+    lane::{Lane, shortcut},
     metrics::{Identity, Metrics},
     switch::Switch,
     values::{Element, Part, Values, of_any_type},
@@ -86,7 +86,7 @@ fn service(description: &VariantDescription) -> io::Result<Arc<Service>> {
     let resident = Resident::load(&Nothing, folder).map_err(io::Error::other)?;
     switch.direct(&[name], None, Instant::now());
     switch.loaded(resident, Footprint::default());
-    let lane = Arc::new(Lane::start(Arc::clone(&switch))?);
+    let lane = Arc::new(Lane::start(Arc::clone(&switch), shortcut::LONGEST)?);
     Ok(Service::new(MODEL.to_owned(), Chooser::Placement, (switch, lane), metrics))
 }
 

@@ -17,13 +17,14 @@ use axum::{
         header::{CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH},
     },
 };
+use futures::FutureExt;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
 use super::*;
 use crate::{
     protocol::{JSON_LENGTH_HEADER, largest_body_bytes},
-    testing::{Constant, LONG, name, names, resident, resident_on, service, wanted},
+    testing::{Constant, LONG, name, names, resident, resident_on, service, service_at_once, wanted},
 };
 
 const INFER: &str = "/v2/models/m/infer";

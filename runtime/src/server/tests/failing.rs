@@ -32,6 +32,24 @@ async fn when_the_thread_that_computes_dies_requests_are_refused_and_the_server_
 }
 
 #[tokio::test]
+async fn a_request_that_finds_nobody_else_is_computed_at_once_and_ends_the_lane_if_that_dies() {
+    for (breaks, expected) in [(false, StatusCode::OK), (true, StatusCode::SERVICE_UNAVAILABLE)] {
+        let engine = Constant::of(1.0);
+        let variant = resident_on(&engine, "big").taking(Duration::from_millis(1));
+        let service = service_at_once(Chooser::Clients, vec![variant], LONG);
+        if breaks {
+            engine.break_down();
+        }
+        let reply = ask(&service, Method::POST, INFER, one_item()).now_or_never();
+        assert_eq!(reply.map(|reply| reply.status), Some(expected));
+        while breaks && service.lane.is_alive() {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(service.alive(), !breaks);
+    }
+}
+
+#[tokio::test]
 async fn without_its_keeper_the_server_is_not_alive() {
     let service = two_variants(Chooser::Clients);
     let keeper = service.keeper.get_or_init(|| std::thread::spawn(|| ()));
