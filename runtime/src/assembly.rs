@@ -73,7 +73,7 @@ impl Assembly {
         let host = Host { limits, base_memory_bytes: ProcessMemory::now().resident() };
         tracing::info!(threads, quota = ?limits.quota, memory_bytes = ?limits.memory_bytes, base_memory_bytes = host.base_memory_bytes, "the engine runs");
         let metrics = Metrics::new(&identity)?;
-        metrics.runs_on(engine.build());
+        metrics.runs_on(engine.release());
         let switch = Arc::new(Switch::new(Arc::clone(&metrics)));
         let lane = Lane::start(Arc::clone(&switch), shortcut::LONGEST).map_err(Error::Thread)?;
         let lane = Arc::new(lane);

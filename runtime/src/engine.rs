@@ -9,6 +9,7 @@ mod mapped;
 mod onnx;
 mod optimise;
 mod optimised;
+mod version;
 
 use std::{error::Error, path::Path};
 

@@ -1,13 +1,16 @@
 //! The metrics of the runtime, by the conventions of Prometheus. Labels are bounded: variants (at most 12), and fixed words.
 
+mod maker;
+
 use std::{sync::Arc, time::Duration};
 
 use dnnshifter_portfolio::Moment;
 use prometheus::{
-    Encoder, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
-    Opts, Registry, Result, TextEncoder, core::Collector,
+    Encoder, Gauge, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, Result, TextEncoder,
 };
 
+use self::maker::Maker;
 use crate::{
     keeper::memory::ProcessMemory,
     load::LoadMeter,
@@ -24,8 +27,7 @@ const SWAP_BUCKETS: [f64; 11] = [1e-6, 5e-6, 1e-5, 5e-5, 1e-4, 5e-4, 1e-3, 5e-3,
 /// From ten milliseconds to ten seconds.
 const LOAD_BUCKETS: [f64; 9] = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
 
-const BUILD_INFO: &str =
-    "Version of the runtime, its engine, and the commit that this was built from; always 1.";
+const BUILD_INFO: &str = "Version of the runtime, its engine, and the release of that; always 1.";
 const OFFERED: &str = "Items that clients ask for, refused ones included: exponential average over 2 s.";
 const REQUESTS: &str = "Inference requests, by how they ended.";
 const REQUEST: &str = "Time from a request read to its answer ready, of those that were answered.";
@@ -33,6 +35,7 @@ const WAIT: &str = "Time that a request waited for its inference to begin, of th
 const INFERENCE: &str = "Time that the engine took for a request.";
 const QUEUE: &str = "Requests that wait or are being computed.";
 const SHED: &str = "Items that were refused, for there was too much to do.";
+const OVERLOAD: &str = "Items that were refused for overload: of those that were refused, all but those whose client gave too little time.";
 const SWAPS: &str = "Changes of the variant that serves, by reason.";
 const SWAP: &str = "Time from a decision received to the new variant serving, by what the variant was then.";
 const LOAD: &str = "Time from a variant's folder to a checked and warm variant.";
@@ -88,6 +91,7 @@ pub(crate) struct Metrics {
     inference_seconds: HistogramVec,
     queue_length: IntGauge,
     shed_items: IntCounter,
+    overload_items: IntCounter,
     swaps: IntCounterVec,
     swap_seconds: HistogramVec,
     /// Time from the folder to a warm variant.
@@ -100,37 +104,6 @@ pub(crate) struct Metrics {
 
 /// What became of a certificate that was new.
 const CERTIFICATE_OUTCOMES: [&str; 2] = ["taken", "refused"];
-
-/// Makes metrics in one registry.
-struct Maker<'a>(&'a Registry);
-
-impl Maker<'_> {
-    fn registered<T: Collector + Clone + 'static>(&self, metric: Result<T>) -> Result<T> {
-        let metric = metric?;
-        self.0.register(Box::new(metric.clone()))?;
-        Ok(metric)
-    }
-
-    fn gauge(&self, name: &str, help: &str) -> Result<IntGauge> {
-        self.registered(IntGauge::new(name, help))
-    }
-
-    fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntGaugeVec> {
-        self.registered(IntGaugeVec::new(Opts::new(name, help), labels))
-    }
-
-    fn counters(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec> {
-        self.registered(IntCounterVec::new(Opts::new(name, help), labels))
-    }
-
-    fn histogram(&self, name: &str, help: &str, buckets: &[f64]) -> Result<Histogram> {
-        self.registered(Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets.to_vec())))
-    }
-
-    fn histograms(&self, name: &str, help: &str, buckets: &[f64], labels: &[&str]) -> Result<HistogramVec> {
-        self.registered(HistogramVec::new(HistogramOpts::new(name, help).buckets(buckets.to_vec()), labels))
-    }
-}
 
 impl Metrics {
     /// Metrics of their own registry; those that a rate is taken of are there, with zero, from the start.
@@ -170,6 +143,7 @@ impl Metrics {
             )?,
             queue_length: make.gauge("dnnshifter_queue_length", QUEUE)?,
             shed_items: make.registered(IntCounter::new("dnnshifter_shed_items_total", SHED))?,
+            overload_items: make.registered(IntCounter::new("dnnshifter_overload_items_total", OVERLOAD))?,
             swaps: make.counters("dnnshifter_swaps_total", SWAPS, &["reason"])?,
             swap_seconds: make.histograms(
                 "dnnshifter_swap_duration_seconds",
@@ -202,14 +176,19 @@ impl Metrics {
         }
     }
 
-    /// Items that were shed so far.
-    pub(crate) fn shed_items(&self) -> u64 {
-        self.shed_items.get()
+    /// So many items were refused for overload.
+    pub(crate) fn overloaded(&self, items: usize) {
+        self.overload_items.inc_by(items as u64);
     }
 
-    /// This build of the engine computes.
-    pub(crate) fn runs_on(&self, engine_build: &str) {
-        self.build.with_label_values(&[env!("CARGO_PKG_VERSION"), "onnxruntime", engine_build]).set(1);
+    /// Items that were refused for overload so far.
+    pub(crate) fn overload_items(&self) -> u64 {
+        self.overload_items.get()
+    }
+
+    /// This release of the engine computes.
+    pub(crate) fn runs_on(&self, engine_release: &str) {
+        self.build.with_label_values(&[env!("CARGO_PKG_VERSION"), "onnxruntime", engine_release]).set(1);
     }
 
     /// A request was answered by `variant`.

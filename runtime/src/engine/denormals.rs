@@ -1,7 +1,7 @@
 //! Denormal numbers as zero, on the calling thread, while the engine computes.
 //!
 //! ONNX Runtime sets this for the threads of its own pool only; with one thread it computes on ours. It is a register of the
-//! processor that no safe function reaches, hence the only `unsafe` of this crate. Why it is sound: the two bits change the
+//! processor that no safe function reaches, hence `unsafe`. Why it is sound: the two bits change the
 //! result of arithmetic on denormal numbers and nothing else (no exception, no trap, no rounding of other numbers); they are
 //! put back before the guard's scope ends, also when it unwinds; and within that scope nothing of ours computes with floats.
 #![expect(

@@ -21,6 +21,7 @@ use super::{
     mapped::Mapped,
     optimise,
     optimised::{OptimisedError, OptimisedNetworks},
+    version,
 };
 use crate::{
     stamp::Stamp,
@@ -41,8 +42,7 @@ const SESSION_BYTES: u64 = 16 << 20;
 /// ONNX Runtime, once a process.
 pub(crate) struct OnnxRuntime {
     environment: Environment,
-    /// The commit that the library was built from, as far as it says so.
-    build: &'static str,
+    release: String,
     optimised: Option<OptimisedNetworks>,
 }
 
@@ -60,7 +60,8 @@ impl OnnxRuntime {
     /// Loads the library that `ORT_DYLIB_PATH` names, and starts it with `threads` threads for each operator.
     pub(crate) fn start(threads: usize) -> Result<Self, EngineError> {
         let environment = environment(threads.max(1))?;
-        Ok(Self { environment, build: commit_of(ort::info()), optimised: None })
+        let release = version::release_of(&library()).unwrap_or_else(|| "unknown".to_owned());
+        Ok(Self { environment, release, optimised: None })
     }
 
     /// So many threads as whole CPUs are granted: the quota (in CPUs) rounded down, at least one.
@@ -69,9 +70,9 @@ impl OnnxRuntime {
         quota.map_or(1, |quota| (quota.floor() as usize).clamp(1, processors))
     }
 
-    /// The commit that the library was built from, as far as it says so.
-    pub(crate) fn build(&self) -> &'static str {
-        self.build
+    /// The library's release, as `1.31.1`.
+    pub(crate) fn release(&self) -> &str {
+        &self.release
     }
 
     /// Keeps optimised networks in a folder of `store` from now on.
@@ -133,16 +134,16 @@ impl OnnxRuntime {
     }
 }
 
-/// Of a list as `ORT Build Info: git-branch=HEAD, git-commit-id=6af1a93, build type=Release`.
-fn commit_of(build: &str) -> &str {
-    build.split(", ").find_map(|part| part.strip_prefix("git-commit-id=")).unwrap_or("unknown")
+/// The library's path, or the name that the dynamic loader looks for.
+fn library() -> String {
+    let path = env::var(LIBRARY_VARIABLE).ok().filter(|path| !path.is_empty());
+    path.unwrap_or_else(|| LIBRARY.to_owned())
 }
 
 /// Loads the library, and makes the engine's only environment of this process. Without the first, `ort` would look for a library
 /// by itself, and panic where there is none.
 pub(super) fn environment(threads: usize) -> Result<Environment, EngineError> {
-    let path = env::var(LIBRARY_VARIABLE).ok().filter(|path| !path.is_empty());
-    let path = path.unwrap_or_else(|| LIBRARY.to_owned());
+    let path = library();
     let library =
         ort::init_from(&path).map_err(|source| EngineError::Library { path, source: source.into() })?;
     started(library, threads).map_err(|source| EngineError::Start { source: source.into() })
@@ -292,17 +293,5 @@ fn element_type(datatype: Datatype) -> TensorElementType {
         Datatype::Bf16 => TensorElementType::Bfloat16,
         Datatype::Fp32 => TensorElementType::Float32,
         Datatype::Fp64 => TensorElementType::Float64,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_build_names_its_commit() {
-        let build =
-            "ORT Build Info: git-branch=HEAD, git-commit-id=6af1a93, fp8-kv-cache=1, build type=Release";
-        assert_eq!((commit_of(build), commit_of("ORT Build Info: none")), ("6af1a93", "unknown"));
     }
 }

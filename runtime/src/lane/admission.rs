@@ -56,6 +56,18 @@ pub(crate) enum Shed {
     },
 }
 
+impl Shed {
+    /// Whether there is too much to do, with this `objective`. A client that gives less time than everybody is promised is refused by
+    /// its own wish, which says nothing of the others.
+    pub(crate) fn is_overload(self, objective: Option<Duration>) -> bool {
+        match self {
+            Self::TooLate { predicted, .. } => objective.is_some_and(|objective| predicted > objective),
+            Self::Deadline { timeout } => objective.is_some_and(|objective| timeout >= objective),
+            Self::Expired { .. } | Self::Full { .. } => true,
+        }
+    }
+}
+
 /// What stands before a batch that wants to join.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Ahead {
@@ -178,6 +190,18 @@ mod tests {
         let batches = |requests| Ahead { requests, items: requests * 128, running: None };
         assert!(admit(batches(15), 128, pace(MS), None).is_ok());
         assert_eq!(admit(batches(16), 1, pace(MS), None), Err(Shed::Full { waiting: 16 }));
+    }
+
+    #[test]
+    fn who_is_refused_for_its_own_haste_is_no_sign_of_overload() {
+        let late = Shed::TooLate { predicted: MS * 5, allowed: MS };
+        let deadline = Shed::Deadline { timeout: MS };
+        for objective in [None, Some(MS * 20)] {
+            assert!(!late.is_overload(objective) && !deadline.is_overload(objective));
+        }
+        assert!(late.is_overload(Some(MS * 4)) && deadline.is_overload(Some(MS)));
+        assert!(Shed::Expired { waited: MS * 21, allowed: MS * 20 }.is_overload(Some(MS * 20)));
+        assert!(Shed::Full { waiting: LONGEST_QUEUE }.is_overload(None));
     }
 
     #[test]

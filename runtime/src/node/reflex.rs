@@ -102,7 +102,7 @@ impl Reflex {
     }
 
     fn load(&mut self, now: Moment) -> f64 {
-        let shed_items = self.service.metrics.shed_items();
+        let shed_items = self.service.metrics.overload_items();
         let sheds = std::mem::replace(&mut self.shed_items, shed_items) != shed_items;
         self.service.load.items_per_second_at_once(now, sheds)
     }

@@ -1,5 +1,7 @@
 //! Errors as the protocol writes them: a status, and `{"error": "..."}`.
 
+use std::time::Duration;
+
 use axum::{
     Json,
     http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header},
@@ -26,6 +28,8 @@ pub(super) struct ApiError {
     pub(super) items: usize,
     /// Whether the client's own deadline has passed, for which gRPC has a code of its own.
     pub(super) is_late: bool,
+    /// Whether it is a sign of overload: too much is asked for, and not by this request alone.
+    pub(super) is_overload: bool,
 }
 
 #[derive(Serialize)]
@@ -35,12 +39,31 @@ struct Body {
 
 impl ApiError {
     pub(super) fn new(status: StatusCode, message: impl Into<String>) -> Self {
-        Self { status, message: message.into(), items: 1, is_late: false }
+        Self { status, message: message.into(), items: 1, is_late: false, is_overload: false }
     }
 
     /// The same, of a request for so many items.
     pub(super) fn of(self, items: usize) -> Self {
         Self { items, ..self }
+    }
+
+    /// The error of a request that was `shed` where this `objective` is to be kept.
+    pub(super) fn shed(shed: Shed, objective: Option<Duration>) -> Self {
+        let (is_late, is_overload) = (matches!(shed, Shed::Deadline { .. }), shed.is_overload(objective));
+        Self { is_late, is_overload, ..Self::new(StatusCode::TOO_MANY_REQUESTS, shed.to_string()) }
+    }
+
+    /// The error of a request that was not computed where this `objective` is to be kept.
+    pub(super) fn not_computed(error: &LaneError, objective: Option<Duration>) -> Self {
+        let status = match error {
+            LaneError::Shed(shed) => return Self::shed(*shed, objective),
+            LaneError::NotReady | LaneError::Changed | LaneError::Closed => StatusCode::SERVICE_UNAVAILABLE,
+            LaneError::Engine(source) => {
+                tracing::error!(error = crate::keeper::chain(source), "an inference failed");
+                StatusCode::INTERNAL_SERVER_ERROR
+            }
+        };
+        Self::new(status, error.to_string())
     }
 
     /// As what the request counts.
@@ -68,28 +91,8 @@ impl From<IntakeError> for ApiError {
             IntakeError::Encoded { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             IntakeError::Broken(_) => StatusCode::BAD_REQUEST,
         };
-        Self::new(status, error.to_string())
-    }
-}
-
-impl From<Shed> for ApiError {
-    fn from(shed: Shed) -> Self {
-        let is_late = matches!(shed, Shed::Deadline { .. });
-        Self { is_late, ..Self::new(StatusCode::TOO_MANY_REQUESTS, shed.to_string()) }
-    }
-}
-
-impl From<LaneError> for ApiError {
-    fn from(error: LaneError) -> Self {
-        let status = match &error {
-            LaneError::Shed(shed) => return Self::from(*shed),
-            LaneError::NotReady | LaneError::Changed | LaneError::Closed => StatusCode::SERVICE_UNAVAILABLE,
-            LaneError::Engine(source) => {
-                tracing::error!(error = crate::keeper::chain(source), "an inference failed");
-                StatusCode::INTERNAL_SERVER_ERROR
-            }
-        };
-        Self::new(status, error.to_string())
+        let is_overload = matches!(error, IntakeError::Full);
+        Self { is_overload, ..Self::new(status, error.to_string()) }
     }
 }
 

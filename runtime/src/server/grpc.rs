@@ -25,7 +25,7 @@ use super::{
     intake::Taken,
 };
 use crate::{
-    lane::admission::Shed,
+    lane::{LaneError, admission::Shed},
     protocol::{
         Outputs, TensorMetadata,
         grpc::{deadline, expect_modest, read, write},
@@ -195,7 +195,8 @@ impl Call {
         let computing = self.service.compute(request, target, origin);
         let answer = match patience {
             Some(patience) => {
-                let late = |_| Err(ApiError::from(Shed::Deadline { timeout: patience }).of(items));
+                let deadline = LaneError::Shed(Shed::Deadline { timeout: patience });
+                let late = |_| Err(self.service.not_computed(&deadline).of(items));
                 timeout(patience.saturating_sub(arrived.elapsed()), computing).await.unwrap_or_else(late)?
             }
             None => computing.await?,

@@ -94,7 +94,7 @@ impl Service {
     /// The variant that serves, if the request may go to it.
     pub(super) fn addressed(&self, target: Target<'_>) -> Result<Arc<Resident>, ApiError> {
         self.expect_model(target.model)?;
-        let active = self.switch.active().ok_or(LaneError::NotReady)?;
+        let active = self.switch.active().ok_or_else(|| self.not_computed(&LaneError::NotReady))?;
         match target.version {
             Some(version) if version != active.name().as_str() => {
                 let message = format!(
@@ -129,21 +129,31 @@ impl Service {
         let variant = target.version.map(ToOwned::to_owned);
         let batch = Batch { items, input, arrived, variant, timeout, held };
         let computed = self.lane.compute(batch).await;
-        let answer = computed.map_err(|error| ApiError::from(error).of(items))?;
+        let answer = computed.map_err(|error| self.not_computed(&error).of(items))?;
         let times = Times { whole: arrived.elapsed(), waited: answer.waited, inference: answer.inference };
         self.metrics.answered(answer.variant.name().as_str(), times);
         Ok(answer)
     }
 
+    /// Why a request was not computed, as its client is told.
+    pub(super) fn not_computed(&self, error: &LaneError) -> ApiError {
+        ApiError::not_computed(error, self.lane.objective())
+    }
+
     /// Counts what became of a request.
     pub(super) fn conclude<T>(&self, arrived: Instant, result: &Result<T, ApiError>) {
-        let (outcome, items) = match result {
-            Ok(_) => (Outcome::Answered, 0),
-            Err(error) => (error.outcome(), error.items),
+        let (outcome, items, is_overload) = match result {
+            Ok(_) => (Outcome::Answered, 0, false),
+            Err(error) => (error.outcome(), error.items, error.is_overload),
         };
         self.metrics.ended(outcome, items);
+        if is_overload {
+            self.metrics.overloaded(items);
+        }
         tracing::debug!(outcome = outcome.as_str(), elapsed = ?arrived.elapsed(), "a request ended");
-        if outcome != Outcome::Invalid {
+        // Neither a bad request nor one that was refused for its own haste says whether the objective is met.
+        let counts = outcome != Outcome::Invalid && (outcome != Outcome::Shed || is_overload);
+        if counts {
             let in_time = self.lane.objective().is_none_or(|objective| arrived.elapsed() <= objective);
             self.objective.record(outcome == Outcome::Answered && in_time, self.clock.now());
         }

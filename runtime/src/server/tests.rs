@@ -251,6 +251,7 @@ async fn what_would_be_late_is_shed_at_once_and_counts_as_offered() {
         "dnnshifter_requests_total{outcome=\"shed\"} 1",
         "dnnshifter_requests_total{outcome=\"answered\"} 2",
         "dnnshifter_shed_items_total 1",
+        "dnnshifter_overload_items_total 1",
         "dnnshifter_queue_duration_seconds_count 2",
     ] {
         assert!(metrics.contains(line), "{line} is not in {metrics}");

@@ -104,7 +104,7 @@ fn shed_items_are_a_sign_of_overload_by_themselves() {
                 node.reflex.service.load.offered(1, Moment::after_start(at));
             }
             if shed {
-                node.reflex.service.metrics.ended(crate::metrics::Outcome::Shed, 1);
+                node.reflex.service.metrics.overloaded(1);
             }
             node.tick();
             node.serves().0 == "big"

@@ -153,6 +153,7 @@ async fn a_request_that_cannot_be_answered_within_its_own_timeout_is_shed() {
     engine.open();
     assert_eq!(shed.status, StatusCode::TOO_MANY_REQUESTS);
     assert!(shed.text().contains("are allowed") || shed.text().contains("own timeout"), "{}", shed.text());
+    assert_eq!(service.metrics.overload_items(), 0, "it is the client's own wish");
     assert_eq!(first.await.unwrap(), StatusCode::OK);
 }
 

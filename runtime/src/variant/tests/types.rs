@@ -65,3 +65,9 @@ fn a_network_of_another_type_than_described_is_refused() {
     let refused = load(&described(Datatype::Int8), &identity(Datatype::Uint8)).err().unwrap();
     assert!(refused.contains("it has no input \"x\" of INT8"), "{refused}");
 }
+
+#[test]
+fn the_engine_says_which_release_it_is() {
+    let numbers: Vec<_> = ENGINE.release().split('.').map(str::parse::<u32>).collect();
+    assert!(numbers.len() == 3 && numbers.iter().all(Result::is_ok), "{}", ENGINE.release());
+}
