@@ -6,10 +6,10 @@
 //! inferences that run finish on the old variant, which the keeper drops later.
 
 pub(crate) mod choice;
+mod standing;
 pub(crate) mod swaps;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
     sync::Arc,
     time::{Instant, SystemTime},
 };
@@ -19,63 +19,12 @@ use dnnshifter_portfolio::{VariantName, VariantProfile};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
+pub(crate) use self::standing::{Active, Slot, Standing, Wanted};
 use self::{
     choice::{Choice, Presence, asked_for, choose},
     swaps::{Swap, Swaps},
 };
 use crate::{keeper::memory::Footprint, metrics::Metrics, variant::Resident};
-
-/// What is asked for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Wanted {
-    /// The variant that is to serve.
-    pub(crate) variant: VariantName,
-    /// Why, in one word.
-    pub(crate) reason: String,
-    /// It is only the most accurate one that may serve: the node itself may keep below it.
-    pub(crate) is_ceiling: bool,
-}
-
-/// A variant of the placement, as far as it has come.
-#[derive(Clone)]
-pub(crate) enum Slot {
-    /// To be loaded.
-    Pending,
-    /// Loaded, checked and warm.
-    Resident(Arc<Resident>, Footprint),
-    /// It cannot be used here.
-    Refused(String),
-}
-
-/// The variant that serves.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Active {
-    /// Its name.
-    pub(crate) variant: VariantName,
-    /// Why it serves, in one word.
-    pub(crate) reason: String,
-    /// Since when; for people.
-    pub(crate) since: SystemTime,
-}
-
-/// All that is known of the variants at one moment.
-#[derive(Clone, Default)]
-pub(crate) struct Standing {
-    /// The variants that were placed here, the most accurate first.
-    pub(crate) order: Vec<VariantName>,
-    /// How far each of them is.
-    pub(crate) slots: BTreeMap<VariantName, Slot>,
-    /// What was measured of them.
-    pub(crate) profiles: BTreeMap<VariantName, VariantProfile>,
-    /// What is asked for; nothing yet means the least accurate.
-    pub(crate) wanted: Option<Wanted>,
-    /// Where the node itself keeps below what is asked for: nothing more accurate than this serves under a ceiling.
-    pub(crate) limit: Option<VariantName>,
-    /// What serves.
-    pub(crate) active: Option<Active>,
-    /// Of those that were refused, those that only found no room: they are loaded once they are wanted.
-    pub(crate) without_room: BTreeSet<VariantName>,
-}
 
 /// The switch. See the module.
 pub(crate) struct Switch {
@@ -270,39 +219,6 @@ impl State {
         standing.without_room.clear();
         standing.profiles.retain(|name, _| order.contains(name));
         order.clone_into(&mut standing.order);
-    }
-}
-
-impl Standing {
-    /// Its place among the variants, of which the most accurate is the first.
-    pub(crate) fn rank(&self, variant: &VariantName) -> Option<usize> {
-        self.order.iter().position(|name| name == variant)
-    }
-
-    /// How far a variant is.
-    pub(crate) fn presence(&self, variant: &VariantName) -> Presence {
-        match self.slots.get(variant) {
-            Some(Slot::Resident(..)) => Presence::Resident,
-            Some(Slot::Pending) => Presence::Pending,
-            Some(Slot::Refused(_)) | None => Presence::Refused,
-        }
-    }
-
-    /// Whether all variants that can be used were measured.
-    pub(crate) fn is_measured(&self) -> bool {
-        self.slots.iter().all(|(name, slot)| match slot {
-            Slot::Pending => false,
-            Slot::Resident(..) => self.profiles.contains_key(name),
-            Slot::Refused(_) => true,
-        })
-    }
-
-    /// The variants that are loaded, with the memory that each takes.
-    pub(crate) fn residents(&self) -> impl Iterator<Item = (&Arc<Resident>, Footprint)> {
-        self.slots.values().filter_map(|slot| match slot {
-            Slot::Resident(resident, footprint) => Some((resident, *footprint)),
-            Slot::Pending | Slot::Refused(_) => None,
-        })
     }
 }
 
