@@ -55,7 +55,7 @@ pub struct TensorDescription {
 }
 
 /// The type of a tensor's values, by the names of the Open Inference Protocol (`specification/protocol/inference_rest.md`,
-/// "Tensor Data Types"). Texts (`BYTES`) are not among them: a variant's check vector is of numbers.
+/// "Tensor Data Types").
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Datatype {
@@ -86,11 +86,13 @@ pub enum Datatype {
     Fp32,
     /// IEEE 754 double precision, 64 bits.
     Fp64,
+    /// Texts in UTF-8, which ONNX Runtime calls strings.
+    Bytes,
 }
 
 impl Datatype {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Bool,
         Self::Uint8,
         Self::Uint16,
@@ -104,6 +106,7 @@ impl Datatype {
         Self::Bf16,
         Self::Fp32,
         Self::Fp64,
+        Self::Bytes,
     ];
 
     /// Its name in the protocol.
@@ -122,6 +125,7 @@ impl Datatype {
             Self::Bf16 => "BF16",
             Self::Fp32 => "FP32",
             Self::Fp64 => "FP64",
+            Self::Bytes => "BYTES",
         }
     }
 
@@ -136,9 +140,40 @@ impl Datatype {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct CheckVector {
     /// Row-major values of the input.
-    pub input: Vec<f32>,
+    pub input: CheckValues,
     /// Row-major values of the output.
-    pub output: Vec<f32>,
+    pub output: CheckValues,
+}
+
+/// Values of a check vector: numbers, or texts where the tensor's are.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum CheckValues {
+    /// Of a tensor of any type but [`Datatype::Bytes`]; truths are 0 and 1.
+    Numbers(Vec<f32>),
+    /// Of a tensor of [`Datatype::Bytes`].
+    Texts(Vec<String>),
+}
+
+impl CheckValues {
+    /// How many.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Numbers(numbers) => numbers.len(),
+            Self::Texts(texts) => texts.len(),
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl From<Vec<f32>> for CheckValues {
+    fn from(numbers: Vec<f32>) -> Self {
+        Self::Numbers(numbers)
+    }
 }
 
 impl CheckVector {
@@ -146,11 +181,18 @@ impl CheckVector {
     /// reordered sums in f32 differ by about 1e-6; 1e-3 is far from chance, and far from any wrong network.
     pub const TOLERANCE: f32 = 1e-3;
 
-    /// Whether `output` is what the check asks for.
-    pub fn holds(&self, output: &[f32]) -> bool {
-        let scale = self.output.iter().fold(1.0_f32, |largest, value| largest.max(value.abs()));
-        output.len() == self.output.len()
-            && output.iter().zip(&self.output).all(|(a, b)| (a - b).abs() <= Self::TOLERANCE * scale)
+    /// Whether `output` is what the check asks for: numbers nearly, texts exactly.
+    pub fn holds(&self, output: &CheckValues) -> bool {
+        match (&self.output, output) {
+            (CheckValues::Numbers(expected), CheckValues::Numbers(given)) => {
+                let scale = expected.iter().fold(1.0_f32, |largest, value| largest.max(value.abs()));
+                given.len() == expected.len()
+                    && given.iter().zip(expected).all(|(a, b)| (a - b).abs() <= Self::TOLERANCE * scale)
+            }
+            (CheckValues::Texts(expected), CheckValues::Texts(given)) => expected == given,
+            (CheckValues::Numbers(_), CheckValues::Texts(_))
+            | (CheckValues::Texts(_), CheckValues::Numbers(_)) => false,
+        }
     }
 }
 
@@ -160,11 +202,22 @@ mod tests {
 
     #[test]
     fn a_check_holds_for_rounding_but_not_for_another_network() {
-        let check = CheckVector { input: vec![0.5], output: vec![10.0, -2.0] };
-        assert!(check.holds(&[10.005, -2.005]));
-        assert!(!check.holds(&[10.0, -1.9]));
-        assert!(!check.holds(&[10.0]));
-        assert!(!check.holds(&[f32::NAN, -2.0]));
+        let check = CheckVector { input: vec![0.5].into(), output: vec![10.0, -2.0].into() };
+        let holds = |output: &[f32]| check.holds(&output.to_vec().into());
+        assert!(holds(&[10.005, -2.005]));
+        assert!(!holds(&[10.0, -1.9]));
+        assert!(!holds(&[10.0]));
+        assert!(!holds(&[f32::NAN, -2.0]));
+    }
+
+    #[test]
+    fn a_check_of_texts_holds_for_the_same_texts_only() {
+        let check: CheckVector = serde_json::from_str(r#"{"input":["a",""],"output":["b"]}"#).unwrap();
+        assert!(check.holds(&CheckValues::Texts(vec!["b".to_owned()])));
+        assert!(!check.holds(&CheckValues::Texts(vec!["c".to_owned()])));
+        assert!(!check.holds(&vec![1.0].into()));
+        assert_eq!(check.input.len(), 2);
+        assert!(serde_json::from_str::<CheckVector>(r#"{"input":["a",1],"output":[]}"#).is_err());
     }
 
     #[test]

@@ -104,7 +104,7 @@ impl Describer<'_> {
         let trained = TrainableNetwork::of(network)?;
         let size = inference.input_len();
         let first = self.inputs.get(..size).ok_or(DescribeError::NoInput)?;
-        let check = CheckVector { input: first.to_vec(), output: inference.run(first)? };
+        let check = CheckVector { input: first.to_vec().into(), output: inference.run(first)?.into() };
         let mut comparison = Comparison { maximum_difference: 0.0, largest_output: 0.0, check };
         for batch in self.inputs.chunks(BATCH * size) {
             comparison.add(&outputs(&trained, network.input(), batch)?, &inference.run(batch)?);

@@ -14,7 +14,8 @@ use crate::{
 };
 
 /// Models of these types are asked: one for each way in which values are read.
-const DATATYPES: [Datatype; 4] = [Datatype::Fp32, Datatype::Int8, Datatype::Bool, Datatype::Fp16];
+const DATATYPES: [Datatype; 5] =
+    [Datatype::Fp32, Datatype::Int8, Datatype::Bool, Datatype::Fp16, Datatype::Bytes];
 
 /// The body of an inference request over REST: with raw values after its last brace, and without.
 ///

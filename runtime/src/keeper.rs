@@ -114,7 +114,7 @@ impl Keeper {
     }
 
     fn work(mut self, tokio: &Handle, stop: &CancellationToken) {
-        let mut changes = self.switch.changes();
+        let mut work = self.switch.work();
         let switch = Arc::clone(&self.switch);
         let interrupted = || stop.is_cancelled() || agenda::urgent(&switch.standing()).is_some();
         let rest = |pause| {
@@ -126,7 +126,7 @@ impl Keeper {
             });
         };
         while !stop.is_cancelled() {
-            changes.mark_unchanged();
+            work.mark_unchanged();
             drop(self.switch.take_retired());
             self.try_postponed();
             let stale = |name: &VariantName| self.notes.is_stale(name, Instant::now());
@@ -139,7 +139,7 @@ impl Keeper {
                 Task::Rest(at_most) => tokio.block_on(async {
                     tokio::select! {
                         () = stop.cancelled() => (),
-                        _ = tokio::time::timeout(at_most, changes.changed()) => (),
+                        _ = tokio::time::timeout(at_most, work.changed()) => (),
                     }
                 }),
             }
@@ -171,8 +171,8 @@ impl Keeper {
 
 /// Returns once a variant is to be loaded before all else.
 async fn until_urgent(switch: &Switch) {
-    let mut changes = switch.changes();
-    while agenda::urgent(&switch.standing()).is_none() && changes.changed().await.is_ok() {}
+    let mut work = switch.work();
+    while agenda::urgent(&switch.standing()).is_none() && work.changed().await.is_ok() {}
 }
 
 /// An error with all its causes, for people.

@@ -12,7 +12,9 @@ mod request;
 mod response;
 mod tensor;
 
-use crate::engine::Interface;
+use dnnshifter_portfolio::description::Datatype;
+
+use crate::{engine::Interface, values::MOST_TEXTS};
 
 pub(crate) use self::{
     bounded::excerpt,
@@ -35,8 +37,11 @@ const LONGEST_NUMBER_BYTES: usize = 24;
 /// Room for all of a request but its numbers.
 const REST_BYTES: usize = 64 << 10;
 
-/// The largest body that a request to a model with the tensors of `interface` may have.
+/// The largest body that a request to a model with the tensors of `interface` may have. Of texts nobody knows how long they are.
 pub(crate) fn largest_body_bytes(interface: &Interface) -> usize {
+    if interface.input.datatype == Datatype::Bytes {
+        return LARGEST_BODY_BYTES;
+    }
     most_values(interface)
         .saturating_mul(LONGEST_NUMBER_BYTES)
         .saturating_add(REST_BYTES)
@@ -140,6 +145,22 @@ pub(crate) enum ProtocolError {
         given: usize,
         /// Its type.
         datatype: &'static str,
+    },
+    /// A raw tensor is not of texts.
+    #[error(
+        "the input \"{name}\" has raw bytes that are no texts: send at most {MOST_TEXTS}, each as its length in four bytes, the least significant first, and then UTF-8 without zeros"
+    )]
+    RawTexts {
+        /// The input.
+        name: String,
+    },
+    /// A text is none that the engine takes.
+    #[error(
+        "the input \"{name}\" has a text that is not UTF-8, or has a zero within, or is one of more than {MOST_TEXTS}"
+    )]
+    Text {
+        /// The input.
+        name: String,
     },
     /// A value is none of the model's type.
     #[error("the input \"{name}\" has the value {given}, which is none of {datatype}")]

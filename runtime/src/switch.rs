@@ -31,6 +31,8 @@ pub(crate) struct Switch {
     active: ArcSwapOption<Resident>,
     state: Mutex<State>,
     changes: watch::Sender<u64>,
+    /// Those of them that leave the keeper something to do: it sleeps through all others, which are in the way of requests.
+    work: watch::Sender<u64>,
     metrics: Arc<Metrics>,
 }
 
@@ -47,8 +49,8 @@ struct State {
 impl Switch {
     /// A switch without variants.
     pub(crate) fn new(metrics: Arc<Metrics>) -> Self {
-        let changes = watch::Sender::new(0);
-        Self { active: ArcSwapOption::empty(), state: Mutex::default(), changes, metrics }
+        let (changes, work) = (watch::Sender::new(0), watch::Sender::new(0));
+        Self { active: ArcSwapOption::empty(), state: Mutex::default(), changes, work, metrics }
     }
 
     /// The variant that serves now.
@@ -132,16 +134,25 @@ impl Switch {
         self.changes.subscribe()
     }
 
+    /// Counts the changes that leave something to load or to drop, to be woken by them.
+    pub(crate) fn work(&self) -> watch::Receiver<u64> {
+        self.work.subscribe()
+    }
+
     fn change(&self, change: impl FnOnce(&mut State)) {
         let mut state = self.state.lock();
         change(&mut state);
         let swap = self.settle(&mut state);
+        let is_work = state.is_work();
         drop(state);
         if let Some(swap) = swap {
             self.metrics.swapped(&swap);
             tracing::info!(from = %swap.from, to = %swap.to, reason = swap.reason, microseconds = swap.microseconds, "switched");
         }
         self.changes.send_modify(|count| *count += 1);
+        if is_work {
+            self.work.send_modify(|count| *count += 1);
+        }
     }
 
     /// Chooses anew, and exchanges the pointer if another variant is to serve.
@@ -177,6 +188,12 @@ impl State {
         let variant = asked_for(&self.standing).map(|(variant, _)| variant);
         let resident = variant.is_some_and(|variant| self.standing.presence(variant) == Presence::Resident);
         self.decided = Some((received, resident));
+    }
+
+    /// Whether there is something to load or to drop.
+    fn is_work(&self) -> bool {
+        let is_pending = |slot: &Slot| matches!(slot, Slot::Pending);
+        !self.retired.is_empty() || self.standing.slots.values().any(is_pending)
     }
 
     fn refuse(&mut self, variant: &VariantName, why: String) {

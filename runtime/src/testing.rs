@@ -19,7 +19,7 @@ use crate::{
     metrics::{Identity, Metrics},
     server::{Chooser, Service},
     switch::{Switch, Wanted},
-    values::{Element, Part, Values, of_any_type},
+    values::{Number, Part, Values, of_any_type},
     variant::{Resident, VariantFolder},
 };
 
@@ -70,7 +70,11 @@ impl Network for Constant {
         self.gate.1.wait_while(&mut self.gate.0.lock(), |shut| *shut);
         assert!(!self.broken.load(Ordering::SeqCst), "the engine breaks down, as it was told");
         self.runs.fetch_add(1, Ordering::SeqCst);
-        of_any_type!(output, values => values.resize(values.len() + items * 3, Element::from_f32(self.value)));
+        of_any_type!(
+            output,
+            values => values.resize(values.len() + items * 3, Number::from_f32(self.value)),
+            texts => texts.resize(texts.len() + items * 3, self.value.to_string())
+        );
         Ok(())
     }
 }

@@ -4,14 +4,18 @@
 //! [`protocol`](crate::protocol).
 
 mod element;
+mod texts;
 
 use std::ops::Range;
 
-use dnnshifter_portfolio::description::Datatype;
+use dnnshifter_portfolio::description::{CheckValues, Datatype};
 use half::{bf16, f16};
 use serde::{Serialize, Serializer};
 
-pub(crate) use self::element::Element;
+pub(crate) use self::{
+    element::{Element, Number},
+    texts::{MOST as MOST_TEXTS, is_text},
+};
 
 /// Values of one type.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,6 +33,7 @@ pub(crate) enum Values {
     Bf16(Vec<bf16>),
     Fp32(Vec<f32>),
     Fp64(Vec<f64>),
+    Bytes(Vec<String>),
 }
 
 /// Some neighbouring values.
@@ -40,9 +45,12 @@ pub(crate) struct Part<'a> {
     pub(crate) range: Range<usize>,
 }
 
-/// Evaluates `$body` with `$vector` as the vector of `$values`, whatever its type.
+/// Evaluates `$body` with `$vector` as the vector of `$values`, whatever its type; or `$of_texts` where they are texts.
 macro_rules! of_any_type {
     ($values:expr, $vector:ident => $body:expr) => {
+        $crate::values::of_any_type!($values, $vector => $body, $vector => $body)
+    };
+    ($values:expr, $vector:ident => $body:expr, $texts:ident => $of_texts:expr) => {
         match $values {
             $crate::values::Values::Bool($vector) => $body,
             $crate::values::Values::Uint8($vector) => $body,
@@ -57,14 +65,21 @@ macro_rules! of_any_type {
             $crate::values::Values::Bf16($vector) => $body,
             $crate::values::Values::Fp32($vector) => $body,
             $crate::values::Values::Fp64($vector) => $body,
+            $crate::values::Values::Bytes($texts) => $of_texts,
         }
     };
 }
 pub(crate) use of_any_type;
 
-/// Evaluates `$body` with `$element` as the type that `$datatype` names.
+/// Evaluates `$body` with `$element` as the type that `$datatype` names; or `$of_texts` where it names texts.
 macro_rules! with_element {
-    ($datatype:expr, $element:ident => $body:expr) => {{
+    ($datatype:expr, $element:ident => $body:expr) => {
+        $crate::values::with_element!($datatype, $element => $body, {
+            type $element = String;
+            $body
+        })
+    };
+    ($datatype:expr, $element:ident => $body:expr, $of_texts:expr) => {{
         use dnnshifter_portfolio::description::Datatype;
         macro_rules! with {
             ($type:ty) => {{
@@ -86,6 +101,7 @@ macro_rules! with_element {
             Datatype::Bf16 => with!(half::bf16),
             Datatype::Fp32 => with!(f32),
             Datatype::Fp64 => with!(f64),
+            Datatype::Bytes => $of_texts,
         }
     }};
 }
@@ -97,33 +113,58 @@ impl Values {
         with_element!(datatype, T => T::wrap(Vec::with_capacity(capacity)))
     }
 
-    /// So many zeros.
+    /// So many zeros, or empty texts.
     pub(crate) fn zeros(datatype: Datatype, count: usize) -> Self {
-        with_element!(datatype, T => T::wrap(vec![T::from_f32(0.0); count]))
+        with_element!(datatype, T => T::wrap(vec![T::default(); count]))
     }
 
-    /// The nearest values of this type.
+    /// The nearest values of this type; texts write the numbers out.
     pub(crate) fn of_numbers(datatype: Datatype, numbers: &[f32]) -> Self {
-        with_element!(datatype, T => T::wrap(numbers.iter().map(|number| T::from_f32(*number)).collect()))
+        with_element!(
+            datatype,
+            T => T::wrap(numbers.iter().map(|number| T::from_f32(*number)).collect()),
+            Self::Bytes(numbers.iter().map(f32::to_string).collect())
+        )
     }
 
-    /// The values as they lie in memory elsewhere: little-endian, one after the other. `None` if the last one is cut off.
+    /// What a check vector holds, as values of this type.
+    pub(crate) fn of_check(datatype: Datatype, check: &CheckValues) -> Self {
+        match check {
+            CheckValues::Numbers(numbers) => Self::of_numbers(datatype, numbers),
+            CheckValues::Texts(texts) => Self::Bytes(texts.clone()),
+        }
+    }
+
+    /// As a check vector would hold them.
+    pub(crate) fn to_check(&self) -> CheckValues {
+        of_any_type!(
+            self,
+            values => CheckValues::Numbers(values.iter().map(|value| value.to_f32()).collect()),
+            texts => CheckValues::Texts(texts.clone())
+        )
+    }
+
+    /// The values as they lie in memory elsewhere: little-endian, one after the other, or texts with their lengths. `None` if the last
+    /// one is cut off.
     pub(crate) fn from_little_endian(datatype: Datatype, bytes: &[u8]) -> Option<Self> {
-        with_element!(datatype, T => {
-            let whole = bytes.len().is_multiple_of(T::BYTES);
-            whole.then(|| T::wrap(bytes.chunks_exact(T::BYTES).map(T::from_little_endian).collect()))
-        })
+        with_element!(
+            datatype,
+            T => {
+                let whole = bytes.len().is_multiple_of(T::BYTES);
+                whole.then(|| T::wrap(bytes.chunks_exact(T::BYTES).map(T::from_little_endian).collect()))
+            },
+            texts::from_bytes(bytes).map(Self::Bytes)
+        )
     }
 
     /// Appends the values as they lie in memory elsewhere.
     pub(crate) fn append_little_endian(&self, bytes: &mut Vec<u8>) {
         bytes.reserve(self.byte_length());
-        of_any_type!(self, values => values.iter().for_each(|value| value.append_little_endian(bytes)));
-    }
-
-    /// The nearest numbers.
-    pub(crate) fn numbers(&self) -> Vec<f32> {
-        of_any_type!(self, values => values.iter().map(|value| value.to_f32()).collect())
+        of_any_type!(
+            self,
+            values => values.iter().for_each(|value| value.append_little_endian(bytes)),
+            texts => texts::append(texts, bytes)
+        );
     }
 
     /// How many.
@@ -138,7 +179,7 @@ impl Values {
 
     /// How many bytes they have.
     pub(crate) fn byte_length(&self) -> usize {
-        of_any_type!(self, values => size_of_val(values.as_slice()))
+        of_any_type!(self, values => size_of_val(values.as_slice()), texts => texts::byte_length(texts))
     }
 
     /// All of them.
@@ -166,7 +207,7 @@ impl Part<'_> {
     }
 }
 
-/// As a list of numbers, or of booleans.
+/// As a list of numbers, of booleans, or of texts.
 impl Serialize for Values {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
@@ -183,6 +224,7 @@ impl Serialize for Values {
             Self::Bf16(values) => serializer.collect_seq(values.iter().map(|value| value.to_f32())),
             Self::Fp32(values) => values.serialize(serializer),
             Self::Fp64(values) => values.serialize(serializer),
+            Self::Bytes(texts) => texts.serialize(serializer),
         }
     }
 }
@@ -203,8 +245,14 @@ mod tests {
             bytes.pop();
             let cut = Values::from_little_endian(datatype, &bytes);
             assert_eq!(cut.is_none(), values.byte_length() > 3, "{datatype:?}");
-            let expected = if datatype == Datatype::Bool { [0.0, 1.0, 1.0] } else { [0.0, 1.0, 100.0] };
-            assert_eq!(values.numbers(), expected);
+            let texts = ["0", "1", "100"].map(ToOwned::to_owned).to_vec();
+            let expected = match datatype {
+                Datatype::Bool => vec![0.0, 1.0, 1.0].into(),
+                Datatype::Bytes => CheckValues::Texts(texts),
+                _ => vec![0.0, 1.0, 100.0].into(),
+            };
+            assert_eq!(values.to_check(), expected);
+            assert_eq!(Values::of_check(datatype, &expected), values);
         }
     }
 
@@ -213,7 +261,7 @@ mod tests {
         let values = Values::from_little_endian(Datatype::Int16, &[1, 0, 0xfe, 0xff]);
         assert_eq!(values, Some(Values::Int16(vec![1, -2])));
         let half = Values::from_little_endian(Datatype::Bf16, &[0x80, 0x3f]).unwrap();
-        assert_eq!(half.numbers(), [1.0]);
+        assert_eq!(half.to_check(), vec![1.0].into());
     }
 
     #[test]

@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use dnnshifter_portfolio::{VariantDescription, VariantName, description::CheckVector};
+use dnnshifter_portfolio::{VariantDescription, VariantName, description::{CheckValues, CheckVector}};
 use parking_lot::Mutex;
 
 pub(crate) use self::{
@@ -96,7 +96,7 @@ impl Resident {
         let proof = stamp.filter(|_| !stamps.is_empty());
         let proof = proof.map(|description| Proof { description, network: stamps.to_vec() });
         Ok(Self {
-            check_input: Values::of_numbers(interface.input.datatype, &description.check.input),
+            check_input: Values::of_check(interface.input.datatype, &description.check.input),
             interface,
             network: Mutex::new(network),
             proof,
@@ -111,7 +111,7 @@ impl Resident {
 
     fn check(&self) -> Result<(), VariantError> {
         let output = self.run(1, &self.check_input)?;
-        self.hold_against_check(&output.numbers())?;
+        self.hold_against_check(&output.to_check())?;
         self.cold.store(true, Ordering::Relaxed);
         Ok(())
     }
@@ -192,14 +192,16 @@ impl Resident {
         }
     }
 
-    fn hold_against_check(&self, output: &[f32]) -> Result<(), VariantError> {
+    fn hold_against_check(&self, output: &CheckValues) -> Result<(), VariantError> {
         let check = &self.description.check;
         if check.holds(output) {
             return Ok(());
         }
-        let scale = check.output.iter().fold(1.0_f32, |largest, value| largest.max(value.abs()));
-        let difference =
-            output.iter().zip(&check.output).map(|(a, b)| (a - b).abs() / scale).fold(0.0, f32::max);
+        let (CheckValues::Numbers(expected), CheckValues::Numbers(given)) = (&check.output, output) else {
+            return Err(VariantError::CheckTexts);
+        };
+        let scale = expected.iter().fold(1.0_f32, |largest, value| largest.max(value.abs()));
+        let difference = given.iter().zip(expected).map(|(a, b)| (a - b).abs() / scale).fold(0.0, f32::max);
         Err(VariantError::Check { difference, allowed: CheckVector::TOLERANCE })
     }
 }

@@ -125,7 +125,7 @@ fn variant(name: &str, accuracy: &str) -> Variant {
             macs: 1,
             input: tensor(1),
             output: tensor(2),
-            check: CheckVector { input: vec![0.5], output: vec![1.0, 2.0] },
+            check: CheckVector { input: vec![0.5].into(), output: vec![1.0, 2.0].into() },
         },
         latency_us: 100,
         maximum_difference: 1e-6,

@@ -11,7 +11,7 @@ use dnnshifter_portfolio::description::{Datatype, TensorDescription};
 use ort::{
     environment::{Environment, EnvironmentBuilder, GlobalThreadPoolOptions},
     session::{RunOptions, Session, SessionInputValue, builder::GraphOptimizationLevel},
-    value::{DynValue, Outlet, PrimitiveTensorElementType, TensorElementType, TensorRef, ValueType},
+    value::{DynValue, Outlet, PrimitiveTensorElementType, Tensor, TensorElementType, TensorRef, ValueType},
 };
 
 use super::{
@@ -229,7 +229,12 @@ impl Network for OnnxNetwork {
         let Some(value) = outputs.get(self.output_name.as_str()) else {
             return Err(EngineError::Output { items, given: 0, expected });
         };
-        let given = of_any_type!(output, values => append(value, expected, values)).map_err(failed)?;
+        let given = of_any_type!(
+            output,
+            values => append(value, expected, values),
+            texts => append_texts(value, expected, texts)
+        );
+        let given = given.map_err(failed)?;
         if given != expected {
             return Err(EngineError::Output { items, given, expected });
         }
@@ -249,13 +254,20 @@ impl Network for OnnxNetwork {
     }
 }
 
-/// Some values as ONNX Runtime takes them, without a copy.
+/// Some values as ONNX Runtime takes them: numbers without a copy.
 fn tensor(shape: Vec<i64>, part: Part<'_>) -> ort::Result<SessionInputValue<'_>> {
     let Part { values, range } = part;
-    of_any_type!(values, values => {
-        let values = values.get(range).unwrap_or_default();
-        TensorRef::from_array_view((shape, values)).map(SessionInputValue::from)
-    })
+    of_any_type!(
+        values,
+        values => {
+            let values = values.get(range).unwrap_or_default();
+            TensorRef::from_array_view((shape, values)).map(SessionInputValue::from)
+        },
+        texts => {
+            let texts = texts.get(range).unwrap_or_default();
+            Tensor::from_string_array((shape, texts)).map(SessionInputValue::from)
+        }
+    )
 }
 
 /// Appends the values of an output, if it has as many as expected, and says how many it has.
@@ -269,6 +281,16 @@ fn append<T: PrimitiveTensorElementType + Copy>(
         values.extend_from_slice(given);
     }
     Ok(given.len())
+}
+
+/// The same for texts.
+fn append_texts(value: &DynValue, expected: usize, texts: &mut Vec<String>) -> ort::Result<usize> {
+    let (_, mut given) = value.try_extract_strings()?;
+    let count = given.len();
+    if count == expected {
+        texts.append(&mut given);
+    }
+    Ok(count)
 }
 
 /// Whether the network's tensor is the one that was described; its shape shows when it computes.
@@ -293,5 +315,6 @@ fn element_type(datatype: Datatype) -> TensorElementType {
         Datatype::Bf16 => TensorElementType::Bfloat16,
         Datatype::Fp32 => TensorElementType::Float32,
         Datatype::Fp64 => TensorElementType::Float64,
+        Datatype::Bytes => TensorElementType::String,
     }
 }

@@ -1,7 +1,8 @@
-//! Tensor data in JSON: row-major numbers or truths, nested as the shape is, or flat, or anything between.
+//! Tensor data in JSON: row-major numbers, truths or texts, nested as the shape is, or flat, or anything between.
 
 use std::{fmt, marker::PhantomData};
 
+use dnnshifter_portfolio::description::Datatype;
 use serde::de::{
     Deserialize, DeserializeSeed, Deserializer, Error, Expected, SeqAccess, Unexpected, Visitor,
 };
@@ -28,6 +29,9 @@ struct Append<'a, T> {
 impl<T: Element> Append<'_, T> {
     fn push<E: Error>(self, value: Option<T>, given: Unexpected<'_>) -> Result<(), E> {
         let value = value.ok_or_else(|| E::invalid_value(given, &Wanted(PhantomData::<T>)))?;
+        if self.values.len() == T::MOST {
+            return Err(E::custom(format_args!("more than {} values", T::MOST)));
+        }
         self.values.push(value);
         Ok(())
     }
@@ -62,6 +66,13 @@ impl<'de, T: Element> Visitor<'de> for Append<'_, T> {
 
     fn visit_bool<E: Error>(self, value: bool) -> Result<(), E> {
         self.push(T::from_truth(value), Unexpected::Bool(value))
+    }
+
+    fn visit_str<E: Error>(self, value: &str) -> Result<(), E> {
+        if T::DATATYPE != Datatype::Bytes {
+            return Err(E::invalid_type(Unexpected::Str(value), &self));
+        }
+        self.push(T::from_text(value), Unexpected::Str(value))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<(), A::Error> {
@@ -117,6 +128,17 @@ mod tests {
         {
             assert!(refused);
         }
+    }
+
+    #[test]
+    fn texts_are_texts_without_zeros_and_not_too_many() {
+        assert_eq!(read::<String>(r#"[["a", ""], ["zw\u00f6lf"]]"#).unwrap(), ["a", "", "zwölf"]);
+        for refused in ["[1]", "[true]", r#"["\u0000"]"#, r#"["\ud800"]"#, "[null]"] {
+            assert!(read::<String>(refused).is_err(), "{refused}");
+        }
+        let many = |count| format!("[{}]", vec!["\"\""; count].join(","));
+        assert_eq!(read::<String>(&many(String::MOST)).unwrap().len(), String::MOST);
+        assert!(read::<String>(&many(String::MOST + 1)).unwrap_err().starts_with("more than 65536 values"));
     }
 
     #[test]

@@ -212,5 +212,12 @@ mod tests {
         assert!(typed(Datatype::Int8, numbers.clone()).contains("the value 128, which is none of INT8"));
         assert!(typed(Datatype::Int64, numbers.clone()).contains("0 values"));
         assert!(typed(Datatype::Fp16, numbers).contains("FP16, which gRPC has no contents for"));
+        for text in [&b"\xff"[..], b"\0"] {
+            let texts = InferTensorContents {
+                bytes_contents: vec![Bytes::copy_from_slice(text)],
+                ..Default::default()
+            };
+            assert!(typed(Datatype::Bytes, texts).contains("a text that is not UTF-8, or has a zero within"));
+        }
     }
 }

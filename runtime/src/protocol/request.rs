@@ -278,7 +278,11 @@ mod tests {
         for datatype in Datatype::ALL {
             let (interface, name) = (interface_of(datatype), datatype.as_str());
             let expected = Values::of_numbers(datatype, &[0.0, 1.0, 1.0, 0.0]);
-            let data = if datatype == Datatype::Bool { "[false,true,true,false]" } else { "[0,1,1,0]" };
+            let data = match datatype {
+                Datatype::Bool => "[false,true,true,false]",
+                Datatype::Bytes => r#"["0","1","1","0"]"#,
+                _ => "[0,1,1,0]",
+            };
             let json = format!(
                 r#"{{"inputs":[{{"name":"image","shape":[1,2,2],"datatype":"{name}","data":{data}}}]}}"#
             );
@@ -290,9 +294,9 @@ mod tests {
             );
             let body = [json.as_bytes(), &raw].concat();
             assert_eq!(parse(&body, Some(&json.len().to_string()), &interface).unwrap().input, expected);
-            let other = json.replace(name, "BYTES");
+            let other = json.replace(name, "TEXT");
             let said = parse(other.as_bytes(), None, &interface).unwrap_err().to_string();
-            assert!(said.contains(&format!("datatype \"BYTES\": send {name}")), "{said}");
+            assert!(said.contains(&format!("datatype \"TEXT\": send {name}")), "{said}");
         }
     }
 

@@ -138,6 +138,7 @@ mod tests {
             ),
             (Values::Bool(vec![true, false]), r#""BOOL","data":[true,false]"#),
             (Values::of_numbers(Datatype::Fp16, &[0.5, -2.0]), r#""FP16","data":[0.5,-2.0]"#),
+            (Values::Bytes(vec![String::new(), "a\"b".to_owned()]), r#""BYTES","data":["","a\"b"]"#),
         ];
         for (values, expected) in cases {
             let text = String::from_utf8(rendered_of(&values, false).body).unwrap();

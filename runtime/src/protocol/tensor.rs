@@ -37,10 +37,13 @@ impl Described<'_> {
 
     /// The values of a raw tensor.
     pub(super) fn little_endian(&self, datatype: Datatype, raw: &[u8]) -> Result<Values, ProtocolError> {
-        Values::from_little_endian(datatype, raw).ok_or_else(|| ProtocolError::RawSize {
-            name: self.name.to_owned(),
-            given: raw.len(),
-            datatype: datatype.as_str(),
+        Values::from_little_endian(datatype, raw).ok_or_else(|| {
+            let (name, given) = (self.name.to_owned(), raw.len());
+            if datatype == Datatype::Bytes {
+                ProtocolError::RawTexts { name }
+            } else {
+                ProtocolError::RawSize { name, given, datatype: datatype.as_str() }
+            }
         })
     }
 

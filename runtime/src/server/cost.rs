@@ -80,7 +80,8 @@ fn service(description: &VariantDescription) -> io::Result<Arc<Service>> {
     let metrics = Metrics::new(&Identity::default()).map_err(io::Error::other)?;
     let switch = Arc::new(Switch::new(Arc::clone(&metrics)));
     let mut description = description.clone();
-    description.check.output.fill(0.0);
+    let (datatype, count) = (description.output.datatype, description.check.output.len());
+    description.check.output = Values::zeros(datatype, count).to_check();
     let name = description.name.clone();
     let folder = VariantFolder::without_file(description);
     let resident = Resident::load(&Nothing, folder).map_err(io::Error::other)?;
@@ -158,7 +159,12 @@ struct Zeros(usize);
 impl Network for Zeros {
     fn run(&mut self, items: usize, _input: Part<'_>, output: &mut Values) -> Result<(), EngineError> {
         let count = items.saturating_mul(self.0);
-        of_any_type!(output, values => values.resize(values.len().saturating_add(count), Element::from_f32(0.0)));
+        of_any_type!(output, values => grow(values, count));
         Ok(())
     }
+}
+
+/// Appends so many zeros, or empty texts.
+fn grow<T: Element>(values: &mut Vec<T>, count: usize) {
+    values.resize(values.len().saturating_add(count), T::default());
 }

@@ -62,3 +62,19 @@ fn a_swap_that_a_refusal_causes_is_timed_from_the_refusal_and_kept_out_of_the_hi
     assert!(metrics.contains("dnnshifter_swaps_total{reason=\"VariantRefused\"} 1"), "{metrics}");
     assert!(!metrics.contains("variant_was=\"loaded\""), "{metrics}");
 }
+
+#[test]
+fn the_keeper_is_woken_by_what_is_to_be_loaded_or_dropped_and_by_no_swap() {
+    let switch = switch(&["big", "small"]);
+    let mut work = switch.work();
+    let mut wakes = |order: &[&str], serves: &str| {
+        work.mark_unchanged();
+        switch.direct(&names(order), Some(wanted(serves)), Instant::now());
+        work.has_changed().unwrap()
+    };
+    assert!(!wakes(&["big", "small"], "small"));
+    assert!(!wakes(&["big", "small"], "big"));
+    assert!(wakes(&["big", "small", "tiny"], "big"), "tiny is to be loaded");
+    switch.refused(&name("tiny"), "broken".to_owned());
+    assert!(wakes(&["big"], "big"), "small is to be dropped");
+}

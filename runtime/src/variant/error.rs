@@ -58,6 +58,17 @@ pub(crate) enum VariantError {
         /// What is allowed.
         allowed: f32,
     },
+    /// It does not give the texts that its description promises.
+    #[error("failed to check the variant: its output texts are not those of its check vector")]
+    CheckTexts,
+    /// The check vector has numbers for texts, or texts for numbers.
+    #[error(
+        "failed to accept {path}: its check vector must have texts for the tensors of BYTES, and numbers for all others"
+    )]
+    CheckKind {
+        /// The file.
+        path: String,
+    },
     /// The check vector does not fit the tensors.
     #[error("failed to accept {path}: its check vector has {found} values, its tensors {expected}")]
     CheckSize {

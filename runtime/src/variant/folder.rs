@@ -7,7 +7,7 @@ use std::{
 
 use dnnshifter_portfolio::{
     VariantDescription, VariantName,
-    description::{DESCRIPTION_FILE, DESCRIPTION_VERSION, MODEL_FILE},
+    description::{CheckValues, DESCRIPTION_FILE, DESCRIPTION_VERSION, Datatype, MODEL_FILE},
 };
 
 use super::VariantError;
@@ -82,12 +82,20 @@ fn with_fitting_check(
     path: String,
 ) -> Result<VariantDescription, VariantError> {
     let interface = Interface::of(&description);
+    let check = &description.check;
+    if !is_of(&check.input, interface.input.datatype) || !is_of(&check.output, interface.output.datatype) {
+        return Err(VariantError::CheckKind { path });
+    }
     let lengths = (description.check.input.len(), description.check.output.len());
     if lengths == (interface.input_length(), interface.output_length()) {
         return Ok(description);
     }
     let expected = interface.input_length().saturating_add(interface.output_length());
     Err(VariantError::CheckSize { path, found: lengths.0 + lengths.1, expected })
+}
+
+fn is_of(values: &CheckValues, datatype: Datatype) -> bool {
+    matches!(values, CheckValues::Texts(_)) == (datatype == Datatype::Bytes)
 }
 
 /// Names of the variants that have a folder in `models`, the largest first: by their work, as the accuracy of neighbours may be

@@ -24,7 +24,7 @@ static ENGINE: LazyLock<OnnxRuntime> = LazyLock::new(|| OnnxRuntime::start(1).un
 
 fn tiny(variant: &str) -> VariantDescription {
     let mut description = description(variant, 0.0);
-    description.check.output = vec![1.0, 2.0, 11.0];
+    description.check.output = vec![1.0, 2.0, 11.0].into();
     description
 }
 
@@ -56,7 +56,7 @@ fn a_network_whose_output_is_that_of_its_check_vector_is_loaded_and_computes_bat
 #[test]
 fn a_network_with_another_output_than_its_check_vector_is_refused() {
     let mut wrong = tiny("a");
-    wrong.check.output = vec![1.0, 2.0, 10.0];
+    wrong.check.output = vec![1.0, 2.0, 10.0].into();
     let refused = load(&wrong, TINY).err().unwrap();
     assert!(
         refused.contains("its output is not that of its check vector (difference 1.0e-1, allowed 1e-3)"),
@@ -73,7 +73,7 @@ fn what_is_no_network_or_another_one_is_refused() {
     let refused = load(&other, TINY).err().unwrap();
     assert!(refused.contains("it has no input \"picture\" of FP32"), "{refused}");
     let mut other = tiny("a");
-    (other.input.shape, other.check.input) = (vec![2, 3], vec![0.0; 6]);
+    (other.input.shape, other.check.input) = (vec![2, 3], vec![0.0; 6].into());
     let refused = load(&other, TINY).err().unwrap();
     assert!(refused.starts_with("failed to compute 1 items"), "{refused}");
 }
@@ -137,10 +137,10 @@ fn denormal_numbers_count_as_zero_on_every_thread() {
     for (tensor, name) in [(&mut shrink.input, "x"), (&mut shrink.output, "y")] {
         (tensor.name, tensor.shape) = (name.to_owned(), vec![4]);
     }
-    shrink.check = CheckVector { input: vec![1e30; 4], output: vec![1.0; 4] };
+    shrink.check = CheckVector { input: vec![1e30; 4].into(), output: vec![1.0; 4].into() };
     let resident = std::sync::Arc::new(load(&shrink, SHRINK).unwrap());
-    let compute = move || resident.run(1, &Values::Fp32(vec![1e-9, 1.0, 1e30, -1e-10])).unwrap().numbers();
-    let output = std::thread::spawn(compute).join().unwrap();
+    let compute = move || resident.run(1, &Values::Fp32(vec![1e-9, 1.0, 1e30, -1e-10])).unwrap();
+    let Values::Fp32(output) = std::thread::spawn(compute).join().unwrap() else { panic!("of another type") };
     let zeros: Vec<_> = output.iter().map(|value| value.abs().to_bits() == 0).collect();
     assert_eq!(zeros, [true, false, false, true], "{output:?}");
 }

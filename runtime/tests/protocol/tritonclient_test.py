@@ -48,7 +48,7 @@ def write_variants(directory, names):
 TYPES = {
     "BOOL": (9, numpy.bool_), "UINT8": (2, numpy.uint8), "UINT16": (4, numpy.uint16), "UINT32": (12, numpy.uint32),
     "UINT64": (13, numpy.uint64), "INT8": (3, numpy.int8), "INT16": (5, numpy.int16), "INT32": (6, numpy.int32),
-    "INT64": (7, numpy.int64), "FP16": (10, numpy.float16), "FP32": (1, numpy.float32), "FP64": (11, numpy.float64),
+    "INT64": (7, numpy.int64), "BYTES": (8, numpy.object_), "FP16": (10, numpy.float16), "FP32": (1, numpy.float32), "FP64": (11, numpy.float64),
 }
 
 
@@ -69,11 +69,12 @@ def write_identity(directory, datatype):
     folder = directory / "only"
     folder.mkdir(parents=True)
     network = identity(TYPES[datatype][0])
+    check = ["", "zwölf", "1"] if datatype == "BYTES" else [0, 1, 1]
     (folder / "model.onnx").write_bytes(network)
     description = {
         "version": "dnnshifter.io/variant/v1", "name": "only", "revision": "1", "accuracy": "1", "parameters": 0,
         "bytes": len(network), "macs": 0, "input": {"name": "x", "shape": [3], "datatype": datatype},
-        "output": {"name": "y", "shape": [3], "datatype": datatype}, "check": {"input": [0, 1, 1], "output": [0, 1, 1]},
+        "output": {"name": "y", "shape": [3], "datatype": datatype}, "check": {"input": check, "output": check},
     }
     (folder / "variant.json").write_text(json.dumps(description))
 
@@ -211,6 +212,8 @@ def check_types(program, directory):
     for datatype, (_, dtype) in TYPES.items():
         write_identity(directory / datatype, datatype)
         values = numpy.array([[0, 1, 1], [1, 0, 1]], dtype=dtype)
+        if datatype == "BYTES":
+            values = numpy.array([[b"", "zwölf".encode(), b"a" * 1000], [b"\n", b"1", b"\""]], dtype=dtype)
         with serving(program, directory / datatype) as address:
             for library in (tritonclient.http, tritonclient.grpc):
                 client = library.InferenceServerClient(address)

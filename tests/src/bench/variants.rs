@@ -97,6 +97,6 @@ fn describe(name: &str, bytes: u64, seen: SeenNetwork) -> Result<VariantDescript
             shape: vec![output.len() as u64],
             datatype: Datatype::Fp32,
         },
-        check: CheckVector { input, output },
+        check: CheckVector { input: input.into(), output: output.into() },
     })
 }

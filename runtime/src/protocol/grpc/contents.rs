@@ -5,7 +5,7 @@ use bytes::Bytes;
 use dnnshifter_portfolio::description::Datatype;
 
 use super::super::{ProtocolError, inference::InferTensorContents, tensor::Described};
-use crate::values::{Element, Values};
+use crate::values::{Element, Values, is_text};
 
 /// The values of an input of this type.
 pub(super) fn values(
@@ -30,7 +30,7 @@ fn typed(name: &str, datatype: Datatype, contents: InferTensorContents) -> Resul
         uint64_contents,
         fp32_contents,
         fp64_contents,
-        bytes_contents: _,
+        bytes_contents,
     } = contents;
     match datatype {
         Datatype::Bool => Ok(Values::Bool(truths)),
@@ -44,10 +44,19 @@ fn typed(name: &str, datatype: Datatype, contents: InferTensorContents) -> Resul
         Datatype::Uint64 => Ok(Values::Uint64(uint64_contents)),
         Datatype::Fp32 => Ok(Values::Fp32(fp32_contents)),
         Datatype::Fp64 => Ok(Values::Fp64(fp64_contents)),
+        Datatype::Bytes => texts(name, &bytes_contents),
         Datatype::Fp16 | Datatype::Bf16 => {
             Err(ProtocolError::RawOnly { name: name.to_owned(), datatype: datatype.as_str() })
         }
     }
+}
+
+fn texts(name: &str, texts: &[Bytes]) -> Result<Values, ProtocolError> {
+    let text = |bytes: &Bytes| {
+        let text = str::from_utf8(bytes).ok().filter(|text| is_text(text.as_bytes()));
+        text.map(ToOwned::to_owned).ok_or_else(|| ProtocolError::Text { name: name.to_owned() })
+    };
+    texts.iter().map(text).collect::<Result<Vec<_>, _>>().map(Values::Bytes)
 }
 
 fn narrow<Wide, Narrow>(name: &str, values: &[Wide]) -> Result<Values, ProtocolError>
@@ -81,6 +90,9 @@ pub(super) fn of(values: &Values) -> Option<InferTensorContents> {
         Values::Uint64(values) => contents.uint64_contents.clone_from(values),
         Values::Fp32(values) => contents.fp32_contents.clone_from(values),
         Values::Fp64(values) => contents.fp64_contents.clone_from(values),
+        Values::Bytes(texts) => {
+            contents.bytes_contents = texts.iter().map(|text| Bytes::from(text.clone())).collect();
+        }
         Values::Fp16(_) | Values::Bf16(_) => return None,
     }
     Some(contents)

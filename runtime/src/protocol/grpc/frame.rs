@@ -8,6 +8,7 @@ use prost::{
 };
 
 use super::super::ProtocolError;
+use crate::values::MOST_TEXTS;
 
 /// All of a message but its values: names, shapes, parameters.
 const LARGEST_FRAME_BYTES: usize = 16 << 10;
@@ -20,8 +21,10 @@ pub(crate) fn expect_modest(message: &[u8], most_values: usize) -> Result<(), Pr
     if rest > LARGEST_FRAME_BYTES {
         return Err(ProtocolError::Frame { bytes: rest, limit: LARGEST_FRAME_BYTES });
     }
-    if tally.whole_numbers > most_values {
-        return Err(ProtocolError::Many { given: tally.whole_numbers, most: most_values });
+    for (given, most) in [(tally.whole_numbers, most_values), (tally.texts, MOST_TEXTS)] {
+        if given > most {
+            return Err(ProtocolError::Many { given, most });
+        }
     }
     Ok(())
 }
@@ -41,11 +44,14 @@ struct Tally {
     value_bytes: usize,
     /// Values of a length that varies, from one byte.
     whole_numbers: usize,
+    /// Each may be empty.
+    texts: usize,
 }
 
 impl Tally {
     fn add(&mut self, mut message: &[u8], part: Part) -> Result<(), DecodeError> {
         while message.has_remaining() {
+            let before = message.len();
             let (tag, kind) = decode_key(&mut message)?;
             if kind != WireType::LengthDelimited {
                 skip_field(kind, tag, &mut message, DecodeContext::default())?;
@@ -59,6 +65,11 @@ impl Tally {
                 (Part::Request, 5) => self.add(field, Part::Input)?,
                 (Part::Input, 5) => self.add(field, Part::Contents)?,
                 (Part::Request, 7) | (Part::Contents, 6 | 7) => self.add_values(field.len(), 0),
+                // Their keys and lengths may be more than themselves.
+                (Part::Contents, 8) => {
+                    self.add_values(before.saturating_sub(message.len()), 0);
+                    self.texts = self.texts.saturating_add(1);
+                }
                 // The last byte of each has its highest bit unset.
                 (Part::Contents, 1..=5) => {
                     self.add_values(field.len(), field.iter().filter(|byte| **byte < 0x80).count());
@@ -111,13 +122,20 @@ mod tests {
             ModelInferRequest { inputs: vec![InferInputTensor::default(); 10_000], ..Default::default() };
         let input = InferInputTensor { shape: vec![1; 20_000], ..Default::default() };
         let shape = ModelInferRequest { inputs: vec![input], ..Default::default() };
-        let texts =
-            typed(InferTensorContents { bytes_contents: vec![Bytes::new(); 10_000], ..Default::default() });
-        for message in [inputs, shape, texts] {
+        for message in [inputs, shape] {
             let said = refusal(&message).unwrap();
             assert!(said.contains("at most 16384"), "{said}");
         }
         assert!(expect_modest(&[0xff; 20], MOST).is_err());
+    }
+
+    #[test]
+    fn texts_are_counted_before_they_grow() {
+        let texts =
+            |count| InferTensorContents { bytes_contents: vec![Bytes::new(); count], ..Default::default() };
+        assert_eq!(refusal(&typed(texts(MOST_TEXTS))), None);
+        let said = refusal(&typed(texts(MOST_TEXTS + 1))).unwrap();
+        assert_eq!(said, "the request has 65537 values, but the largest batch that is taken has 65536");
     }
 
     #[test]

@@ -14,6 +14,7 @@ fn element_type(datatype: Datatype) -> u8 {
         Datatype::Int16 => 5,
         Datatype::Int32 => 6,
         Datatype::Int64 => 7,
+        Datatype::Bytes => 8,
         Datatype::Bool => 9,
         Datatype::Fp16 => 10,
         Datatype::Fp64 => 11,
@@ -45,7 +46,8 @@ fn described(datatype: Datatype) -> VariantDescription {
     for (tensor, name) in [(&mut description.input, "x"), (&mut description.output, "y")] {
         (tensor.name, tensor.shape, tensor.datatype) = (name.to_owned(), vec![3], datatype);
     }
-    description.check = CheckVector { input: vec![0.0, 1.0, 1.0], output: vec![0.0, 1.0, 1.0] };
+    let values = Values::of_numbers(datatype, &[0.0, 1.0, 1.0]).to_check();
+    description.check = CheckVector { input: values.clone(), output: values };
     description
 }
 
@@ -64,6 +66,20 @@ fn values_of_every_type_go_through_the_engine() {
 fn a_network_of_another_type_than_described_is_refused() {
     let refused = load(&described(Datatype::Int8), &identity(Datatype::Uint8)).err().unwrap();
     assert!(refused.contains("it has no input \"x\" of INT8"), "{refused}");
+}
+
+#[test]
+fn texts_go_through_the_engine_as_they_are() {
+    let mut described = described(Datatype::Bytes);
+    let resident = load(&described, &identity(Datatype::Bytes)).unwrap();
+    let texts = ["", "zwölf", "a\nb"].map(ToOwned::to_owned).to_vec();
+    assert_eq!(resident.run(1, &Values::Bytes(texts.clone())).unwrap(), Values::Bytes(texts.clone()));
+    described.check.output = CheckValues::Texts(texts);
+    let refused = load(&described, &identity(Datatype::Bytes)).err().unwrap();
+    assert!(refused.contains("its output texts are not those of its check vector"), "{refused}");
+    described.check.output = vec![0.0, 1.0, 1.0].into();
+    let refused = load(&described, &identity(Datatype::Bytes)).err().unwrap();
+    assert!(refused.contains("must have texts for the tensors of BYTES"), "{refused}");
 }
 
 #[test]
