@@ -37,6 +37,10 @@ use crate::{
     variant::{Proof, Resident},
 };
 
+/// A variant that is found in memory computes so seldom: for what no look shows, as its tables of pages. An inference of the largest
+/// in between would take the CPU quota of requests, and its caches, for nothing.
+const COMPUTE_EVERY: Duration = Duration::from_mins(1);
+
 /// A busy lane is waited for so long before a variant is warmed, looking so often.
 const WARM_PATIENCE: Duration = Duration::from_millis(250);
 const WARM_PAUSE: Duration = Duration::from_millis(2);
@@ -146,9 +150,13 @@ impl Keeper {
         }
     }
 
-    /// Requests go first: a busy lane is waited for, but not for ever, or a node under load would have no warm variant. Variants get
-    /// cold at the same time, and to warm all of them in a row would take the CPU quota of a whole period: each is followed by a rest.
+    /// What is found in memory is warm. Else it computes, but requests go first: a busy lane is waited for, though not for ever, or a node
+    /// under load would have no warm variant. Variants get cold at the same time, and to warm all of them in a row would take the CPU
+    /// quota of a whole period: each is followed by a rest.
     fn warm(&self, variant: &Resident, rest: impl Fn(Duration), interrupted: impl Fn() -> bool) {
+        if variant.idle() < COMPUTE_EVERY && variant.look() {
+            return;
+        }
         let started = Instant::now();
         while self.lane.length() > 0 && started.elapsed() < WARM_PATIENCE && !interrupted() {
             rest(WARM_PAUSE);

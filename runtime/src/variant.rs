@@ -12,7 +12,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use dnnshifter_portfolio::{VariantDescription, VariantName, description::{CheckValues, CheckVector}};
+use dnnshifter_portfolio::{
+    VariantDescription, VariantName,
+    description::{CheckValues, CheckVector},
+};
 use parking_lot::Mutex;
 
 pub(crate) use self::{
@@ -58,8 +61,9 @@ pub(crate) struct Resident {
     service_ns: AtomicU64,
     /// Whether that time is of the first inference, which also reads the weights from the disk: the next one replaces it.
     cold: AtomicBool,
-    /// When it computed last, in nanoseconds since `loaded_at`.
+    /// When it computed last, in nanoseconds since `loaded_at`; and when it did, or was found to be in memory.
     used_ns: AtomicU64,
+    seen_ns: AtomicU64,
     loaded_at: Instant,
 }
 
@@ -104,6 +108,7 @@ impl Resident {
             service_ns: AtomicU64::new(0),
             cold: AtomicBool::new(false),
             used_ns: AtomicU64::new(0),
+            seen_ns: AtomicU64::new(0),
             loaded_at: Instant::now(),
             description,
         })
@@ -168,16 +173,38 @@ impl Resident {
         self
     }
 
+    /// Whether all its weights are found in memory, which counts from now on.
+    pub(crate) fn look(&self) -> bool {
+        let found = self.network.lock().is_in_memory();
+        if found {
+            self.seen_ns.store(self.age_ns(), Ordering::Relaxed);
+        }
+        found
+    }
+
     /// How long it has not computed.
     pub(crate) fn idle(&self) -> Duration {
-        let used = Duration::from_nanos(self.used_ns.load(Ordering::Relaxed));
-        self.loaded_at.elapsed().saturating_sub(used)
+        self.since(&self.used_ns)
+    }
+
+    /// How long it has neither computed nor been found in memory.
+    pub(crate) fn unseen(&self) -> Duration {
+        self.since(&self.seen_ns)
+    }
+
+    fn since(&self, nanoseconds: &AtomicU64) -> Duration {
+        self.loaded_at.elapsed().saturating_sub(Duration::from_nanos(nanoseconds.load(Ordering::Relaxed)))
+    }
+
+    fn age_ns(&self) -> u64 {
+        u64::try_from(self.loaded_at.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 
     /// Only the thread that holds the network computes, so that no update is lost but by a rare race that does no harm.
     fn learn(&self, elapsed: Duration, items: usize) {
-        let used = u64::try_from(self.loaded_at.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        self.used_ns.store(used, Ordering::Relaxed);
+        let now = self.age_ns();
+        self.used_ns.store(now, Ordering::Relaxed);
+        self.seen_ns.store(now, Ordering::Relaxed);
         let newest = elapsed.as_nanos() as f64 / items.max(1) as f64;
         let known = self.service_ns.load(Ordering::Relaxed);
         let replaces = self.cold.swap(false, Ordering::Relaxed) || known == 0;

@@ -10,7 +10,7 @@ use crate::{
     variant::Resident,
 };
 
-/// A variant that has not computed for so long is warmed: long before the kernel or the caches forget it.
+/// A variant that has not been seen in memory for so long is warmed: long before the kernel forgets it.
 const WARM_EVERY: Duration = Duration::from_secs(10);
 
 /// The longest rest: variants come and go with changes of the switch, which end a rest at once.
@@ -22,7 +22,7 @@ pub(super) enum Task {
     Load(VariantName),
     /// Measure this one.
     Measure(Arc<Resident>, Footprint),
-    /// Compute once with this one.
+    /// See to it that this one is in memory.
     Warm(Arc<Resident>),
     /// Wait for a change, at most so long.
     Rest(Duration),
@@ -47,9 +47,9 @@ pub(super) fn next(standing: &Standing, stale: impl Fn(&VariantName) -> bool) ->
     {
         return Task::Measure(Arc::clone(resident), footprint);
     }
-    match residents().map(|(resident, _)| (resident.idle(), resident)).max_by_key(|(idle, _)| *idle) {
-        Some((idle, resident)) if idle >= WARM_EVERY => Task::Warm(Arc::clone(resident)),
-        Some((idle, _)) => Task::Rest(WARM_EVERY.saturating_sub(idle).min(LONGEST_REST)),
+    match residents().map(|(resident, _)| (resident.unseen(), resident)).max_by_key(|(unseen, _)| *unseen) {
+        Some((unseen, resident)) if unseen >= WARM_EVERY => Task::Warm(Arc::clone(resident)),
+        Some((unseen, _)) => Task::Rest(WARM_EVERY.saturating_sub(unseen).min(LONGEST_REST)),
         None => Task::Rest(LONGEST_REST),
     }
 }

@@ -266,8 +266,7 @@ mod tests {
     fn who_asks_computes_at_once_what_is_short_and_finds_nobody_else() {
         let queue = Queue::new(MS);
         let now = Instant::now();
-        let at_once =
-            |ticket, demand, now| queue.offer(ticket, demand, now).unwrap().at_once.is_some();
+        let at_once = |ticket, demand, now| queue.offer(ticket, demand, now).unwrap().at_once.is_some();
         assert!(at_once('a', ONE, now));
         assert!(!at_once('b', ONE, now), "a is being computed");
         queue.done();
