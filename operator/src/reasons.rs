@@ -6,6 +6,7 @@ pub(crate) const SERVING: &str = "Serving";
 pub(crate) const SUSPENDED: &str = "Suspended";
 pub(crate) const REFUSED: &str = "Refused";
 pub(crate) const DEVICE_CLASS_MISSING: &str = "DeviceClassMissing";
+pub(crate) const SECRET_UNUSABLE: &str = "SecretUnusable";
 
 // Of a portfolio's `Ready`, `Reconciling`, `Stalled` and `VariantsAvailable`.
 pub(crate) const AVAILABLE: &str = "Available";
@@ -32,7 +33,6 @@ pub(crate) const NOTHING_SERVES: &str = "NothingServes";
 pub(crate) const PROMETHEUS_MISSING: &str = "PrometheusMissing";
 pub(crate) const PROMETHEUS_UNREACHABLE: &str = "PrometheusUnreachable";
 pub(crate) const SAMPLES_MISSING: &str = "SamplesMissing";
-pub(crate) const SECRET_UNUSABLE: &str = "SecretUnusable";
 
 // Of a placement's `Ready`.
 pub(crate) const IMAGE_VOLUMES_UNSUPPORTED: &str = "ImageVolumesUnsupported";

@@ -5,7 +5,7 @@
 //! release) goes out under the portfolio's budget. The hash is over the built template without what differs between nodes.
 
 mod container;
-mod tls;
+pub(crate) mod tls;
 
 use std::collections::BTreeMap;
 

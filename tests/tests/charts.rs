@@ -50,20 +50,23 @@ fn kinds(objects: &[Value]) -> BTreeSet<&str> {
     objects.iter().filter_map(|object| object["kind"].as_str()).collect()
 }
 
-/// Everything that the roles' rules are about: `verb resource`.
+/// Everything that the roles' rules are about: `verb resource.group`, with the only names if there are any.
 fn rights(roles: &[&Value]) -> BTreeSet<String> {
     let texts = |value: &Value| -> Vec<String> {
         value.as_array().into_iter().flatten().filter_map(|one| one.as_str().map(str::to_owned)).collect()
     };
-    let listed = roles.iter().flat_map(|role| role["rules"].as_array().into_iter().flatten());
-    listed
-        .flat_map(|rule| {
-            let resources = texts(&rule["resources"]);
-            texts(&rule["verbs"])
-                .into_iter()
-                .flat_map(move |verb| resources.clone().into_iter().map(move |one| format!("{verb} {one}")))
-        })
-        .collect()
+    let mut rights = BTreeSet::new();
+    for rule in roles.iter().flat_map(|role| role["rules"].as_array().into_iter().flatten()) {
+        let names = texts(&rule["resourceNames"]).join(",");
+        for group in texts(&rule["apiGroups"]) {
+            for resource in texts(&rule["resources"]) {
+                let of = format!("{resource}.{group} {names}");
+                let verbs = texts(&rule["verbs"]).into_iter();
+                rights.extend(verbs.map(|verb| format!("{verb} {}", of.trim_end_matches([' ', '.']))));
+            }
+        }
+    }
+    rights
 }
 
 fn operator_role<'a>(objects: &'a [Value], kind: &str) -> Vec<&'a Value> {
@@ -111,6 +114,20 @@ fn each_option_brings_its_object() {
 }
 
 #[test]
+fn the_runtimes_are_scraped_with_the_certificate_that_mutual_tls_wants() {
+    let tls = |values: &[&str]| {
+        let objects = objects(&[&["monitoring.podMonitor.enabled=true"], values].concat());
+        of_kind(&objects, "PodMonitor")[0]["spec"]["podMetricsEndpoints"][0]["tlsConfig"].clone()
+    };
+    assert_eq!(tls(&[]), serde_json::json!({"insecureSkipVerify": true}));
+    let key = "monitoring.podMonitor.tlsConfig.keySecret.name=scraper";
+    assert_eq!(
+        tls(&[key]),
+        serde_json::json!({"insecureSkipVerify": true, "keySecret": {"name": "scraper"}})
+    );
+}
+
+#[test]
 fn an_annotation_of_the_user_takes_the_place_of_ours() {
     let text = rendered(&["podAnnotations.prometheus\\.io/scrape=off", "podAnnotations.team=edge"]);
     assert_eq!(text.matches("prometheus.io/scrape:").count(), 1, "{text}");
@@ -138,10 +155,10 @@ fn limited_to_namespaces_the_operator_has_no_right_over_what_is_in_others() {
         roles.iter().map(|role| role["metadata"]["namespace"].as_str().unwrap()).collect();
     assert_eq!(namespaces, ["shop", "bank"]);
     assert_eq!(cluster.union(&rights(&roles)).cloned().collect::<BTreeSet<_>>(), whole);
-    let expected = ["get", "list", "watch"].map(|verb| format!("{verb} edgedeviceclasses"));
-    let expected = expected
-        .into_iter()
-        .chain(["patch edgedeviceclasses/status", "list nodes", "watch nodes"].map(str::to_owned));
+    let expected = ["get", "list", "watch"].map(|verb| format!("{verb} edgedeviceclasses.dnnshifter.io"));
+    let expected = expected.into_iter().chain(
+        ["patch edgedeviceclasses/status.dnnshifter.io", "list nodes", "watch nodes"].map(str::to_owned),
+    );
     assert_eq!(cluster, expected.collect());
     let arguments = &of_kind(&limited, "Deployment")[0]["spec"]["template"]["spec"]["containers"][0]["args"];
     assert!(arguments.as_array().unwrap().contains(&"--watch-namespace=bank".into()), "{arguments}");
@@ -172,11 +189,11 @@ fn who_may_view_or_edit_a_namespace_may_do_so_with_its_portfolios() {
         )
     };
     assert!(
-        of("view").contains("list variantplacements")
+        of("view").contains("list variantplacements.dnnshifter.io")
             && of("view").iter().all(|right| !right.contains("create"))
     );
-    assert!(of("edit").contains("create modelportfolios"));
-    assert!(of("admin").contains("delete variantplacements"));
+    assert!(of("edit").contains("create modelportfolios.dnnshifter.io"));
+    assert!(of("admin").contains("delete variantplacements.dnnshifter.io"));
     let without = self::objects(&["rbac.aggregate=false"]);
     assert_eq!(of_kind(&without, "ClusterRole").len(), 2);
 }

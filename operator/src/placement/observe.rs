@@ -7,12 +7,12 @@ use dnnshifter_crds::{
 };
 use k8s_openapi::api::{
     apps::v1::Deployment,
-    core::v1::{Node, Pod},
+    core::v1::{Node, Pod, Secret},
 };
-use kube::{Api, ResourceExt, api::ListParams, runtime::reflector::ObjectRef};
+use kube::{Api, Client, ResourceExt, api::ListParams, runtime::reflector::ObjectRef};
 
 use super::validate::is_available;
-use crate::reconcile::Context;
+use crate::{reconcile::Context, template::tls};
 
 /// All that was read.
 pub(crate) struct Observed {
@@ -24,6 +24,8 @@ pub(crate) struct Observed {
     pub(crate) deployment: Option<Deployment>,
     /// The pods, while they are not available: they say why.
     pub(crate) pods: Vec<Pod>,
+    /// The Secrets of the portfolio's certificates that exist, while the pods are not available.
+    pub(crate) secrets: Vec<Secret>,
 }
 
 /// Why something could not be read.
@@ -37,6 +39,12 @@ pub(crate) enum ObserveError {
     },
     #[error("failed to list the pods of deployment {name}")]
     Pods {
+        name: String,
+        #[source]
+        source: kube::Error,
+    },
+    #[error("failed to read secret {name}")]
+    Secret {
         name: String,
         #[source]
         source: kube::Error,
@@ -57,21 +65,42 @@ pub(crate) async fn observe(
         .get_opt(&name)
         .await
         .map_err(|source| ObserveError::Deployment { name: name.clone(), source })?;
-    let pods = match &deployment {
-        Some(deployment) if !is_available(deployment) => {
-            let ours = ListParams::default().labels(&format!("{PLACEMENT_LABEL}={name}"));
-            let pods = Api::<Pod>::namespaced(context.client.clone(), &namespace);
-            pods.list(&ours).await.map_err(|source| ObserveError::Pods { name, source })?.items
-        }
-        Some(_) | None => Vec::new(),
+    let serving = portfolio
+        .and_then(|portfolio| portfolio.0.as_ref().ok().map(|portfolio| portfolio.spec.serving.clone()));
+    let (pods, secrets) = if deployment.as_ref().is_some_and(|deployment| !is_available(deployment)) {
+        let secrets = certificates(&context.client, &namespace, serving.as_ref()).await?;
+        (pods(&context.client, &namespace, name).await?, secrets)
+    } else {
+        (Vec::new(), Vec::new())
     };
     Ok(Observed {
         class: class.and_then(|class| class.0.as_ref().ok().map(|class| class.spec.clone())),
-        serving: portfolio
-            .and_then(|portfolio| portfolio.0.as_ref().ok().map(|portfolio| portfolio.spec.serving.clone())),
+        serving,
         node: stores.nodes.store.get(&ObjectRef::new(&object.spec.node_name)),
         deployment,
         pods,
+        secrets,
         object,
     })
+}
+
+async fn pods(client: &Client, namespace: &str, placement: String) -> Result<Vec<Pod>, ObserveError> {
+    let ours = ListParams::default().labels(&format!("{PLACEMENT_LABEL}={placement}"));
+    let pods = Api::<Pod>::namespaced(client.clone(), namespace);
+    let listed = pods.list(&ours).await;
+    Ok(listed.map_err(|source| ObserveError::Pods { name: placement, source })?.items)
+}
+
+async fn certificates(
+    client: &Client,
+    namespace: &str,
+    serving: Option<&Serving>,
+) -> Result<Vec<Secret>, ObserveError> {
+    let secrets = Api::<Secret>::namespaced(client.clone(), namespace);
+    let mut found = Vec::new();
+    for name in serving.and_then(|serving| serving.tls.as_ref()).into_iter().flat_map(tls::secret_names) {
+        let read = secrets.get_opt(name).await;
+        found.extend(read.map_err(|source| ObserveError::Secret { name: name.to_owned(), source })?);
+    }
+    Ok(found)
 }

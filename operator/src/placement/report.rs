@@ -100,8 +100,9 @@ pub(super) fn ready(valid: &Valid, outcome: &Outcome, deployed: Option<&Deployed
             "the node does not answer its control plane; it may well serve its own clients".to_owned(),
         );
     }
-    match &valid.complaint {
-        Some(complaint) => not_ready(reasons::POD_FAILING, complaint.clone()),
-        None => not_ready(reasons::STARTING, "the pod starts".to_owned()),
+    match (&valid.unusable_secret, &valid.complaint) {
+        (Some(secret), _) => not_ready(reasons::SECRET_UNUSABLE, secret.clone()),
+        (None, Some(complaint)) => not_ready(reasons::POD_FAILING, complaint.clone()),
+        (None, None) => not_ready(reasons::STARTING, "the pod starts".to_owned()),
     }
 }

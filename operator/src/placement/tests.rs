@@ -78,6 +78,7 @@ fn observed(hash: &str, cpu: &str) -> Observed {
         node: Some(Arc::new(node(cpu))),
         deployment: None,
         pods: Vec::new(),
+        secrets: Vec::new(),
     }
 }
 
@@ -98,8 +99,14 @@ fn hash(valid: &Valid) -> String {
 }
 
 fn applied(cpu: &str) -> (Valid, Box<Wanted>) {
-    let hash = hash(&validate(observed("unknown", cpu)));
-    let valid = validate(observed(&hash, cpu));
+    wanted_of(observed("unknown", cpu))
+}
+
+/// As if the rollout had come to what can be built.
+fn wanted_of(observed: Observed) -> (Valid, Box<Wanted>) {
+    let mut valid = validate(observed);
+    let hash = hash(&valid);
+    Arc::make_mut(&mut valid.object).spec.template_hash = hash;
     match decide(&valid, RUNTIME).unwrap() {
         Decision::Apply(wanted) => (valid, wanted),
         Decision::Keep(kept) => panic!("{kept:?}"),
@@ -116,6 +123,10 @@ fn kept(observed: Observed) -> Kept {
 #[test]
 fn the_deployment_is_as_reviewed() {
     let (valid, wanted) = applied("700m");
+    assert_golden("deployment-tls", &deployment_of(&valid, &wanted));
+    let mut plain = observed("unknown", "700m");
+    plain.serving.as_mut().unwrap().tls = None;
+    let (valid, wanted) = wanted_of(plain);
     assert_golden("deployment", &deployment_of(&valid, &wanted));
 }
 
@@ -254,6 +265,32 @@ fn a_pod_that_does_not_start_is_quoted() {
         failing.pods = vec![read::<Pod>(pod)];
         assert_eq!(validate(failing).complaint.as_deref(), Some(complaint));
     }
+}
+
+/// The kubelet tells of it in an Event only; the pod just stays `ContainerCreating`.
+#[test]
+fn a_secret_without_certificates_is_named_with_the_field_that_names_it() {
+    let said = |secrets: &[&str]| {
+        let mut waiting = observed("x", "1");
+        waiting.pods = vec![read::<Pod>("{metadata: {}}")];
+        waiting.deployment = Some(read::<Deployment>("{spec: {selector: {}, template: {}}}"));
+        waiting.secrets = secrets.iter().copied().map(read).collect();
+        let valid = validate(waiting);
+        let condition = ready(
+            &valid,
+            &Outcome::Kept(Kept::RolloutPending),
+            valid.deployment.as_ref().map(Into::into).as_ref(),
+        );
+        (condition.reason, condition.message)
+    };
+    let server = "{metadata: {name: server}, data: {tls.crt: '', tls.key: ''}}";
+    let missing = "spec.serving.tls.secretName names secret server, which does not exist";
+    assert_eq!(said(&[]), ("SecretUnusable", missing.to_owned()));
+    let keyless = "spec.serving.tls.clientCaSecretName names secret clients, which has no key ca.crt";
+    let clients = "{metadata: {name: clients}, data: {other: ''}}";
+    assert_eq!(said(&[server, clients]), ("SecretUnusable", keyless.to_owned()));
+    let whole = "{metadata: {name: clients}, data: {ca.crt: ''}}";
+    assert_eq!(said(&[server, whole]), ("Starting", "the pod starts".to_owned()));
 }
 
 #[test]

@@ -17,6 +17,7 @@ use super::{observe::Observed, quantity};
 use crate::{
     metadata::is_ready,
     pods::{complaint, lacks_room, replica_failure},
+    template::tls::unusable_secret,
 };
 
 /// A placement with its surroundings, parsed.
@@ -34,6 +35,8 @@ pub(crate) struct Valid {
     pub(crate) ready_template: Option<String>,
     /// Why the pods are not available, as far as they or their Deployment say.
     pub(crate) complaint: Option<String>,
+    /// Why the pods cannot even be started: a Secret with certificates.
+    pub(crate) unusable_secret: Option<String>,
     /// A pod finds no room, whatever the node's size tells: others are on the node, too.
     pub(crate) crowded: bool,
 }
@@ -92,7 +95,9 @@ pub(crate) fn is_available(deployment: &Deployment) -> bool {
 }
 
 pub(crate) fn validate(observed: Observed) -> Valid {
-    let Observed { object, class, serving, node, deployment, pods } = observed;
+    let Observed { object, class, serving, node, deployment, pods, secrets } = observed;
+    let tls = serving.as_ref().and_then(|serving| serving.tls.as_ref()).filter(|_| !pods.is_empty());
+    let unusable_secret = tls.and_then(|tls| unusable_secret(tls, &secrets));
     let surroundings = match (class, serving) {
         (_, None) => Surroundings::NoPortfolio,
         (None, Some(_)) => Surroundings::NoClass,
@@ -110,6 +115,7 @@ pub(crate) fn validate(observed: Observed) -> Valid {
         pod_unheard: pods.iter().any(is_unheard),
         ready_template: ready_template(&pods),
         complaint,
+        unusable_secret,
         crowded: pods.iter().any(lacks_room),
         object,
     }

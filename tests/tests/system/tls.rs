@@ -9,24 +9,29 @@ use serde_json::json;
 
 use super::{
     manifests,
-    scene::{Scene, words},
+    scene::{PATIENCE, Scene, words},
+    until::{Look, until},
 };
 
 const NAME: &str = "fashion";
 
-/// From a certificate to answers; then with an authority for clients.
+/// From a Secret that is missing to answers; then with an authority for clients.
 pub async fn serves(scene: &Scene) -> Result<()> {
     let authority = Authority::new()?;
     let host = format!("{NAME}.{}.svc", scene.namespace);
     let (certificate, key) = authority.issue(&host)?;
+    let mut manifest = manifests::published(&scene.namespace, NAME, &scene.world.artifacts.published);
+    manifests::set(&mut manifest, "/spec/serving/tls", json!({"secretName": "server"}));
+    scene.apply(&manifest)?;
+    until("the missing Secret to be named", PATIENCE, async || {
+        let ready = scene.condition(NAME, "Ready").await?;
+        let said = words(ready.as_ref());
+        Ok(Look::whether(said.contains("names secret server, which does not exist"), || said))
+    })
+    .await?;
     let secret =
         scene.secret("server", "kubernetes.io/tls", &json!({"tls.crt": certificate, "tls.key": key}));
     scene.apply(&secret)?;
-    let secret = scene.secret("clients", "Opaque", &json!({"ca.crt": authority.pem()}));
-    scene.apply(&secret)?;
-
-    let mut manifest = manifests::published(&scene.namespace, NAME, &scene.world.artifacts.published);
-    manifests::set(&mut manifest, "/spec/serving/tls", json!({"secretName": "server"}));
     // Prometheus reads by TLS, too: without a load no node would come to run its largest variant.
     let url = scene.settle(&manifest).await?;
     let address = url.trim_start_matches("http://").parse().context("a Service has an address and a port")?;
@@ -35,10 +40,17 @@ pub async fn serves(scene: &Scene) -> Result<()> {
     let plain = reqwest::get(format!("{url}/v2")).await?.text().await?;
     ensure!(plain.contains("https"), "who asks in plain text is not told how to ask: {plain}");
 
+    let secret = scene.secret("clients", "Opaque", &json!({"ca.crt": authority.pem()}));
+    scene.apply(&secret)?;
     manifests::set(&mut manifest, "/spec/serving/tls/clientCaSecretName", json!("clients"));
     scene.apply(&manifest)?;
     scene.until_ready(NAME).await?;
-    ensure!(door.ask(None).await? == StatusCode::FORBIDDEN, "a client without a certificate is served");
+    // The old pod may have some answers left to give.
+    until("a client without a certificate to be turned away", PATIENCE, async || {
+        let status = door.ask(None).await?;
+        Ok(Look::whether(status == StatusCode::FORBIDDEN, || status.to_string()))
+    })
+    .await?;
     let (certificate, key) = authority.issue("client")?;
     let identity = Identity::from_pem(format!("{certificate}{key}").as_bytes())?;
     ensure!(door.ask(Some(identity)).await? == StatusCode::OK, "a client with a certificate gets no answer");

@@ -15,6 +15,9 @@ fn the_objects_of_a_published_portfolio_are_as_reviewed() {
     assert_golden("model-variant", &prepared.variants[0]);
     assert_golden("placement", &prepared.placements[0]);
     assert!(prepared.pruning.is_none());
+    let by_tls = one_node().replace("serving: {", "serving: {tls: {secretName: server}, ");
+    let prepared = built(&valid(&by_tls, Source::Manifest));
+    assert_golden("service-tls", &prepared.serving.unwrap().service);
 }
 
 #[test]
