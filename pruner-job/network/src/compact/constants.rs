@@ -67,13 +67,13 @@ impl Constants {
     fn output(&self, layer: &Linear<'_>, output: usize, windows: &Windows<'_>) -> State {
         let (ins, _) = layer.group(output / layer.outs_of_a_group().max(1));
         let state_of = |input: usize| self.at(ins.start + input);
-        let Some(row) = layer.rows.get(output) else { return State::Live };
-        if row.ones().any(|input| state_of(input).is_live()) {
+        if layer.rows.has(output, |input| state_of(input).is_live()) {
             return State::Live;
         }
         let bias = layer.bias_of(output);
-        let constants =
-            || row.ones().map(|input| (input, state_of(input))).filter(|(_, state)| !state.is_zero());
+        let constants = || {
+            layer.rows.row(output).map(|input| (input, state_of(input))).filter(|(_, state)| !state.is_zero())
+        };
         if constants().next().is_none() {
             return State::scalar(bias);
         }

@@ -242,11 +242,9 @@ impl<'a> Kept<'a> {
     pub(super) fn read_by(&self, layer: &Linear<'_>, group: usize, constants: &Constants) -> Inputs {
         let (ins, outs) = layer.group(group);
         let mut read = FixedBitSet::with_capacity(layer.ins_of_a_group());
-        for slot in outs {
-            let is_needed = self.level(slot) == Level::Content && !constants.at(slot).is_scalar();
-            if let Some(row) = layer.rows.get(slot - layer.outs.start).filter(|_| is_needed) {
-                read.union_with(row);
-            }
+        let needed = |slot: &usize| self.level(*slot) == Level::Content && !constants.at(*slot).is_scalar();
+        for slot in outs.filter(needed) {
+            layer.rows.add_to(slot - layer.outs.start, &mut read);
         }
         let slots = read.ones().map(|input| ins.start + input).filter(|&slot| !constants.at(slot).is_zero());
         let (live, constant): (Vec<usize>, Vec<usize>) =

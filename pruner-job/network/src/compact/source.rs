@@ -21,7 +21,7 @@ pub(super) struct Weight {
 }
 
 impl Weight {
-    fn of(proto: &TensorProto) -> Option<Self> {
+    pub(super) fn of(proto: &TensorProto) -> Option<Self> {
         let plain = proto.data_type() == DataType::Float as i32
             && proto.data_location() != DataLocation::External
             && proto.segment.is_none();

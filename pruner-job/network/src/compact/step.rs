@@ -3,10 +3,9 @@
 
 use std::ops::Range;
 
-use fixedbitset::FixedBitSet;
-
 use super::{
     plan::Value,
+    rows::Rows,
     source::{Weight, floats},
     window::Window,
 };
@@ -50,7 +49,7 @@ pub(super) struct Linear<'a> {
     /// One number an output.
     pub(super) bias: Option<Vec<f32>>,
     /// For each output, which inputs of its group have a weight that is not zero.
-    pub(super) rows: Vec<FixedBitSet>,
+    pub(super) rows: Rows,
     /// Whether equal inputs everywhere may make outputs that differ from place to place.
     pub(super) has_border: bool,
     /// The window, if it moves over an image of known size, with the sizes of input and output.

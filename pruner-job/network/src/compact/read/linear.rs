@@ -4,7 +4,7 @@ use crate::{attributes::Attributes, onnx::NodeProto};
 
 use super::super::{
     plan::{Builder, Read, Value},
-    rows::rows_of,
+    rows::Rows,
     source::{Weight, input},
     step::{Layout, Linear, Step, Walk},
     window::Window,
@@ -122,7 +122,7 @@ impl Layer {
         let walk = window.zip(from.size()).zip(to.size());
         let walk = walk.map(|((window, input), output)| Walk { window, input, output });
         let cell = weight.dims.iter().skip(2).product::<usize>();
-        let rows = rows_of(&weight, layout, from.channels() / groups);
+        let rows = Rows::of(&weight, layout, from.channels() / groups);
         let layer = Linear {
             input: read_by(node)?,
             output,

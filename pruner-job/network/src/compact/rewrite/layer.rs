@@ -3,8 +3,6 @@
 
 use std::{collections::BTreeMap, ops::Range};
 
-use fixedbitset::FixedBitSet;
-
 use crate::{onnx::NodeProto, tensor::FloatTensor};
 
 use super::{
@@ -126,7 +124,8 @@ fn carried(
 /// What the constants of a group that go, and that nothing carries, add to the bias: they are the same everywhere.
 struct Bias<'s, 'a> {
     layer: &'s Linear<'a>,
-    gone: FixedBitSet,
+    /// Inputs that go, and are not zero.
+    gone: Vec<usize>,
     /// The constant of each input that goes.
     numbers: Vec<f64>,
 }
@@ -154,7 +153,7 @@ impl<'s, 'a> Bias<'s, 'a> {
     }
 
     fn of_output(&self, output: usize) -> f64 {
-        let read = self.layer.rows.get(output).into_iter().flat_map(|row| row.intersection(&self.gone));
+        let read = self.gone.iter().copied().filter(|&input| self.layer.rows.reads(output, input));
         let added = read.filter_map(|input| {
             let number = self.numbers.get(input)?;
             Some(number * self.layer.weights(output, input).sum::<f64>())
