@@ -52,7 +52,8 @@ proptest! {
         let (period, offset) = dead.layers;
         mask::kill(&mut model, |position| position >= offset && (position - offset).is_multiple_of(period));
         let untouched = model.encode_to_vec();
-        compact(&mut model, Options { round_to: dead.round_to }).unwrap();
+        let report = compact(&mut model, Options { round_to: dead.round_to }).unwrap();
+        proptest::prop_assert!(report.walls.is_empty(), "{:?}", report.walls);
         if let Err(said) = check_equal(&untouched, &model.encode_to_vec(), IMAGE) {
             proptest::prop_assert!(false, "{said}");
         }
