@@ -1,7 +1,9 @@
 //! What we compare with: plain ONNX Runtime sessions with its own defaults, all in one process, each on the shipped file.
 
 use std::{
+    io::{self, Write},
     path::{Path, PathBuf},
+    process, thread,
     time::{Duration, Instant},
 };
 
@@ -51,6 +53,15 @@ pub struct Pace {
     pub period: Duration,
 }
 
+/// Ends this program, unless it has ended before. With too little memory for its pages an inference takes minutes.
+pub fn give_up_after(patience: Duration) {
+    thread::spawn(move || {
+        thread::sleep(patience);
+        drop(writeln!(io::stderr(), "gave up after {} s", patience.as_secs()));
+        process::exit(1);
+    });
+}
+
 /// Opens all `networks`, computes once with each, looks, and computes at a `pace`.
 pub fn look(networks: &[PathBuf], pace: Pace) -> Result<Seen> {
     let environment = ort::init().with_name("sessions").with_telemetry(false).build()?;
@@ -62,7 +73,7 @@ pub fn look(networks: &[PathBuf], pace: Pace) -> Result<Seen> {
         seen.push(describe(&mut session)?);
         open.push(session);
     }
-    let memory = Memory::of(std::process::id())?;
+    let memory = Memory::of(process::id())?;
     let inference_us = time(&mut open, &seen, pace)?;
     Ok(Seen { memory, networks: seen, inference_us })
 }

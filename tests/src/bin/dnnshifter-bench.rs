@@ -109,6 +109,9 @@ struct Sessions {
     /// From the beginning of one to the next, in microseconds.
     #[arg(long, default_value_t = 0)]
     period_us: u64,
+    /// Give up after so many seconds.
+    #[arg(long, default_value_t = 600)]
+    patience_seconds: u64,
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -128,7 +131,8 @@ async fn run(arguments: Arguments) -> Result<()> {
             let report: Report = serde_json::from_str(&text).context("the report is another version's")?;
             write(&output.join("serving.md"), &page::page(&report))
         }
-        Command::Sessions(Sessions { networks, count, in_a_row, period_us }) => {
+        Command::Sessions(Sessions { networks, count, in_a_row, period_us, patience_seconds }) => {
+            sessions::give_up_after(Duration::from_secs(patience_seconds));
             let pace = Pace { count, in_a_row, period: Duration::from_micros(period_us) };
             let seen = sessions::look(&networks, pace)?;
             Ok(serde_json::to_writer(std::io::stdout().lock(), &seen)?)
