@@ -112,6 +112,17 @@ fn the_page_says_what_the_report_says_and_what_was_missed() {
 }
 
 #[test]
+fn of_a_server_that_could_not_be_loaded_no_capacity_is_shown() {
+    let mut report = report();
+    report.peers[0].figures = Ok(PeerFigures { capacity: at(0.0), ..figures() });
+    let text = page(&report);
+    for line in ["| Capacity, requests/s | - | - |", "| p99 of the answers then, ms | - | - |"] {
+        assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+    }
+    assert!(text.contains("A answered nothing when two clients asked at once"), "{text}");
+}
+
+#[test]
 fn a_report_survives_its_file() {
     let text = serde_json::to_string(&report()).unwrap();
     let read: Report = serde_json::from_str(&text).unwrap();
