@@ -11,7 +11,7 @@ use k8s_openapi::api::{
 };
 use kube::{Api, Client, ResourceExt, api::ListParams, runtime::reflector::ObjectRef};
 
-use super::validate::is_available;
+use super::validate::{is_available, pod_spec};
 use crate::{reconcile::Context, template::tls};
 
 /// All that was read.
@@ -24,7 +24,7 @@ pub(crate) struct Observed {
     pub(crate) deployment: Option<Deployment>,
     /// The pods, while they are not available: they say why.
     pub(crate) pods: Vec<Pod>,
-    /// The Secrets of the portfolio's certificates that exist, while the pods are not available.
+    /// The Secrets with certificates of the applied template that exist, while the pods are not available.
     pub(crate) secrets: Vec<Secret>,
 }
 
@@ -67,11 +67,12 @@ pub(crate) async fn observe(
         .map_err(|source| ObserveError::Deployment { name: name.clone(), source })?;
     let serving = portfolio
         .and_then(|portfolio| portfolio.0.as_ref().ok().map(|portfolio| portfolio.spec.serving.clone()));
-    let (pods, secrets) = if deployment.as_ref().is_some_and(|deployment| !is_available(deployment)) {
-        let secrets = certificates(&context.client, &namespace, serving.as_ref()).await?;
-        (pods(&context.client, &namespace, name).await?, secrets)
-    } else {
-        (Vec::new(), Vec::new())
+    let (pods, secrets) = match deployment.as_ref().filter(|deployment| !is_available(deployment)) {
+        Some(deployment) => {
+            let secrets = certificates(&context.client, &namespace, deployment).await?;
+            (pods(&context.client, &namespace, name).await?, secrets)
+        }
+        None => (Vec::new(), Vec::new()),
     };
     Ok(Observed {
         class: class.and_then(|class| class.0.as_ref().ok().map(|class| class.spec.clone())),
@@ -94,11 +95,11 @@ async fn pods(client: &Client, namespace: &str, placement: String) -> Result<Vec
 async fn certificates(
     client: &Client,
     namespace: &str,
-    serving: Option<&Serving>,
+    deployment: &Deployment,
 ) -> Result<Vec<Secret>, ObserveError> {
     let secrets = Api::<Secret>::namespaced(client.clone(), namespace);
     let mut found = Vec::new();
-    for name in serving.and_then(|serving| serving.tls.as_ref()).into_iter().flat_map(tls::secret_names) {
+    for name in pod_spec(deployment).into_iter().flat_map(tls::secret_names) {
         let read = secrets.get_opt(name).await;
         found.extend(read.map_err(|source| ObserveError::Secret { name: name.to_owned(), source })?);
     }

@@ -100,9 +100,10 @@ pub(super) fn ready(valid: &Valid, outcome: &Outcome, deployed: Option<&Deployed
             "the node does not answer its control plane; it may well serve its own clients".to_owned(),
         );
     }
-    match (&valid.unusable_secret, &valid.complaint) {
-        (Some(secret), _) => not_ready(reasons::SECRET_UNUSABLE, secret.clone()),
-        (None, Some(complaint)) => not_ready(reasons::POD_FAILING, complaint.clone()),
+    // A pod that complains has come further than its Secrets, or not even to them.
+    match (&valid.complaint, &valid.unusable_secret) {
+        (Some(complaint), _) => not_ready(reasons::POD_FAILING, complaint.clone()),
+        (None, Some(secret)) => not_ready(reasons::SECRET_UNUSABLE, secret.clone()),
         (None, None) => not_ready(reasons::STARTING, "the pod starts".to_owned()),
     }
 }

@@ -270,10 +270,13 @@ fn a_pod_that_does_not_start_is_quoted() {
 /// The kubelet tells of it in an Event only; the pod just stays `ContainerCreating`.
 #[test]
 fn a_secret_without_certificates_is_named_with_the_field_that_names_it() {
-    let said = |secrets: &[&str]| {
+    let said_of = |pod: &str, secrets: &[&str]| {
         let mut waiting = observed("x", "1");
-        waiting.pods = vec![read::<Pod>("{metadata: {}}")];
-        waiting.deployment = Some(read::<Deployment>("{spec: {selector: {}, template: {}}}"));
+        let (valid, wanted) = applied("1");
+        waiting.deployment = Some(deployment_of(&valid, &wanted));
+        // What the portfolio names by now has not reached this node.
+        waiting.serving.as_mut().unwrap().tls = None;
+        waiting.pods = vec![read::<Pod>(pod)];
         waiting.secrets = secrets.iter().copied().map(read).collect();
         let valid = validate(waiting);
         let condition = ready(
@@ -283,6 +286,7 @@ fn a_secret_without_certificates_is_named_with_the_field_that_names_it() {
         );
         (condition.reason, condition.message)
     };
+    let said = |secrets: &[&str]| said_of("{metadata: {}}", secrets);
     let server = "{metadata: {name: server}, data: {tls.crt: '', tls.key: ''}}";
     let missing = "spec.serving.tls.secretName names secret server, which does not exist";
     assert_eq!(said(&[]), ("SecretUnusable", missing.to_owned()));
@@ -291,6 +295,9 @@ fn a_secret_without_certificates_is_named_with_the_field_that_names_it() {
     assert_eq!(said(&[server, clients]), ("SecretUnusable", keyless.to_owned()));
     let whole = "{metadata: {name: clients}, data: {ca.crt: ''}}";
     assert_eq!(said(&[server, whole]), ("Starting", "the pod starts".to_owned()));
+    let crashing = "{status: {containerStatuses: [{name: runtime, image: i, imageID: '', ready: false, restartCount: 3, state: {waiting: {reason: CrashLoopBackOff, message: 'back-off restarting'}}}]}}";
+    let (reason, _) = said_of(crashing, &[]);
+    assert_eq!(reason, "PodFailing", "a pod that runs had its Secrets: it fails for another reason");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use dnnshifter_crds::{
 };
 use k8s_openapi::api::{
     apps::v1::Deployment,
-    core::v1::{Node, Pod},
+    core::v1::{Node, Pod, PodSpec},
 };
 use kube::ResourceExt;
 
@@ -94,10 +94,15 @@ pub(crate) fn is_available(deployment: &Deployment) -> bool {
         && status.available_replicas == Some(1)
 }
 
+/// The pod that the Deployment makes.
+pub(crate) fn pod_spec(deployment: &Deployment) -> Option<&PodSpec> {
+    deployment.spec.template.spec.as_ref()
+}
+
 pub(crate) fn validate(observed: Observed) -> Valid {
     let Observed { object, class, serving, node, deployment, pods, secrets } = observed;
-    let tls = serving.as_ref().and_then(|serving| serving.tls.as_ref()).filter(|_| !pods.is_empty());
-    let unusable_secret = tls.and_then(|tls| unusable_secret(tls, &secrets));
+    let waiting = deployment.as_ref().filter(|_| !pods.is_empty()).and_then(pod_spec);
+    let unusable_secret = waiting.and_then(|pod| unusable_secret(pod, &secrets));
     let surroundings = match (class, serving) {
         (_, None) => Surroundings::NoPortfolio,
         (None, Some(_)) => Surroundings::NoClass,

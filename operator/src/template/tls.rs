@@ -3,7 +3,15 @@
 //! Whole folders are mounted, never single files (`subPath`): those would not follow a Secret that changes.
 
 use dnnshifter_crds::model_portfolio::ServingTls;
-use k8s_openapi::api::core::v1::{KeyToPath, Secret, SecretVolumeSource, Volume, VolumeMount};
+use k8s_openapi::api::core::v1::{KeyToPath, PodSpec, Secret, SecretVolumeSource, Volume, VolumeMount};
+
+/// The volume of the server's certificate.
+const SERVER_VOLUME: &str = "tls-server";
+/// The volume of the clients' authority.
+const CLIENTS_VOLUME: &str = "tls-clients";
+/// Each volume, and the portfolio's field that names its Secret.
+const FIELDS: [(&str, &str); 2] =
+    [(SERVER_VOLUME, "spec.serving.tls.secretName"), (CLIENTS_VOLUME, "spec.serving.tls.clientCaSecretName")];
 
 /// A PEM file of the runtime.
 pub(super) struct TlsFile {
@@ -17,8 +25,6 @@ pub(super) struct TlsFile {
 struct Folder<'a> {
     volume: &'static str,
     path: &'static str,
-    /// The portfolio's field that names the Secret.
-    field: &'static str,
     secret: &'a str,
     /// Key and variable.
     keys: &'static [(&'static str, &'static str)],
@@ -26,37 +32,56 @@ struct Folder<'a> {
 
 fn folders(tls: &ServingTls) -> impl Iterator<Item = Folder<'_>> {
     let server = Folder {
-        volume: "tls-server",
+        volume: SERVER_VOLUME,
         path: "/tls/server",
-        field: "spec.serving.tls.secretName",
         secret: &tls.secret_name,
         keys: &[("tls.crt", "DNNSHIFTER_TLS_CERTIFICATE"), ("tls.key", "DNNSHIFTER_TLS_KEY")],
     };
     let clients = tls.client_ca_secret_name.as_deref().map(|secret| Folder {
-        volume: "tls-clients",
+        volume: CLIENTS_VOLUME,
         path: "/tls/clients",
-        field: "spec.serving.tls.clientCaSecretName",
         secret,
         keys: &[("ca.crt", "DNNSHIFTER_TLS_CLIENT_CA")],
     });
     std::iter::once(server).chain(clients)
 }
 
-/// The Secrets that are mounted.
-pub(crate) fn secret_names(tls: &ServingTls) -> impl Iterator<Item = &str> {
-    folders(tls).map(|folder| folder.secret)
+/// A Secret that a pod's template mounts.
+struct Mounted<'a> {
+    secret: &'a str,
+    /// The portfolio's field that named it.
+    field: &'static str,
+    keys: &'a [KeyToPath],
 }
 
-/// Why no pod can start with these Secrets, those of the names above that exist.
-pub(crate) fn unusable_secret(tls: &ServingTls, secrets: &[Secret]) -> Option<String> {
-    folders(tls).find_map(|Folder { field, secret: name, keys, .. }| {
+/// Those of the template that was applied: what the portfolio names now may only reach this node later.
+fn mounted(pod: &PodSpec) -> impl Iterator<Item = Mounted<'_>> {
+    pod.volumes.iter().flatten().filter_map(|volume| {
+        let (_, field) = FIELDS.iter().find(|(name, _)| *name == volume.name)?;
+        let source = volume.secret.as_ref()?;
+        Some(Mounted {
+            secret: source.secret_name.as_deref()?,
+            field,
+            keys: source.items.as_deref().unwrap_or_default(),
+        })
+    })
+}
+
+/// The Secrets with certificates that the pod mounts.
+pub(crate) fn secret_names(pod: &PodSpec) -> impl Iterator<Item = &str> {
+    mounted(pod).map(|mounted| mounted.secret)
+}
+
+/// Why no such pod can start with these Secrets, those of the names above that exist.
+pub(crate) fn unusable_secret(pod: &PodSpec, secrets: &[Secret]) -> Option<String> {
+    mounted(pod).find_map(|Mounted { secret: name, field, keys }| {
         let found = secrets.iter().find(|secret| secret.metadata.name.as_deref() == Some(name));
         let Some(secret) = found else {
             return Some(format!("{field} names secret {name}, which does not exist"));
         };
         let has = |key: &str| secret.data.as_ref().is_some_and(|data| data.contains_key(key));
-        let (missing, _) = keys.iter().find(|(key, _)| !has(key))?;
-        Some(format!("{field} names secret {name}, which has no key {missing}"))
+        let missing = keys.iter().find(|item| !has(&item.key))?;
+        Some(format!("{field} names secret {name}, which has no key {}", missing.key))
     })
 }
 
