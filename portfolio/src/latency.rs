@@ -129,14 +129,7 @@ mod tests {
     use crate::name::VariantName;
 
     fn variant(mean_us: u64) -> VariantProfile {
-        let time = Distribution {
-            mean_us,
-            deviation_us: 0,
-            p50_us: mean_us,
-            p95_us: mean_us,
-            p99_us: mean_us,
-            samples: 100,
-        };
+        let time = Distribution::constant(mean_us, 100);
         VariantProfile {
             name: VariantName::parse("v").unwrap(),
             wall: time,

@@ -64,6 +64,20 @@ pub struct Distribution {
     pub samples: u32,
 }
 
+impl Distribution {
+    /// A time that is the same in each of `samples` measurements.
+    pub const fn constant(microseconds: u64, samples: u32) -> Self {
+        Self {
+            mean_us: microseconds,
+            deviation_us: 0,
+            p50_us: microseconds,
+            p95_us: microseconds,
+            p99_us: microseconds,
+            samples,
+        }
+    }
+}
+
 impl NodeProfile {
     /// The profile of `name`, if it was measured.
     pub fn variant(&self, name: &VariantName) -> Option<&VariantProfile> {

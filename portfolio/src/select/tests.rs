@@ -16,14 +16,7 @@ fn at(seconds: u64) -> Moment {
 }
 
 fn measured(variant: &VariantName, mean_us: u64, mebibytes: u64) -> VariantProfile {
-    let time = Distribution {
-        mean_us,
-        deviation_us: 0,
-        p50_us: mean_us,
-        p95_us: mean_us,
-        p99_us: mean_us,
-        samples: 100,
-    };
+    let time = Distribution::constant(mean_us, 100);
     VariantProfile {
         name: variant.clone(),
         wall: time,

@@ -65,14 +65,7 @@ impl Node {
 }
 
 fn measured(variant: &str, mean_us: u64) -> VariantProfile {
-    let time = Distribution {
-        mean_us,
-        deviation_us: 0,
-        p50_us: mean_us,
-        p95_us: mean_us,
-        p99_us: mean_us,
-        samples: 100,
-    };
+    let time = Distribution::constant(mean_us, 100);
     VariantProfile { wall: time, cpu: time, protocol_cpu_us: 0, ..profile(variant) }
 }
 
