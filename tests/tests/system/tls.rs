@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use anyhow::{Context, Result, ensure};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use reqwest::{Certificate, Client, Identity, StatusCode};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{
     manifests,
@@ -39,8 +39,12 @@ pub async fn serves(scene: &Scene) -> Result<()> {
     ensure!(door.ask(None).await? == StatusCode::OK, "who trusts the authority gets no answer");
     let plain = reqwest::get(format!("{url}/v2")).await?.text().await?;
     ensure!(plain.contains("https"), "who asks in plain text is not told how to ask: {plain}");
+    only_for_clients(scene, manifest, &door).await
+}
 
-    let secret = scene.secret("clients", "Opaque", &json!({"ca.crt": authority.pem()}));
+/// With an authority for clients: who has no certificate of it is turned away, and probes still pass.
+async fn only_for_clients(scene: &Scene, mut manifest: Value, door: &Door<'_>) -> Result<()> {
+    let secret = scene.secret("clients", "Opaque", &json!({"ca.crt": door.authority.pem()}));
     scene.apply(&secret)?;
     manifests::set(&mut manifest, "/spec/serving/tls/clientCaSecretName", json!("clients"));
     scene.apply(&manifest)?;
@@ -51,7 +55,7 @@ pub async fn serves(scene: &Scene) -> Result<()> {
         Ok(Look::whether(status == StatusCode::FORBIDDEN, || status.to_string()))
     })
     .await?;
-    let (certificate, key) = authority.issue("client")?;
+    let (certificate, key) = door.authority.issue("client")?;
     let identity = Identity::from_pem(format!("{certificate}{key}").as_bytes())?;
     ensure!(door.ask(Some(identity)).await? == StatusCode::OK, "a client with a certificate gets no answer");
     let ready = scene.condition(NAME, "NodesServing").await?;
