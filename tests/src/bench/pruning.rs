@@ -11,17 +11,22 @@ use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+mod conventional;
 mod fresh;
 mod job;
 mod judge;
+mod levels;
 pub mod page;
 mod peer;
 
 use super::{Programs, Spread};
 use crate::images::LabelledImages;
+pub use conventional::Conventional;
+use conventional::Trainer;
 use job::Workshop;
 use judge::Bench;
 pub use judge::Judgement;
+pub use levels::Level;
 use peer::TorchPruning;
 pub use peer::{Made, Peer};
 
@@ -36,9 +41,6 @@ const SHAPE: [usize; 3] = [1, 28, 28];
 const WIDTH: &str = "1/4";
 /// Variants are asked for up to so many.
 const VARIANTS: u32 = 6;
-/// Densities of the published method.
-const DENSITIES: [&str; 4] = ["0.1", "0.03", "0.01", "0.004"];
-
 /// How much is measured.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -47,7 +49,7 @@ pub struct Extent {
     pub seeds: u32,
     /// Images that are learnt from.
     pub training_images: u32,
-    /// Epochs of the dense network, of each level, and of conventional training.
+    /// Epochs of the dense network, of each level, and of conventional training at first.
     pub epochs: u32,
     /// Epochs after each removal of channels.
     pub fine_tuning_epochs: u32,
@@ -101,26 +103,8 @@ pub struct Smaller {
     pub structural_seconds: f64,
     /// Seconds of training after it.
     pub fine_tuning_seconds: f64,
-    /// Seconds of training the same layers from new weights for the epochs of the dense network.
-    pub conventional_seconds: f64,
-    /// Test accuracy of that.
-    pub conventional_accuracy: f64,
-}
-
-/// A level of the published method.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Level {
-    /// Share of the weights that is left.
-    pub density: String,
-    /// Seconds of the removal of what is dead.
-    pub compaction_seconds: f64,
-    /// Seconds of its training.
-    pub training_seconds: f64,
-    /// The network as it was trained, zeros and all.
-    pub masked: Judgement,
-    /// The same without what is dead.
-    pub compacted: Judgement,
+    /// Training the same layers from new weights.
+    pub conventional: Conventional,
 }
 
 /// What the benchmark needs.
@@ -152,7 +136,7 @@ pub fn measure(tools: &Tools<'_>, directory: &Path, extent: Extent, say: impl Fn
         portfolios.push(portfolio(&workshop, &bench, &directory.join(format!("seed-{seed}")), seed)?);
     }
     say("the published method");
-    let levels = levels(&workshop, &bench, &directory.join("levels"))?;
+    let levels = levels::levels(&workshop, &bench, &directory.join("levels"))?;
     let dense = directory.join("seed-1/structured/steps/checkpoint-bench-dense/model.onnx");
     let int8 = match &tools.python {
         Some(python) => {
@@ -163,13 +147,14 @@ pub fn measure(tools: &Tools<'_>, directory: &Path, extent: Extent, say: impl Fn
         }
         None => None,
     };
-    let costs: Vec<u64> =
-        portfolios.iter().take(1).flat_map(|first| &first.smaller).map(|smaller| smaller.macs).collect();
     let torch_pruning = match &tools.torch_python {
         Some(python) => {
             say("Torch-Pruning");
             let peer = TorchPruning { python, workshop: &workshop, bench: &bench };
-            Some(peer.prune(&dense, &costs, &directory.join("torch-pruning"))?)
+            let first = directory.join("seed-1/structured");
+            let step = |position| job::network(&first, &format!("variant-{position}"));
+            let ours: Vec<PathBuf> = (1..VARIANTS).map_while(step).collect();
+            Some(peer.prune(&dense, &ours, &directory.join("torch-pruning"))?)
         }
         None => None,
     };
@@ -186,7 +171,8 @@ fn portfolio(workshop: &Workshop<'_>, bench: &Bench<'_>, folder: &Path, seed: u3
     let model = folder.join("model.onnx");
     workshop.model(&model, WIDTH, seed)?;
     let method = structured(workshop.extent);
-    let run = workshop.run(&folder.join("structured"), &model, &method, seed, VARIANTS)?;
+    let plan = workshop.plan(&model, &method, seed, VARIANTS, workshop.extent.epochs);
+    let run = workshop.run(&folder.join("structured"), &plan)?;
     let steps = (1..VARIANTS).map_while(|position| run.step(&format!("variant-{position}")));
     let networks: Vec<PathBuf> = run.step("dense").into_iter().chain(steps).collect();
     let mut judged = bench.judge(&networks)?.into_iter();
@@ -200,16 +186,15 @@ fn portfolio(workshop: &Workshop<'_>, bench: &Bench<'_>, folder: &Path, seed: u3
         let (before, cut, after) =
             (at(&trained, position - 1)?, at(&removed, position - 1)?, at(&trained, position)?);
         let network = networks.get(position).context("each step was kept")?;
-        let (conventional_seconds, conventional_accuracy) =
-            conventional(workshop, bench, network, &folder.join(format!("conventional-{position}")), seed)?;
+        let folder = folder.join(format!("conventional-{position}"));
+        let conventional = Trainer { workshop, bench, seed }.until(network, judgement.accuracy, &folder)?;
         smaller.push(Smaller {
             judgement,
             macs: peer::macs(network)?,
             removal_seconds: at(&removals, position - 1)?,
             structural_seconds: cut - before,
             fine_tuning_seconds: after - cut,
-            conventional_seconds,
-            conventional_accuracy,
+            conventional,
         });
     }
     let latencies = run.portfolio()?.variants.into_iter().map(|variant| variant.latency_us as f64);
@@ -222,67 +207,6 @@ fn portfolio(workshop: &Workshop<'_>, bench: &Bench<'_>, folder: &Path, seed: u3
         range: range.most / range.least,
         smaller,
     })
-}
-
-/// Seconds and test accuracy of training a network's layers from new weights.
-fn conventional(
-    workshop: &Workshop<'_>,
-    bench: &Bench<'_>,
-    network: &Path,
-    folder: &Path,
-    seed: u32,
-) -> Result<(f64, f64)> {
-    std::fs::create_dir_all(folder)?;
-    let model = folder.join("model.onnx");
-    fresh::redraw(network, &model, seed.into())?;
-    let run = workshop.run(folder, &model, &structured(workshop.extent), seed, 1)?;
-    let seconds = run.when("network trained", None)? - run.when("plan prepared", None)?;
-    let trained = run.step("dense").context("it was kept")?;
-    Ok((seconds, bench.judge(&[trained])?.first().map_or(0.0, |judgement| judgement.accuracy)))
-}
-
-fn levels(workshop: &Workshop<'_>, bench: &Bench<'_>, folder: &Path) -> Result<Vec<Level>> {
-    std::fs::create_dir_all(folder)?;
-    let model = folder.join("model.onnx");
-    workshop.model(&model, WIDTH, 1)?;
-    let steps = workshop.extent.training_images / 128;
-    let method = json!({"iterativeMagnitude": {"densities": DENSITIES, "rewindSteps": steps / 2, "keepLastLayer": true}});
-    let run = workshop.run(folder, &model, &method, 1, 12)?;
-    let masked: Vec<PathBuf> =
-        (1..=DENSITIES.len()).filter_map(|position| run.step(&format!("variant-{position}"))).collect();
-    ensure!(masked.len() == DENSITIES.len(), "a level is missing");
-    let compacted: Vec<PathBuf> = masked.iter().map(|path| path.with_file_name("compacted.onnx")).collect();
-    let mut seconds = Vec::new();
-    for (from, to) in masked.iter().zip(&compacted) {
-        seconds.push(compact(workshop, from, to)?);
-    }
-    let dense = run.step("dense").context("the dense network was kept")?;
-    let all: Vec<&PathBuf> = std::iter::once(&dense).chain(&masked).chain(&compacted).collect();
-    let judged = bench.judge(&all)?;
-    let (masks, trained) = (run.times("weights masked"), run.times("network trained"));
-    let level = |position: usize| {
-        let judgement = |at: usize| judged.get(at).cloned().context("all were judged");
-        // The early and the dense network were trained before.
-        let (start, end) = (masks.get(position), trained.get(position + 2));
-        Ok(Level {
-            density: (*DENSITIES.get(position).context("a density")?).to_owned(),
-            compaction_seconds: *seconds.get(position).context("a time")?,
-            training_seconds: end.context("it was trained")? - start.context("it was masked")?,
-            masked: judgement(1 + position)?,
-            compacted: judgement(1 + masked.len() + position)?,
-        })
-    };
-    (0..masked.len()).map(level).collect()
-}
-
-/// Removes what is dead, and gives the seconds that the rewriting alone took.
-fn compact(workshop: &Workshop<'_>, from: &Path, to: &Path) -> Result<f64> {
-    let report = to.with_extension("json");
-    let mut command = Command::new(workshop.program);
-    let ended = command.arg("compact").args([from, to]).arg("--report").arg(&report).output()?;
-    ensure!(ended.status.success(), "compact: {}", String::from_utf8_lossy(&ended.stderr));
-    let report: Value = serde_json::from_slice(&std::fs::read(report)?)?;
-    report.pointer("/seconds/compact").and_then(Value::as_f64).context("the report has seconds.compact")
 }
 
 fn quantise(python: &Path, network: &Path, dataset: &Path, to: &Path) -> Result<()> {

@@ -83,7 +83,7 @@ struct Pruning {
     #[arg(long, default_value_t = 3)]
     epochs: u32,
     /// Epochs after each removal of channels.
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 2)]
     fine_tuning_epochs: u32,
     /// A Python with onnxruntime and onnx, to quantise with [default: nothing is quantised].
     #[arg(long)]

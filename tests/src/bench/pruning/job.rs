@@ -40,27 +40,9 @@ impl Workshop<'_> {
         Ok(())
     }
 
-    /// Runs a plan with `method` on `model` in a folder of its own.
-    pub(super) fn run(
-        &self,
-        folder: &Path,
-        model: &Path,
-        method: &Value,
-        seed: u32,
-        variants: u32,
-    ) -> Result<Run> {
+    /// Runs `plan` in a folder of its own.
+    pub(super) fn run(&self, folder: &Path, plan: &Value) -> Result<Run> {
         fs::create_dir_all(folder)?;
-        let Extent { training_images, epochs, .. } = self.extent;
-        let plan = json!({
-            "version": "dnnshifter.io/plan/v1", "trainingRevision": "bench", "revision": "bench",
-            "model": {"path": model},
-            "dataset": {"path": self.dataset, "format": "Idx",
-                "normalization": {"mean": MEAN.to_string(), "deviation": DEVIATION.to_string()}},
-            "method": method,
-            "training": {"epochs": epochs, "batchSize": 128, "learningRate": PEAK.to_string(), "seed": seed,
-                "trainingImages": training_images, "validationImages": 5000},
-            "minimumAccuracy": "0", "maximumVariants": variants,
-        });
         let path = folder.join("plan.json");
         fs::write(&path, plan.to_string())?;
         let mut command = Command::new(self.program);
@@ -83,6 +65,21 @@ impl Workshop<'_> {
             bail!("{} failed: {}", path.display(), lines.last().map_or(&Value::Null, |(_, line)| line));
         }
         Ok(Run { folder: folder.to_owned(), lines })
+    }
+
+    /// What makes up to `variants` of `model` with `method`.
+    pub(super) fn plan(&self, model: &Path, method: &Value, seed: u32, variants: u32, epochs: u32) -> Value {
+        let training_images = self.extent.training_images;
+        json!({
+            "version": "dnnshifter.io/plan/v1", "trainingRevision": "bench", "revision": "bench",
+            "model": {"path": model},
+            "dataset": {"path": self.dataset, "format": "Idx",
+                "normalization": {"mean": MEAN.to_string(), "deviation": DEVIATION.to_string()}},
+            "method": method,
+            "training": {"epochs": epochs, "batchSize": 128, "learningRate": PEAK.to_string(), "seed": seed,
+                "trainingImages": training_images, "validationImages": 5000},
+            "minimumAccuracy": "0", "maximumVariants": variants,
+        })
     }
 }
 
@@ -114,12 +111,17 @@ impl Run {
 
     /// The network that a step left; `None` if there was no such step.
     pub(super) fn step(&self, name: &str) -> Option<PathBuf> {
-        let path = self.folder.join("steps").join(format!("checkpoint-bench-{name}/model.onnx"));
-        path.exists().then_some(path)
+        network(&self.folder, name)
     }
 
     /// The portfolio that came out.
     pub(super) fn portfolio(&self) -> Result<PortfolioManifest> {
         Ok(serde_json::from_slice(&fs::read(self.folder.join("portfolio/portfolio.json"))?)?)
     }
+}
+
+/// The network that a step of the run in `folder` left; `None` if there was no such step.
+pub(super) fn network(folder: &Path, step: &str) -> Option<PathBuf> {
+    let path = folder.join("steps").join(format!("checkpoint-bench-{step}/model.onnx"));
+    path.exists().then_some(path)
 }

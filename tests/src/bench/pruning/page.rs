@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{Judgement, Portfolio, Report, Smaller};
+use super::{Judgement, Level, Portfolio, Report, Smaller};
 use crate::bench::Spread;
 
 /// How much accuracy a variant may lose and still stand for the dense network.
@@ -13,8 +13,8 @@ pub fn page(report: &Report) -> String {
     let extent = report.extent;
     let mut text = format!(
         "# Pruning: what was measured\n\nWritten by `make bench-pruning`; the figures are in [pruning.json](pruning.json).\n\
-         VGG-16 of a quarter of the published widths on Fashion-MNIST, {} images learnt from, {} epochs for the dense network and {} after \
-         each removal, {} seeds.\nA figure is the median over the seeds, with the smallest and the largest in brackets.\nAccuracy is of the \
+         VGG-16 of a quarter of the published widths on Fashion-MNIST, {} images learnt from.\nEpochs of the dense network: {}; after each removal: {}; \
+         seeds: {}.\nA figure is the median over the seeds, with the smallest and the largest in brackets.\nAccuracy is of the \
          10,000 test images; latency is of one image in ONNX Runtime on one thread, all networks in turns.\n\n",
         extent.training_images, extent.epochs, extent.fine_tuning_epochs, extent.seeds
     );
@@ -26,22 +26,22 @@ pub fn page(report: &Report) -> String {
 }
 
 fn peer_lines(text: &mut String, report: &Report) {
-    let (Some(peers), Some(ours)) = (&report.torch_pruning, report.portfolios.first()) else { return };
+    let (Some(peers), Some(first)) = (&report.torch_pruning, report.portfolios.first()) else { return };
     text.push_str(
         "## Beside Torch-Pruning\n\nThe portfolio of the first seed, and what Torch-Pruning makes of the same dense network with the same criterion, \
          multiple of channels and epochs, to the nearest operations that it can; its side of a pair stands second.\nRemoval is finding out which channels \
          go together and removing some.\n\n\
          | network | million operations | accuracy | latency, ms | removal, ms | removal, theirs over ours |\n| --- | --- | --- | --- | --- | --- |\n",
     );
-    for (number, (ours, theirs)) in (1..).zip(ours.smaller.iter().zip(peers)) {
+    for (number, (ours, theirs)) in (1..).zip(first.smaller.iter().zip(peers)) {
         let _ = writeln!(
             text,
             "| smaller {number} | {:.2}, {:.2} | {:.2} %, {:.2} % | {:.3}, {:.3} | {:.2}, {:.2} | {:.1} |",
             ours.macs as f64 / 1e6,
             theirs.made.macs as f64 / 1e6,
-            100.0 * ours.judgement.accuracy,
+            100.0 * theirs.ours.accuracy,
             100.0 * theirs.judgement.accuracy,
-            ours.judgement.latency_ms,
+            theirs.ours.latency_ms,
             theirs.judgement.latency_ms,
             1e3 * ours.removal_seconds,
             1e3 * theirs.made.removal_seconds,
@@ -90,60 +90,72 @@ fn fastest_near(portfolio: &Portfolio) -> f64 {
 fn time_lines(text: &mut String, portfolios: &[Portfolio]) {
     text.push_str(
         "## Time\n\nRemoval is the structural step alone: which channels leave, and the network without them.\nJudging and measuring say how much a \
-         channel matters, and how many must leave for the wanted latency.\nConventional is training the same layers from new weights, for as many epochs \
-         as the dense network had.\n\n\
-         | network | removal, s | judging and measuring, s | fine-tuning, s | conventional, s | accuracy so | conventional over removal | over removal, judging and \
-         measuring | over all with fine-tuning |\n| --- | --- | --- | --- | --- | --- | --- | --- | --- |\n",
+         channel matters, and how many must leave for the wanted latency.\nConventional is training the same layers from new weights: for the epochs of \
+         the dense network, and for twice and four times as many if it is not as accurate by then.\n\n\
+         | network | removal, s | judging and measuring, s | fine-tuning, s | conventional, s | its epochs | its accuracy | conventional over removal | over \
+         removal, judging and measuring | over all with fine-tuning |\n| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n",
     );
     for position in 0..most(portfolios) {
         let of = |read: fn(&Smaller) -> f64| Spread::of(at(portfolios, position).map(read));
         let _ = writeln!(
             text,
-            "| smaller {} | {} | {} | {} | {} | {} | {} | {} | {} |",
+            "| smaller {} | {} | {} | {} | {} | {} | {} | {} | {} | {} |",
             position + 1,
             plain(&of(|smaller| smaller.removal_seconds)),
             plain(&of(|smaller| smaller.structural_seconds - smaller.removal_seconds)),
             plain(&of(|smaller| smaller.fine_tuning_seconds)),
-            plain(&of(|smaller| smaller.conventional_seconds)),
-            percent(&of(|smaller| smaller.conventional_accuracy)),
-            plain(&of(|smaller| smaller.conventional_seconds / smaller.removal_seconds)),
-            plain(&of(|smaller| smaller.conventional_seconds / smaller.structural_seconds)),
+            plain(&of(|smaller| smaller.conventional.seconds)),
+            whole(&of(|smaller| f64::from(smaller.conventional.epochs))),
+            percent(&of(|smaller| smaller.conventional.accuracy)),
+            plain(&of(|smaller| smaller.conventional.seconds / smaller.removal_seconds)),
+            plain(&of(|smaller| smaller.conventional.seconds / smaller.structural_seconds)),
             plain(&of(|smaller| {
-                smaller.conventional_seconds / (smaller.structural_seconds + smaller.fine_tuning_seconds)
+                smaller.conventional.seconds / (smaller.structural_seconds + smaller.fine_tuning_seconds)
             })),
         );
     }
-    let whole = |portfolio: &Portfolio| {
-        let conventional: f64 = portfolio.smaller.iter().map(|smaller| smaller.conventional_seconds).sum();
+    let all = |portfolio: &Portfolio| {
+        let conventional: f64 = portfolio.smaller.iter().map(|smaller| smaller.conventional.seconds).sum();
         (portfolio.dense_seconds + conventional) / portfolio.seconds
     };
     let _ = writeln!(
         text,
         "\nThe whole portfolio, from the plan to the proofs, takes {} s; training each of its networks conventionally takes {} times as long.\n",
         plain(&Spread::of(portfolios.iter().map(|portfolio| portfolio.seconds))),
-        plain(&Spread::of(portfolios.iter().map(whole))),
+        plain(&Spread::of(portfolios.iter().map(all))),
     );
 }
 
 fn level_lines(text: &mut String, report: &Report) {
     text.push_str(
-        "## The published method, and int8\n\nOne seed. Both columns of a pair compute the same; the second is without what is dead.\n\n\
-         | density | accuracy | training, s | compaction, ms | training over compaction | MB | smaller | latency, ms | faster |\n| --- | --- | --- | --- | --- | --- | --- | --- | --- |\n",
+        "## The published method, and int8\n\nOne seed. The masked network, the same without what is dead (*compact*), and without it but for what fills \
+         each width up to a multiple of ONNX Runtime's (*aligned*) compute the same; latencies in this order.\n\n\
+         | density | accuracy | training, s | compaction, ms | training over compaction | MB compact, aligned | times smaller | latency, ms | times faster |\n\
+         | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n",
     );
     for level in &report.levels {
-        let (masked, compacted) = (&level.masked, &level.compacted);
+        let Level { masked, compacted, aligned, .. } = level;
+        let (smaller, faster) = (
+            |to: &Judgement| masked.bytes as f64 / to.bytes as f64,
+            |to: &Judgement| masked.latency_ms / to.latency_ms,
+        );
         let _ = writeln!(
             text,
-            "| {} | {:.2} % | {:.1} | {:.2} | {:.0} | {:.3} | {:.2} | {:.3} | {:.2} |",
+            "| {} | {:.2} % | {:.1} | {:.2} | {:.0} | {:.3}, {:.3} | {:.2}, {:.2} | {:.3}, {:.3}, {:.3} | {:.2}, {:.2} |",
             level.density,
             100.0 * compacted.accuracy,
             level.training_seconds,
             1e3 * level.compaction_seconds,
             level.training_seconds / level.compaction_seconds,
             compacted.bytes as f64 / 1e6,
-            masked.bytes as f64 / compacted.bytes as f64,
+            aligned.bytes as f64 / 1e6,
+            smaller(compacted),
+            smaller(aligned),
+            masked.latency_ms,
             compacted.latency_ms,
-            masked.latency_ms / compacted.latency_ms,
+            aligned.latency_ms,
+            faster(compacted),
+            faster(aligned),
         );
     }
     if let (Some(int8), Some(portfolio)) = (&report.int8, report.portfolios.first()) {
@@ -179,6 +191,10 @@ fn percent(spread: &Spread) -> String {
     format!("{:.2} % [{:.2}..{:.2}]", 100.0 * median, 100.0 * least, 100.0 * most)
 }
 
+fn whole(Spread { median, least, most }: &Spread) -> String {
+    format!("{median:.0} [{least:.0}..{most:.0}]")
+}
+
 fn plain(Spread { median, least, most }: &Spread) -> String {
     let short = |value: &f64| {
         let decimals = match value.abs() {
@@ -194,7 +210,7 @@ fn plain(Spread { median, least, most }: &Spread) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::pruning::{Extent, Level, Made, Peer};
+    use crate::bench::pruning::{Conventional, Extent, Made, Peer};
 
     fn judgement(accuracy: f64, latency_ms: f64) -> Judgement {
         let (agreement, worst_class_drop, calibration_error) = (0.9, 0.1, 0.02);
@@ -209,8 +225,7 @@ mod tests {
             removal_seconds: 0.5,
             structural_seconds: 2.0,
             fine_tuning_seconds: 8.0,
-            conventional_seconds: 30.0,
-            conventional_accuracy: 0.88,
+            conventional: Conventional { epochs: 6, seconds: 30.0, accuracy: 0.88 },
         };
         let portfolio = Portfolio {
             seed: 1,
@@ -226,6 +241,7 @@ mod tests {
             training_seconds: 30.0,
             masked: judgement(0.9, 1.5),
             compacted: Judgement { bytes: 1_000_000, ..judgement(0.9, 1.0) },
+            aligned: Judgement { bytes: 1_250_000, ..judgement(0.9, 0.75) },
         };
         let extent = Extent { seeds: 1, training_images: 10_000, epochs: 3, fine_tuning_epochs: 1 };
         let made = Made {
@@ -235,14 +251,14 @@ mod tests {
             removal_seconds: 1.0,
             fine_tuning_seconds: 9.0,
         };
-        let peer = Peer { judgement: judgement(0.89, 0.6), made };
+        let peer = Peer { ours: judgement(0.898, 0.5), judgement: judgement(0.89, 0.6), made };
         let (portfolios, levels, torch_pruning) = (vec![portfolio], vec![level], Some(vec![peer]));
         let text = page(&Report { extent, portfolios, levels, torch_pruning, int8: None });
         for line in [
-            "| smaller 1 | 0.500 [0.500..0.500] | 1.50 [1.50..1.50] | 8.00 [8.00..8.00] | 30.00 [30.00..30.00] | 88.00 % [88.00..88.00] | 60.00 [60.00..60.00] | 15.00 [15.00..15.00] | 3.00 [3.00..3.00] |",
+            "| smaller 1 | 0.500 [0.500..0.500] | 1.50 [1.50..1.50] | 8.00 [8.00..8.00] | 30.00 [30.00..30.00] | 6 [6..6] | 88.00 % [88.00..88.00] | 60.00 [60.00..60.00] | 15.00 [15.00..15.00] | 3.00 [3.00..3.00] |",
             "The fastest network within half a point of the dense accuracy is 3.00 [3.00..3.00] times as fast.",
             "| smaller 1 | 5.00, 5.50 | 89.80 %, 89.00 % | 0.500, 0.600 | 500.00, 1000.00 | 2.0 |",
-            "| 0.1 | 90.00 % | 30.0 | 2.00 | 15000 | 1.000 | 2.00 | 1.000 | 1.50 |",
+            "| 0.1 | 90.00 % | 30.0 | 2.00 | 15000 | 1.000, 1.250 | 2.00, 1.60 | 1.500, 1.000, 0.750 | 1.50, 2.00 |",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
         }

@@ -20,10 +20,12 @@ use super::{
 /// As the pruner-job has it: the peak of the learning rate after a removal, as a share of the dense network's.
 const FINE_TUNING_RATE: f64 = 0.4;
 
-/// A network that Torch-Pruning has made.
+/// A network that Torch-Pruning has made, beside ours of the same cost.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Peer {
+    /// What ours is worth, judged in turns with theirs.
+    pub ours: Judgement,
     /// What it is worth.
     pub judgement: Judgement,
     /// What it does.
@@ -56,8 +58,8 @@ pub(super) struct TorchPruning<'a> {
 }
 
 impl TorchPruning<'_> {
-    /// Makes a network of each of these costs from `dense`, each from the one before it.
-    pub(super) fn prune(&self, dense: &Path, costs: &[u64], folder: &Path) -> Result<Vec<Peer>> {
+    /// Makes a network of the cost of each of `ours` from `dense`, each from the one before it.
+    pub(super) fn prune(&self, dense: &Path, ours: &[PathBuf], folder: &Path) -> Result<Vec<Peer>> {
         fs::create_dir_all(folder)?;
         let extent = self.workshop.extent;
         let mut command = Command::new(self.python);
@@ -65,6 +67,7 @@ impl TorchPruning<'_> {
         command.args([MEAN.to_string(), DEVIATION.to_string()]);
         command.args([extent.training_images, extent.fine_tuning_epochs].map(|number| number.to_string()));
         command.args([(PEAK * FINE_TUNING_RATE).to_string(), "1".to_owned()]).arg(folder);
+        let costs = ours.iter().map(|network| macs(network)).collect::<Result<Vec<_>>>()?;
         let ended = command.args(costs.iter().map(u64::to_string)).output();
         let ended = ended.context("failed to start Python")?;
         ensure!(ended.status.success(), "Torch-Pruning failed: {}", String::from_utf8_lossy(&ended.stderr));
@@ -72,9 +75,12 @@ impl TorchPruning<'_> {
         let line = said.lines().last().context("the script says what it has made")?;
         let made: Vec<Made> = serde_json::from_str(line)?;
         let paths = made.iter().map(|made| made.path.as_path());
-        let paths: Vec<&Path> = std::iter::once(dense).chain(paths).collect();
-        let judged = self.bench.judge(&paths)?.into_iter().skip(1);
-        Ok(judged.zip(made).map(|(judgement, made)| Peer { judgement, made }).collect())
+        let networks: Vec<&Path> =
+            std::iter::once(dense).chain(ours.iter().map(PathBuf::as_path)).chain(paths).collect();
+        let mut judged = self.bench.judge(&networks)?.into_iter().skip(1);
+        let ours: Vec<Judgement> = judged.by_ref().take(ours.len()).collect();
+        let pairs = ours.into_iter().zip(judged).zip(made);
+        Ok(pairs.map(|((ours, judgement), made)| Peer { ours, judgement, made }).collect())
     }
 }
 
