@@ -154,7 +154,7 @@ impl Keeper {
     /// under load would have no warm variant. Variants get cold at the same time, and to warm all of them in a row would take the CPU
     /// quota of a whole period: each is followed by a rest.
     fn warm(&self, variant: &Resident, rest: impl Fn(Duration), interrupted: impl Fn() -> bool) {
-        if variant.idle() < COMPUTE_EVERY && variant.look() {
+        if is_warm(variant) {
             return;
         }
         let started = Instant::now();
@@ -177,6 +177,11 @@ impl Keeper {
     }
 }
 
+/// Whether the variant need not compute: it has lately, and all its weights are found in memory.
+fn is_warm(variant: &Resident) -> bool {
+    variant.idle() < COMPUTE_EVERY && variant.look()
+}
+
 /// Returns once a variant is to be loaded before all else.
 async fn until_urgent(switch: &Switch) {
     let mut work = switch.work();
@@ -187,4 +192,18 @@ async fn until_urgent(switch: &Switch) {
 pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(error.source(), |cause| cause.source());
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{resident, resident_in_memory};
+
+    #[test]
+    fn what_is_in_memory_need_not_compute_but_once_a_minute() {
+        let aged = |age| resident_in_memory("a").aged(age);
+        assert!(is_warm(&aged(COMPUTE_EVERY / 2)));
+        assert!(!is_warm(&aged(COMPUTE_EVERY)));
+        assert!(!is_warm(&resident("a", 1.0)), "nobody knows where its weights are");
+    }
 }

@@ -135,13 +135,19 @@ impl Lane {
 
     /// Computes a batch, or says at once that it would be too late.
     pub(crate) async fn compute(&self, batch: Batch) -> Result<Answer, LaneError> {
-        let per_item = self.shared.switch.active().ok_or(LaneError::NotReady)?.service_time();
+        let active = self.shared.switch.active().ok_or(LaneError::NotReady)?;
         let (reply, answer) = oneshot::channel();
         let now = Instant::now();
         let gone = now.saturating_duration_since(batch.arrived);
         self.shared.queue.still_in_time(gone, batch.timeout)?;
         let timeout = batch.timeout.map(|timeout| timeout.saturating_sub(gone));
-        let demand = Demand { items: batch.items, per_item, timeout };
+        let demand = Demand {
+            items: batch.items,
+            per_item: active.service_time(),
+            timeout,
+            at_hand: active.is_at_hand(),
+        };
+        drop(active);
         let ticket = Ticket { batch, let_in: now, reply };
         let LetIn { promise, at_once } = self.shared.queue.offer(ticket, demand, now)?;
         let answer = match at_once {

@@ -79,6 +79,25 @@ impl Network for Constant {
     }
 }
 
+/// Opens networks whose weights are in memory, and whose outputs are zero.
+struct InMemory;
+
+impl Engine for InMemory {
+    fn prepare(&self, _path: &Path, _interface: &Interface) -> Result<Box<dyn Network>, EngineError> {
+        Ok(Box::new(Self))
+    }
+}
+
+impl Network for InMemory {
+    fn run(&mut self, items: usize, input: Part<'_>, output: &mut Values) -> Result<(), EngineError> {
+        Constant::of(0.0).run(items, input, output)
+    }
+
+    fn is_in_memory(&self) -> bool {
+        true
+    }
+}
+
 pub(crate) fn name(name: &str) -> VariantName {
     VariantName::parse(name).unwrap()
 }
@@ -104,6 +123,11 @@ pub(crate) fn resident(variant: &str, value: f32) -> Resident {
 
 pub(crate) fn resident_on(engine: &Constant, variant: &str) -> Resident {
     Resident::load(engine, VariantFolder::without_file(description(variant, engine.value))).unwrap()
+}
+
+/// The same, with weights that are found in memory.
+pub(crate) fn resident_in_memory(variant: &str) -> Resident {
+    Resident::load(&InMemory, VariantFolder::without_file(description(variant, 0.0))).unwrap()
 }
 
 /// A variant that was measured.

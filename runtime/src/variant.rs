@@ -34,6 +34,9 @@ const LARGEST_PART: usize = 8;
 /// The weight of the newest measurement in the running mean of the service time.
 const SERVICE_WEIGHT: f64 = 1.0 / 16.0;
 
+/// What was in memory so long ago is believed to be there still: the kernel takes pages that are used away last.
+const LATELY: Duration = Duration::from_secs(1);
+
 /// The times of so many inferences of one item are kept.
 const RECENT_TIMES: usize = 512;
 
@@ -173,6 +176,13 @@ impl Resident {
         self
     }
 
+    /// Pretends that it was loaded, and computed last, so long ago.
+    #[cfg(test)]
+    pub(crate) fn aged(self, age: Duration) -> Self {
+        let (used_ns, seen_ns) = (AtomicU64::new(0), AtomicU64::new(0));
+        Self { loaded_at: Instant::now().checked_sub(age).unwrap(), used_ns, seen_ns, ..self }
+    }
+
     /// Whether all its weights are found in memory, which counts from now on.
     pub(crate) fn look(&self) -> bool {
         let found = self.network.lock().is_in_memory();
@@ -180,6 +190,11 @@ impl Resident {
             self.seen_ns.store(self.age_ns(), Ordering::Relaxed);
         }
         found
+    }
+
+    /// Whether it would compute at once: nobody else uses it, and it was lately in memory.
+    pub(crate) fn is_at_hand(&self) -> bool {
+        self.unseen() < LATELY && !self.network.is_locked()
     }
 
     /// How long it has not computed.

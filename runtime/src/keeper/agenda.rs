@@ -149,6 +149,25 @@ mod tests {
     }
 
     #[test]
+    fn what_was_not_seen_for_the_longest_is_warmed() {
+        let mut standing = standing(&["a", "b"], "a", "a");
+        for variant in ["a", "b"] {
+            standing.profiles.insert(name(variant), crate::testing::profile(variant));
+        }
+        let mut put = |variant: &str, age| {
+            let slot = Slot::Resident(Arc::new(resident(variant, 0.0).aged(age)), Footprint::default());
+            standing.slots.insert(name(variant), slot);
+            standing.clone()
+        };
+        put("a", WARM_EVERY / 2);
+        let rested = put("b", WARM_EVERY / 4);
+        assert!(matches!(next(&rested, |_| false), Task::Rest(rest) if rest <= WARM_EVERY / 2));
+        put("a", WARM_EVERY);
+        let both_cold = put("b", WARM_EVERY * 2);
+        assert!(matches!(next(&both_cold, |_| false), Task::Warm(variant) if *variant.name() == name("b")));
+    }
+
+    #[test]
     fn a_stale_measurement_is_taken_again_only_when_all_are_measured() {
         let mut standing = standing(&["a", "b"], "a", "a");
         let measured = |standing: &Standing| match next(standing, |name| name.as_str() == "b") {

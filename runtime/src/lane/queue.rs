@@ -23,6 +23,8 @@ pub(super) struct Demand {
     pub(super) per_item: Duration,
     /// From now on, if the request has a timeout of its own.
     pub(super) timeout: Option<Duration>,
+    /// Whether nothing but the computation itself is in the way: nobody else uses the network, and its weights are in memory.
+    pub(super) at_hand: bool,
 }
 
 /// A queue of `T`, each of so many items.
@@ -94,7 +96,7 @@ impl<T> Queue<T> {
 
     /// Lets `ticket` in, or says why not.
     pub(super) fn offer(&self, ticket: T, demand: Demand, now: Instant) -> Result<LetIn<T>, LaneError> {
-        let Demand { items, per_item, timeout } = demand;
+        let Demand { items, per_item, timeout, at_hand } = demand;
         let mut state = self.state.lock();
         if state.closed {
             return Err(LaneError::Closed);
@@ -106,7 +108,7 @@ impl<T> Queue<T> {
         let predicted = admit(ahead, items, pace, allowed)?;
         let promise = Promise { made: now, predicted, allowed };
         let rested = state.resting_since.map(|since| now.saturating_duration_since(since));
-        if ahead.is_idle() && shortcut::is_worth_it(predicted, rested, self.longest_at_once) {
+        if at_hand && ahead.is_idle() && shortcut::is_worth_it(predicted, rested, self.longest_at_once) {
             state.running = Some((items, now));
             return Ok(LetIn { promise, at_once: Some(ticket) });
         }
@@ -141,11 +143,7 @@ impl<T> Queue<T> {
     pub(super) fn next(&self) -> Option<T> {
         let mut state = self.state.lock();
         loop {
-            if state.running.is_none()
-                && let Some((ticket, items)) = state.waiting.pop_front()
-            {
-                state.waiting_items = state.waiting_items.saturating_sub(items);
-                state.running = Some((items, Instant::now()));
+            if let Some(ticket) = state.take() {
                 return Some(ticket);
             }
             if state.closed && state.waiting.is_empty() {
@@ -184,6 +182,19 @@ impl<T> Queue<T> {
     }
 }
 
+impl<T> State<T> {
+    /// The next ticket, unless one is being computed.
+    fn take(&mut self) -> Option<T> {
+        if self.running.is_some() {
+            return None;
+        }
+        let (ticket, items) = self.waiting.pop_front()?;
+        self.waiting_items = self.waiting_items.saturating_sub(items);
+        self.running = Some((items, Instant::now()));
+        Some(ticket)
+    }
+}
+
 /// The shorter of two times, where none is endless.
 fn shorter(one: Option<Duration>, other: Option<Duration>) -> Option<Duration> {
     one.into_iter().chain(other).min()
@@ -194,7 +205,7 @@ mod tests {
     use super::*;
 
     const MS: Duration = Duration::from_millis(1);
-    const ONE: Demand = Demand { items: 1, per_item: MS, timeout: None };
+    const ONE: Demand = Demand { items: 1, per_item: MS, timeout: None, at_hand: true };
 
     #[test]
     fn tickets_come_out_in_the_order_in_which_they_went_in() {
@@ -279,6 +290,9 @@ mod tests {
         assert!(!at_once('d', Demand { items: 2, ..ONE }, rested), "it is long");
         queue.next();
         queue.done();
+        assert!(!at_once('d', Demand { at_hand: false, ..ONE }, Instant::now() + MS), "it may have to wait");
+        queue.next();
+        queue.done();
         assert!(at_once('e', ONE, Instant::now() + MS));
     }
 
@@ -286,12 +300,10 @@ mod tests {
     fn what_comes_meanwhile_waits_until_who_computes_is_done() {
         let queue = Queue::new(MS);
         assert!(queue.offer('a', ONE, Instant::now()).unwrap().at_once.is_some());
-        std::thread::scope(|scope| {
-            let next = scope.spawn(|| queue.next());
-            assert!(queue.offer('b', ONE, Instant::now()).unwrap().at_once.is_none());
-            queue.done();
-            assert_eq!(next.join().unwrap(), Some('b'));
-        });
+        assert!(queue.offer('b', ONE, Instant::now()).unwrap().at_once.is_none());
+        assert_eq!(queue.state.lock().take(), None);
+        queue.done();
+        assert_eq!(queue.next(), Some('b'));
     }
 
     #[test]

@@ -3,7 +3,8 @@
 //! To hand it over and its answer back wakes two threads, which for a small network takes as long as the inference. But who
 //! computes reads no other requests meanwhile: those wait unseen, and cannot be shed. So only a short inference is computed there,
 //! and only where requests come seldom: after one, the next must leave at least the same time free, which it does not as soon
-//! as the lane is busy for more than half of the time.
+//! as the lane is busy for more than half of the time. Nor where more than the inference may be in the way: a network that somebody
+//! else uses, or whose weights were not lately seen in memory.
 
 use std::time::Duration;
 

@@ -1,7 +1,10 @@
 //! Variants that were held against their check vector before.
 
 use super::*;
-use crate::engine::{Engine, EngineError, Interface, Network};
+use crate::{
+    engine::{Engine, EngineError, Interface, Network},
+    testing::{resident, resident_in_memory},
+};
 
 /// An engine whose networks are mapped from one file, and compute a constant.
 struct Mapping {
@@ -71,6 +74,27 @@ fn a_variant_of_other_files_is_computed_again() {
     assert_eq!(runs_again(true, |models| fs::write(models.join("weights"), "10").unwrap()), 1);
     let changed = serde_json::to_string_pretty(&description("a", 1.0)).unwrap();
     assert_eq!(runs_again(true, |models| fs::write(models.join("a/variant.json"), &changed).unwrap()), 1);
+}
+
+#[test]
+fn what_is_found_in_memory_counts_as_seen_and_not_as_used() {
+    let (old, now) = (Duration::from_mins(1), Duration::from_secs(1));
+    let found = resident_in_memory("a").aged(old);
+    assert!(found.unseen() >= old && !found.is_at_hand());
+    assert!(found.look() && found.unseen() < now && found.idle() >= old && found.is_at_hand());
+    let lost = resident("a", 0.0).aged(old);
+    assert!(!lost.look() && lost.unseen() >= old);
+    lost.warm().unwrap();
+    assert!(lost.unseen() < now && lost.idle() < now && lost.is_at_hand());
+}
+
+#[test]
+fn a_variant_that_somebody_uses_is_not_at_hand() {
+    let resident = resident("a", 0.0);
+    let used = resident.network.lock();
+    assert!(!resident.is_at_hand());
+    drop(used);
+    assert!(resident.is_at_hand());
 }
 
 #[test]
