@@ -2,6 +2,8 @@
 SHELL := /bin/bash -euo pipefail
 CACHE := $(or $(DNNSHIFTER_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/dnnshifter)
 PRUNING_PEERS = $(CACHE)/pruning-peers
+FUZZ = $(CACHE)/cargo-fuzz/bin/cargo-fuzz fuzz run --sanitizer none
+FUZZ_LIMITS = -max_total_time=$(or $(FUZZ_SECONDS),60) -rss_limit_mb=512 -malloc_limit_mb=256 -timeout=10
 TRITONCLIENT = $(CACHE)/tritonclient-2.73.0
 PACKAGES = $(shell grep -v '^\#' tests/cluster/debian-packages.txt)
 export DNNSHIFTER_CACHE := $(CACHE)
@@ -66,6 +68,15 @@ bench-pruning: build ## measure pruning on a machine with nothing else to do; wr
 	python3 -m venv $(PRUNING_PEERS)
 	$(PRUNING_PEERS)/bin/python -m pip install --quiet onnxruntime==1.31.1 onnx==1.23.2 torch==2.13.0 torch-pruning==1.6.1
 	target/release/dnnshifter-bench pruning --python $(PRUNING_PEERS)/bin/python --torch-python $(PRUNING_PEERS)/bin/python
+
+.PHONY: fuzz
+fuzz: build ## look for requests and ONNX files that break us: make fuzz [FUZZ_SECONDS=60], for each of three targets
+	cargo install --quiet --locked --root $(CACHE)/cargo-fuzz cargo-fuzz@0.13.1
+	@mkdir -p target/fuzz/{rest,grpc,read}
+	target/release/dnnshifter-pruner-job model vgg16 --width 1/8 --input 1x8x8 --classes 10 --output target/fuzz/read/vgg.onnx
+	cd runtime && $(FUZZ) rest ../target/fuzz/rest fuzz/seeds/rest -- $(FUZZ_LIMITS)
+	cd runtime && $(FUZZ) grpc ../target/fuzz/grpc fuzz/seeds/grpc -- $(FUZZ_LIMITS)
+	cd pruner-job/network && $(FUZZ) read ../../target/fuzz/read -- $(FUZZ_LIMITS)
 
 .PHONY: lint
 lint: deps ## formatting, clippy and documentation, warnings denied

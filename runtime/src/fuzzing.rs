@@ -141,9 +141,18 @@ mod tests {
         };
         let interface = interface(Datatype::Fp32);
         assert!(protocol::parse(&read("rest", "nested.json"), None, &interface).is_ok());
-        for name in ["raw", "typed"] {
+        let is_read = |name: &str, interface: &Interface| {
             let message = ModelInferRequest::decode(&read("grpc", name)[..]).unwrap();
-            assert!(grpc::read(message, &interface).is_ok(), "{name}");
-        }
+            assert!(grpc::read(message, interface).is_ok(), "{name}");
+        };
+        is_read("raw", &interface);
+        is_read("typed", &interface);
+        let of_texts = super::interface(Datatype::Bytes);
+        is_read("texts", &of_texts);
+        is_read("texts-raw", &of_texts);
+        assert!(protocol::parse(&read("rest", "texts.json"), None, &of_texts).is_ok());
+        let raw = read("rest", "texts-raw");
+        let json_length = raw.iter().rposition(|byte| *byte == b'}').map(|last| (last + 1).to_string());
+        assert!(protocol::parse(&raw, json_length.as_deref(), &of_texts).is_ok());
     }
 }
