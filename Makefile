@@ -73,7 +73,7 @@ bench-pruning: build ## measure pruning on a machine with nothing else to do; wr
 fuzz: build ## look for requests and ONNX files that break us: make fuzz [FUZZ_SECONDS=60], for each of three targets
 	cargo install --quiet --locked --root $(CACHE)/cargo-fuzz cargo-fuzz@0.13.1
 	@mkdir -p target/fuzz/{rest,grpc,read}
-	target/release/dnnshifter-pruner-job model vgg16 --width 1/8 --input 1x8x8 --classes 10 --output target/fuzz/read/vgg.onnx
+	for model in vgg16 resnet20; do target/release/dnnshifter-pruner-job model $$model --width 1/32 --input 1x8x8 --classes 10 --output target/fuzz/read/$$model.onnx; done
 	cd runtime && $(FUZZ) rest ../target/fuzz/rest fuzz/seeds/rest -- $(FUZZ_LIMITS)
 	cd runtime && $(FUZZ) grpc ../target/fuzz/grpc fuzz/seeds/grpc -- $(FUZZ_LIMITS)
 	cd pruner-job/network && $(FUZZ) read ../../target/fuzz/read -- $(FUZZ_LIMITS)

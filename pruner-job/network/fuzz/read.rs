@@ -1,8 +1,7 @@
 //! Arbitrary bytes as an ONNX file: whatever they hold, the answer is a network or a refusal, never a panic, and never more
 //! memory than the fuzzer allows.
 //!
-//! With `cargo-fuzz`: `cargo fuzz run --sanitizer none read -- -rss_limit_mb=512`, on seeds that
-//! `dnnshifter-pruner-job model vgg16 --width 1/8 --input 1x8x8 --output fuzz/corpus/read/vgg.onnx` and the like write.
+//! `make fuzz` runs it, from small networks of ours.
 
 #![no_main]
 
