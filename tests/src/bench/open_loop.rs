@@ -23,6 +23,11 @@ pub(super) fn paced(count: u32, period: Duration) -> Vec<Duration> {
 
 /// Sends a request at each of `arrivals`, and waits until all have ended. Answers later than `objective` are late.
 pub(super) async fn load(client: &Arc<Client>, arrivals: &[Duration], objective: Duration) -> Tally {
+    Tally::of(&records(client, arrivals).await, objective)
+}
+
+/// The same, request by request.
+pub(super) async fn records(client: &Arc<Client>, arrivals: &[Duration]) -> Vec<Record> {
     let start = Instant::now();
     let mut tasks = JoinSet::new();
     let mut records = Vec::with_capacity(arrivals.len());
@@ -46,7 +51,7 @@ pub(super) async fn load(client: &Arc<Client>, arrivals: &[Duration], objective:
         }
         yield_now().await;
     }
-    Tally::of(&records, objective)
+    records
 }
 
 /// Answers a second when `clients` clients ask, each as soon as it is answered.

@@ -46,7 +46,8 @@ pub fn page(report: &Report) -> String {
         "\nPlain sessions are ONNX Runtime with its defaults and one thread, all in one process, each on the shipped file.\n\
          A swap is timed by the runtime, from the decision received to the pointer stored.\n\
          Latencies count from the time at which a request was meant to leave, also those of bare ONNX Runtime.\n\
-         Memory grows by chance too: growth is that of a straight line, with its standard error, after the first round.\n",
+         Requests while swapping and without swaps are compared in slices that take turns; without swaps as many requests to swap are sent, for the variant that serves already.\n\
+         Memory grows by chance too: growth is given with its standard error, after the first round.\n",
     );
     if !report.peers.is_empty() {
         text.push_str(&beside::table(&report.peers));
@@ -82,7 +83,7 @@ fn lines(report: &Report) -> Vec<Line> {
 
 fn swap_lines(swaps: &SwapReport) -> Vec<Line> {
     let SwapReport { count, p50_us, p99_us, longest_us, requests_per_second, requests, failed, .. } = swaps;
-    let growth = swaps.growth_bytes;
+    let (growth, whole) = (swaps.growth_bytes, swaps.whole_growth_bytes);
     vec![
         line(
             format!("Swap between resident variants, {count} under {requests_per_second} requests/s, p99"),
@@ -103,9 +104,15 @@ fn swap_lines(swaps: &SwapReport) -> Vec<Line> {
             swaps.p99_ratio.median <= 1.1,
         ),
         line(
-            "Growth of private memory with swaps",
+            "Growth of private memory with swaps, beyond that without them",
             "0 within noise",
-            format!("{:.1} ± {:.1} kB for 1,000", growth.value / 1e3, growth.error / 1e3),
+            format!(
+                "{:.1} ± {:.1} kB for 1,000 (all growth meanwhile: {:.1} ± {:.1} kB)",
+                growth.value / 1e3,
+                growth.error / 1e3,
+                whole.value / 1e3,
+                whole.error / 1e3
+            ),
             growth.is_noise() || growth.value < 0.0,
         ),
     ]

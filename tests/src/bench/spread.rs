@@ -57,6 +57,17 @@ impl Slope {
         Self { value, error: (rest / (count - 2.0) / below).sqrt() }
     }
 
+    /// The mean of what `values` are each for one unit; zero of less than two.
+    pub(super) fn mean(values: &[f64]) -> Self {
+        let count = values.len() as f64;
+        if values.len() < 2 {
+            return Self::default();
+        }
+        let value = values.iter().sum::<f64>() / count;
+        let variance = values.iter().map(|it| (it - value).powi(2)).sum::<f64>() / (count - 1.0);
+        Self { value, error: (variance / count).sqrt() }
+    }
+
     /// For so many units of x.
     pub(super) fn times(self, units: f64) -> Self {
         Self { value: self.value * units, error: self.error * units }
@@ -91,5 +102,7 @@ mod tests {
         let noise = Slope::of(&[(0.0, 1.0), (1.0, -1.0), (2.0, 1.0), (3.0, -1.0)]);
         assert!(noise.is_noise(), "{noise:?}");
         assert_eq!(Slope::of(&[(1.0, 1.0), (2.0, 2.0)]), Slope::default());
+        assert_eq!(Slope::mean(&[1.0, 3.0]), Slope { value: 2.0, error: 1.0 });
+        assert_eq!(Slope::mean(&[1.0]), Slope::default());
     }
 }

@@ -9,18 +9,22 @@ use super::{
     super::{
         Spread,
         client::{Client, Form},
-        open_loop::{capacity, load, poisson},
+        open_loop::{capacity, poisson, records},
         server::Server,
         spread::{Slope, quantile},
         variants::TWINS,
     },
     Stage,
 };
+use crate::load::{Record, Tally};
 
-/// Swaps between two looks at the memory: less than the 512 durations that the runtime keeps.
-const SWAPS_BETWEEN_LOOKS: u64 = 250;
+/// Swaps in a slice of a round: less than the 512 durations that the runtime keeps. Slices with and without swaps take turns, so
+/// that what disturbs the machine disturbs both.
+const SWAPS_IN_A_SLICE: u64 = 250;
 /// Between two swaps.
 const PAUSE: Duration = Duration::from_millis(2);
+/// So long takes a swap with its pause at least: a load of this length ends before the swaps do.
+const SWAP: Duration = Duration::from_millis(3);
 /// The load, as a part of the capacity.
 const PART_OF_CAPACITY: f64 = 0.3;
 /// No request is late here.
@@ -44,48 +48,58 @@ pub struct SwapReport {
     pub requests: u64,
     /// Of these, those that were neither answered nor shed.
     pub failed: u64,
-    /// 99th percentile of the latency without swaps, in milliseconds.
+    /// 99th percentile of the latency without swaps, in milliseconds: the same requests to swap are sent, but for the variant that
+    /// serves already.
     pub steady_p99_ms: Spread,
     /// The same while swaps were made.
     pub swapping_p99_ms: Spread,
     /// The second over the first, round by round.
     pub p99_ratio: Spread,
-    /// Growth of private memory with swaps after the first round, in bytes for 1,000.
+    /// Growth of private memory in slices with swaps, less that in the slices without before them, in bytes for 1,000 swaps.
     pub growth_bytes: Slope,
+    /// Growth of private memory with swaps and all requests after the first round, in bytes for 1,000 swaps.
+    pub whole_growth_bytes: Slope,
 }
 
-/// What was seen of swaps so far.
+/// What was seen so far.
 #[derive(Default)]
 struct Seen {
     count: u64,
     durations_us: Vec<u64>,
     /// Private memory after so many swaps.
     memory: Vec<(f64, f64)>,
+    /// By how much more it grew in a slice with swaps than in the one before it.
+    growths: Vec<f64>,
 }
 
-/// Steady load and load with swaps in turns, on one server.
+/// Slices without and with swaps in turns, on one server under one load.
 pub(in super::super) async fn measure(stage: &Stage<'_>) -> Result<SwapReport> {
     let server = stage.serve(&["--variant", TWINS[0]]).await?;
     server.wait_settled().await?;
     let client = server.client(Form::Raw);
     let rate = (capacity(&client, 2, stage.extent.seconds).await * PART_OF_CAPACITY).round();
+    let course = Course { server: &server, client: &client, rate };
     let mut seen = Seen::default();
     let (mut steady, mut swapping, mut tallies) = (Vec::new(), Vec::new(), Vec::new());
     for round in 1..=stage.extent.rounds {
         stage.round(&format!("swaps under {rate} requests a second"), round);
-        let swaps = stage.extent.swaps / stage.extent.rounds;
-        let calm = load(&client, &poisson(rate, stage.extent.seconds), NO_OBJECTIVE).await;
-        // A swap takes the pause and its request; should the load end before the swaps, the rest of them are without.
-        let seconds = PAUSE.as_secs_f64() * swaps as f64 * 1.5;
-        let busy = beside(&client, rate, seconds, seen.swap(&server, swaps)).await?;
+        let (mut calm, mut busy) = (Vec::new(), Vec::new());
+        for _ in 0..(stage.extent.swaps / stage.extent.rounds).div_ceil(SWAPS_IN_A_SLICE) {
+            let (without, with) = course.slices(&mut seen).await?;
+            calm.extend(without);
+            busy.extend(with);
+        }
         if round == 1 {
             seen.memory.clear();
+            seen.growths.clear();
         }
+        let [calm, busy] = [calm, busy].map(|records| Tally::of(&records, NO_OBJECTIVE));
         steady.push(calm.p99_ms);
         swapping.push(busy.p99_ms);
         tallies.push(busy);
     }
     seen.durations_us.sort_unstable();
+    let per_thousand = 1e3 / SWAPS_IN_A_SLICE as f64;
     Ok(SwapReport {
         count: seen.count,
         p50_us: quantile(&seen.durations_us, 0.5),
@@ -97,41 +111,57 @@ pub(in super::super) async fn measure(stage: &Stage<'_>) -> Result<SwapReport> {
         p99_ratio: Spread::of(swapping.iter().zip(&steady).map(|(swapping, steady)| swapping / steady)),
         steady_p99_ms: Spread::of(steady),
         swapping_p99_ms: Spread::of(swapping),
-        growth_bytes: Slope::of(&seen.memory).times(1e3),
+        growth_bytes: Slope::mean(&seen.growths).times(per_thousand),
+        whole_growth_bytes: Slope::of(&seen.memory).times(1e3),
     })
 }
 
-/// The load's sum, while `work` is done beside it.
-async fn beside(
-    client: &Arc<Client>,
+/// A server under load.
+struct Course<'a> {
+    server: &'a Server,
+    client: &'a Arc<Client>,
     rate: f64,
-    seconds: f64,
-    work: impl Future<Output = Result<()>>,
-) -> Result<crate::load::Tally> {
-    let arrivals = poisson(rate, seconds);
-    let (tally, done) = tokio::join!(load(client, &arrivals, NO_OBJECTIVE), work);
-    done.map(|()| tally)
 }
 
-impl Seen {
-    async fn swap(&mut self, server: &Server, swaps: u64) -> Result<()> {
-        let before = server.swaps().await?.count;
-        let mut made = 0;
-        while made < swaps {
-            let next = SWAPS_BETWEEN_LOOKS.min(swaps - made);
-            for index in 0..next {
-                let twin = TWINS.get(usize::from((made + index) % 2 == 0)).copied().unwrap_or_default();
-                server.swap_to(twin).await?;
-                tokio::time::sleep(PAUSE).await;
-            }
-            made += next;
-            let seen = server.swaps().await?;
-            ensure!(seen.count == before + made, "{made} swaps were asked for, {} made", seen.count - before);
-            let latest = seen.durations_microseconds.iter().rev().take(next as usize);
-            self.durations_us.extend(latest);
-            self.count += next;
-            self.memory.push((self.count as f64, server.memory()?.anonymous_bytes as f64));
+impl Course<'_> {
+    /// The requests of a slice without swaps, and of one with.
+    async fn slices(&self, seen: &mut Seen) -> Result<(Vec<Record>, Vec<Record>)> {
+        let [twin, other] = TWINS;
+        let start = self.memory()?;
+        let (without, ()) = self.beside(self.ask(|_| twin)).await?;
+        let middle = self.memory()?;
+        let before = self.server.swaps().await?.count;
+        // An even number of swaps: the last one leads back to the first twin.
+        let (with, ()) = self.beside(self.ask(|index| if index % 2 == 0 { other } else { twin })).await?;
+        let swaps = self.server.swaps().await?;
+        let made = swaps.count - before;
+        ensure!(made == SWAPS_IN_A_SLICE, "{SWAPS_IN_A_SLICE} swaps were asked for, {made} made");
+        let latest = swaps.durations_microseconds.iter().rev().take(SWAPS_IN_A_SLICE as usize);
+        seen.durations_us.extend(latest);
+        seen.count += made;
+        let end = self.memory()?;
+        seen.memory.push((seen.count as f64, end));
+        seen.growths.push((end - middle) - (middle - start));
+        Ok((without, with))
+    }
+
+    /// Asks that the variants which `variant` gives serve, one after the other.
+    async fn ask(&self, variant: impl Fn(u64) -> &'static str) -> Result<()> {
+        for index in 0..SWAPS_IN_A_SLICE {
+            self.server.swap_to(variant(index)).await?;
+            tokio::time::sleep(PAUSE).await;
         }
         Ok(())
+    }
+
+    /// The load's requests, while `work` is done beside it.
+    async fn beside<T>(&self, work: impl Future<Output = Result<T>>) -> Result<(Vec<Record>, T)> {
+        let arrivals = poisson(self.rate, SWAP.as_secs_f64() * SWAPS_IN_A_SLICE as f64);
+        let (records, done) = tokio::join!(records(self.client, &arrivals), work);
+        Ok((records, done?))
+    }
+
+    fn memory(&self) -> Result<f64> {
+        Ok(self.server.memory()?.anonymous_bytes as f64)
     }
 }
