@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{fresh, job::Workshop, judge::Bench, structured};
 
 /// Conventional training that falls short is repeated with twice the epochs, at most so often.
-const DOUBLINGS: u32 = 2;
+const DOUBLINGS: u32 = 1;
 
 /// Training from new weights, for as many epochs as it takes to be as accurate.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]

@@ -91,7 +91,7 @@ fn time_lines(text: &mut String, portfolios: &[Portfolio]) {
     text.push_str(
         "## Time\n\nRemoval is the structural step alone: which channels leave, and the network without them.\nJudging and measuring say how much a \
          channel matters, and how many must leave for the wanted latency.\nConventional is training the same layers from new weights: for the epochs of \
-         the dense network, and for twice and four times as many if it is not as accurate by then.\n\n\
+         the dense network, and for twice as many if it is not as accurate by then.\n\n\
          | network | removal, s | judging and measuring, s | fine-tuning, s | conventional, s | its epochs | its accuracy | conventional over removal | over \
          removal, judging and measuring | over all with fine-tuning |\n| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n",
     );
