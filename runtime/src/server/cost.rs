@@ -20,7 +20,7 @@ use crate::{
     clock,
     engine::{Engine, EngineError, Interface, Network},
     keeper::memory::Footprint,
-    lane::{Lane, shortcut},
+    lane::Lane,
     metrics::{Identity, Metrics},
     switch::Switch,
     values::{Element, Part, Values, of_any_type},
@@ -50,7 +50,7 @@ pub(crate) fn measure(tokio: &Handle, like: &Resident) -> Option<Duration> {
 }
 
 fn attempt(tokio: &Handle, like: &Resident) -> io::Result<Duration> {
-    let service = service(&like.description)?;
+    let service = service(&Nothing, &like.description)?;
     let listener = tokio.block_on(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))?;
     let address = listener.local_addr()?;
     let stop = CancellationToken::new();
@@ -76,7 +76,7 @@ fn cost(client: &mut Client, request: &[u8]) -> io::Result<Duration> {
 }
 
 /// A whole service on a network that computes nothing.
-fn service(description: &VariantDescription) -> io::Result<Arc<Service>> {
+fn service(engine: &dyn Engine, description: &VariantDescription) -> io::Result<Arc<Service>> {
     let metrics = Metrics::new(&Identity::default()).map_err(io::Error::other)?;
     let switch = Arc::new(Switch::new(Arc::clone(&metrics)));
     let mut description = description.clone();
@@ -84,10 +84,11 @@ fn service(description: &VariantDescription) -> io::Result<Arc<Service>> {
     description.check.output = Values::zeros(datatype, count).to_check();
     let name = description.name.clone();
     let folder = VariantFolder::without_file(description);
-    let resident = Resident::load(&Nothing, folder).map_err(io::Error::other)?;
+    let resident = Resident::load(engine, folder).map_err(io::Error::other)?;
     switch.direct(&[name], None, Instant::now());
     switch.loaded(resident, Footprint::default());
-    let lane = Arc::new(Lane::start(Arc::clone(&switch), shortcut::LONGEST)?);
+    // What is computed at once costs less; but under a load, for which the cost is asked, everything is handed over.
+    let lane = Arc::new(Lane::start(Arc::clone(&switch), Duration::ZERO)?);
     Ok(Service::new(MODEL.to_owned(), Chooser::Placement, (switch, lane), metrics))
 }
 
@@ -167,4 +168,48 @@ impl Network for Zeros {
 /// Appends so many zeros, or empty texts.
 fn grow<T: Element>(values: &mut Vec<T>, count: usize) {
     values.resize(values.len().saturating_add(count), T::default());
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use parking_lot::Mutex;
+
+    use super::*;
+    use crate::{lane::Batch, testing};
+
+    /// Notes the names of the threads that compute.
+    #[derive(Clone, Default)]
+    struct Noting(Arc<Mutex<Vec<String>>>);
+
+    impl Engine for Noting {
+        fn prepare(&self, _path: &Path, _interface: &Interface) -> Result<Box<dyn Network>, EngineError> {
+            Ok(Box::new(self.clone()))
+        }
+    }
+
+    impl Network for Noting {
+        fn run(&mut self, items: usize, input: Part<'_>, output: &mut Values) -> Result<(), EngineError> {
+            self.0.lock().push(thread::current().name().unwrap_or_default().to_owned());
+            Zeros(3).run(items, input, output)
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_measured_is_handed_over_to_the_thread_of_the_lane() {
+        let engine = Noting::default();
+        let service = service(&engine, &testing::description("a", 1.0)).unwrap();
+        engine.0.lock().clear();
+        let batch = Batch {
+            items: 1,
+            input: Values::Fp32(vec![0.0; 4]),
+            arrived: Instant::now(),
+            variant: None,
+            timeout: None,
+            held: None,
+        };
+        service.lane.compute(batch).await.unwrap();
+        assert_eq!(*engine.0.lock(), ["inference"]);
+    }
 }
