@@ -182,6 +182,15 @@ impl Values {
         of_any_type!(self, values => size_of_val(values.as_slice()), texts => texts::byte_length(texts))
     }
 
+    /// How many bytes of memory they take.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        of_any_type!(
+            self,
+            values => values.capacity().saturating_mul(size_of_element(values)),
+            texts => texts.capacity().saturating_mul(size_of_element(texts)).saturating_add(texts::allocated_bytes(texts))
+        )
+    }
+
     /// All of them.
     pub(crate) fn whole(&self) -> Part<'_> {
         Part { values: self, range: 0..self.len() }
@@ -194,6 +203,10 @@ impl Values {
             .step_by(length)
             .map(move |start| Part { values: self, range: start..start.saturating_add(length).min(all) })
     }
+}
+
+fn size_of_element<T>(_: &[T]) -> usize {
+    size_of::<T>()
 }
 
 fn datatype_of<T: Element>(_: &[T]) -> Datatype {
@@ -254,6 +267,17 @@ mod tests {
             assert_eq!(values.to_check(), expected);
             assert_eq!(Values::of_check(datatype, &expected), values);
         }
+    }
+
+    #[test]
+    fn texts_take_far_more_memory_than_their_bytes() {
+        assert_eq!(Values::Fp64(Vec::with_capacity(5)).memory_bytes(), 40);
+        let empty = Values::Bytes(vec![String::new(); 10]);
+        assert_eq!((empty.byte_length(), empty.memory_bytes()), (40, 240));
+        let short = Values::Bytes(vec!["a".to_owned(); 10]);
+        assert_eq!((short.byte_length(), short.memory_bytes()), (50, 570));
+        let long = Values::Bytes(vec!["a".repeat(1 << 20)]);
+        assert_eq!(long.memory_bytes(), 24 + 32 + (1 << 20));
     }
 
     #[test]

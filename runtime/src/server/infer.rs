@@ -126,6 +126,8 @@ impl Service {
         let InferenceRequest { items, input, timeout, .. } = request;
         let Origin { arrived, held } = origin;
         self.load.offered(items, self.clock.now());
+        let held = self.intake.claim_all(held, input.memory_bytes());
+        let held = held.map_err(|error| ApiError::from(error).of(items))?;
         let variant = target.version.map(ToOwned::to_owned);
         let batch = Batch { items, input, arrived, variant, timeout, held };
         let computed = self.lane.compute(batch).await;

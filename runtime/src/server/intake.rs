@@ -127,6 +127,24 @@ impl Intake {
         }
     }
 
+    /// Claims for a request that was read what its values take beyond what its body did: numbers and texts may be many times as large as
+    /// they are written.
+    pub(crate) fn claim_all(
+        &self,
+        held: Option<OwnedSemaphorePermit>,
+        bytes: usize,
+    ) -> Result<Option<OwnedSemaphorePermit>, IntakeError> {
+        let missing = bytes.saturating_sub(held.as_ref().map_or(0, OwnedSemaphorePermit::num_permits));
+        if missing == 0 {
+            return Ok(held);
+        }
+        let mut claim = self.claim(missing)?;
+        if let Some(held) = held {
+            claim.merge(held);
+        }
+        Ok(Some(claim))
+    }
+
     async fn collect(&self, body: Body, first: usize, limit: usize) -> Result<Taken, IntakeError> {
         let mut chunks = body.into_data_stream();
         let mut taken = Taken { bytes: BytesMut::with_capacity(first), held: None };
@@ -226,6 +244,20 @@ mod tests {
         assert!(matches!(refused, IntakeError::Full), "{refused}");
         drop(all);
         assert!(intake.read(&HeaderMap::new(), one(), 7).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn values_that_are_larger_than_their_body_claim_the_rest() {
+        let intake = Intake::default();
+        let taken = intake.read(&HeaderMap::new(), chunks(vec![vec![1; 5]]), 7).await.unwrap();
+        let held = intake.claim_all(taken.held, 3).unwrap();
+        assert_eq!(intake.free_bytes.available_permits(), MOST_BYTES - 5);
+        let held = intake.claim_all(held, 100).unwrap();
+        assert_eq!(intake.free_bytes.available_permits(), MOST_BYTES - 100);
+        let refused = intake.claim_all(held, MOST_BYTES + 1).unwrap_err();
+        assert!(matches!(refused, IntakeError::Full), "{refused}");
+        assert_eq!(intake.free_bytes.available_permits(), MOST_BYTES);
+        assert!(intake.claim_all(None, 0).unwrap().is_none());
     }
 
     #[tokio::test]

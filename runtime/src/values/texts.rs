@@ -8,6 +8,10 @@ pub(crate) const MOST: usize = 1 << 16;
 
 const LENGTH_BYTES: usize = size_of::<u32>();
 
+/// What an allocation takes beside its bytes, at most: its size, and the rest to a multiple of 16, where 32 is the least (glibc's
+/// `malloc.c`, "Alignment" and "Minimum allocated size").
+const ALLOCATION_BYTES: usize = 32;
+
 /// Whether the engine takes these bytes as a text.
 pub(crate) fn is_text(bytes: &[u8]) -> bool {
     !bytes.contains(&0) && str::from_utf8(bytes).is_ok()
@@ -41,6 +45,12 @@ pub(super) fn append(texts: &[String], bytes: &mut Vec<u8>) {
 /// How many bytes [`append`] appends.
 pub(super) fn byte_length(texts: &[String]) -> usize {
     texts.iter().map(|text| LENGTH_BYTES + text.len()).sum()
+}
+
+/// How much memory the texts take beside what points to them. An empty one takes none.
+pub(super) fn allocated_bytes(texts: &[String]) -> usize {
+    let allocated = texts.iter().map(String::capacity).filter(|capacity| *capacity > 0);
+    allocated.map(|capacity| ALLOCATION_BYTES + capacity).sum()
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use dnnshifter_portfolio::description::{CheckValues, Datatype};
 use futures::{StreamExt, stream};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
@@ -11,6 +12,10 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{listen::serve_at_most, *};
+use crate::{
+    testing::description,
+    variant::{Resident, VariantFolder},
+};
 
 /// Fewer than in service: a process may have 1024 files on some systems, and both ends are in this one.
 pub(super) const CONNECTIONS: usize = 64;
@@ -225,4 +230,24 @@ async fn a_connection_that_stays_idle_is_closed() {
     assert_eq!(first_line(client).await, "");
     assert!(began.elapsed() > Duration::from_mins(1));
     served.end().await;
+}
+
+#[tokio::test]
+async fn requests_of_many_short_texts_are_refused_before_they_take_all_memory() {
+    const TEXTS: usize = 60_000;
+    let engine = Constant::of(1.0);
+    let mut described = description("texts", 1.0);
+    (described.input.datatype, described.input.shape) = (Datatype::Bytes, vec![TEXTS as u64]);
+    described.check.input = CheckValues::Texts(vec![String::new(); TEXTS]);
+    let variant = Resident::load(&engine, VariantFolder::without_file(described)).unwrap();
+    let service = service(Chooser::Clients, vec![variant]);
+    let body = json!({"inputs": [{"name": "image", "shape": [1, TEXTS], "datatype": "BYTES", "data": vec!["a"; TEXTS]}]});
+    let body = body.to_string();
+    engine.shut();
+    // Bodies of 240 kB, of which thirty would be no eighth of what may be held: but each takes 3.4 MB.
+    let refused = (0..30).find_map(|_| ask(&service, Method::POST, INFER, body.clone()).now_or_never());
+    engine.open();
+    let refused = refused.expect("all thirty wait");
+    assert_eq!(refused.status, StatusCode::TOO_MANY_REQUESTS);
+    assert!(refused.text().contains("the requests that wait hold too much memory"), "{}", refused.text());
 }
