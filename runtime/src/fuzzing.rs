@@ -8,7 +8,7 @@ use prost::Message;
 use crate::{
     engine::Interface,
     protocol::{
-        self, InferenceRequest, LARGEST_BATCH, Outputs, grpc, inference::ModelInferRequest, most_values,
+        self, InferenceRequest, Outputs, grpc, inference::ModelInferRequest, largest_batch, most_values,
     },
     values::Values,
 };
@@ -66,7 +66,7 @@ pub(crate) fn interface(datatype: Datatype) -> Interface {
 }
 
 fn expect_fit(request: &InferenceRequest, interface: &Interface) {
-    assert!((1..=LARGEST_BATCH).contains(&request.items), "{} items", request.items);
+    assert!((1..=largest_batch(interface)).contains(&request.items), "{} items", request.items);
     assert_eq!(request.input.datatype(), interface.input.datatype, "the input's type");
     assert_eq!(request.input.len(), request.items * interface.input_length(), "the input's length");
 }

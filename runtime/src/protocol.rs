@@ -26,7 +26,7 @@ pub(crate) use self::{
 pub(crate) const JSON_LENGTH_HEADER: &str = "inference-header-content-length";
 
 /// More items than this are refused: one request must not hold up all others for seconds.
-pub(crate) const LARGEST_BATCH: usize = 128;
+const LARGEST_BATCH: usize = 128;
 
 /// No body is larger, whatever the model takes: a full batch of 3x32x32 values in JSON has about 8 MB.
 const LARGEST_BODY_BYTES: usize = 16 << 20;
@@ -48,9 +48,18 @@ pub(crate) fn largest_body_bytes(interface: &Interface) -> usize {
         .min(LARGEST_BODY_BYTES)
 }
 
+/// The items of the largest batch: fewer where all of them would have more texts than are ever taken.
+pub(crate) fn largest_batch(interface: &Interface) -> usize {
+    if interface.input.datatype == Datatype::Bytes {
+        LARGEST_BATCH.min(MOST_TEXTS / interface.input_length().max(1))
+    } else {
+        LARGEST_BATCH
+    }
+}
+
 /// The values of the largest batch.
 pub(crate) fn most_values(interface: &Interface) -> usize {
-    interface.input_length().saturating_mul(LARGEST_BATCH)
+    interface.input_length().saturating_mul(largest_batch(interface))
 }
 
 /// Why a request cannot be answered, in words that help to mend it.
@@ -99,7 +108,7 @@ pub(crate) enum ProtocolError {
     },
     /// The shape is not a batch of what the model takes.
     #[error(
-        "the input \"{name}\" has the shape {given:?}: send [n, {}], with n from 1 to {LARGEST_BATCH}",
+        "the input \"{name}\" has the shape {given:?}: send [n, {}], with n from 1 to {most}",
         sides(expected)
     )]
     Shape {
@@ -109,6 +118,8 @@ pub(crate) enum ProtocolError {
         given: Vec<i64>,
         /// The shape of one item.
         expected: Vec<u64>,
+        /// The largest batch.
+        most: usize,
     },
     /// The data has another number of values than the shape says.
     #[error("the input \"{name}\" has {given} values, but its shape {shape:?} asks for {expected}")]
@@ -156,7 +167,7 @@ pub(crate) enum ProtocolError {
     },
     /// A text is none that the engine takes.
     #[error(
-        "the input \"{name}\" has a text that is not UTF-8, or has a zero within, or is one of more than {MOST_TEXTS}"
+        "the input \"{name}\" has a text that is not UTF-8, or has a zero within: send UTF-8 without zeros"
     )]
     Text {
         /// The input.
@@ -192,7 +203,7 @@ pub(crate) enum ProtocolError {
         limit: usize,
     },
     /// The message has more values than are ever taken.
-    #[error("the request has {given} values, but the largest batch that is taken has {most}")]
+    #[error("the request has {given} values, but at most {most} are read: send a smaller batch")]
     Many {
         /// Values that came.
         given: usize,

@@ -69,10 +69,11 @@ impl<'de, T: Element> Visitor<'de> for Append<'_, T> {
     }
 
     fn visit_str<E: Error>(self, value: &str) -> Result<(), E> {
+        // Not the text itself: it may be as long as the whole body, and would be quoted at several times its length.
         if T::DATATYPE != Datatype::Bytes {
-            return Err(E::invalid_type(Unexpected::Str(value), &self));
+            return Err(E::invalid_type(Unexpected::Other("text"), &self));
         }
-        self.push(T::from_text(value), Unexpected::Str(value))
+        self.push(T::from_text(value), Unexpected::Other("text with a zero within"))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<(), A::Error> {
@@ -139,6 +140,23 @@ mod tests {
         let many = |count| format!("[{}]", vec!["\"\""; count].join(","));
         assert_eq!(read::<String>(&many(String::MOST)).unwrap().len(), String::MOST);
         assert!(read::<String>(&many(String::MOST + 1)).unwrap_err().starts_with("more than 65536 values"));
+    }
+
+    #[test]
+    fn a_text_that_is_refused_is_not_quoted() {
+        let long = "\u{7f}".repeat(1 << 20);
+        for (said, expected) in [
+            (
+                read::<f32>(&format!("[\"{long}\"]")).unwrap_err(),
+                "invalid type: text, expected a value of FP32",
+            ),
+            (
+                read::<String>(&format!("[\"{long}\\u0000\"]")).unwrap_err(),
+                "invalid value: text with a zero within, expected a value of BYTES",
+            ),
+        ] {
+            assert!(said.starts_with(expected) && said.len() < 200, "{} bytes", said.len());
+        }
     }
 
     #[test]

@@ -245,7 +245,7 @@ mod tests {
             ),
             (
                 input(r#""name":"image","shape":[1,2,2],"datatype":"FP32","data":[1,"a"]"#),
-                "invalid type: string \"a\", expected a value of FP32",
+                "invalid type: text, expected a value of FP32",
             ),
             (input(r#""name":"image","shape":[1,2,2],"datatype":"FP32""#), "must have either \"data\" or"),
         ];
@@ -301,6 +301,18 @@ mod tests {
     }
 
     #[test]
+    fn a_batch_of_items_of_many_texts_is_told_how_large_it_may_be() {
+        let mut interface = interface_of(Datatype::Bytes);
+        interface.input.shape = vec![1000];
+        let json = r#"{"inputs":[{"name":"image","shape":[66,1000],"datatype":"BYTES","data":[]}]}"#;
+        let said = parse(json.as_bytes(), None, &interface).unwrap_err().to_string();
+        assert!(said.ends_with("has the shape [66, 1000]: send [n, 1000], with n from 1 to 65"), "{said}");
+        let json = json.replace("66", "65");
+        let said = parse(json.as_bytes(), None, &interface).unwrap_err().to_string();
+        assert!(said.contains("has 0 values, but its shape [65, 1000] asks for 65000"), "{said}");
+    }
+
+    #[test]
     fn an_unknown_output_is_refused() {
         let json = r#"{"inputs":[{"name":"image","shape":[1,2,2],"datatype":"FP32","data":[1,2,3,4]}],"outputs":[{"name":"x"}]}"#;
         assert!(read(json).unwrap_err().to_string().contains("no output \"x\": use \"scores\""));
@@ -332,7 +344,7 @@ mod tests {
         let cases = [
             (input(&long, "[1,2,2]", "FP32", "[]"), "no input \"xxx"),
             (input("image", "[1,2,2]", &long, "[]"), "the datatype \"xxx"),
-            (input("image", "[1,2,2]", "FP32", &format!("[\"{long}\"]")), "invalid type: string \"xxx"),
+            (input("image", "[1,2,2]", "FP32", &format!("[\"{long}\"]")), "invalid type: text, expected"),
             (input("image", &format!("[{}]", many("1")), "FP32", "[]"), "a list of more than 16"),
             (input("image", "[1,2,2]", "FP32", &deep), "recursion limit exceeded"),
             (

@@ -2,7 +2,7 @@
 
 use dnnshifter_portfolio::description::Datatype;
 
-use super::{LARGEST_BATCH, ProtocolError, excerpt};
+use super::{ProtocolError, excerpt, largest_batch};
 use crate::{engine::Interface, values::Values};
 
 /// What the request says of its input.
@@ -28,10 +28,12 @@ impl Described<'_> {
             Some((items, item)) if is_same(item, &expected.shape) => usize::try_from(*items).ok(),
             _ => None,
         };
-        items.filter(|items| (1..=LARGEST_BATCH).contains(items)).ok_or_else(|| ProtocolError::Shape {
+        let most = largest_batch(interface);
+        items.filter(|items| (1..=most).contains(items)).ok_or_else(|| ProtocolError::Shape {
             name: expected.name.clone(),
             given: self.shape.to_vec(),
             expected: expected.shape.clone(),
+            most,
         })
     }
 

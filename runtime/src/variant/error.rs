@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::engine::EngineError;
+use crate::{engine::EngineError, values::MOST_TEXTS};
 
 /// Why a variant cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +44,16 @@ pub(crate) enum VariantError {
         found: String,
         /// What it should say.
         expected: String,
+    },
+    /// No request could have all its texts.
+    #[error(
+        "failed to accept {path}: an item has {given} texts, but a request may have at most {MOST_TEXTS}"
+    )]
+    Texts {
+        /// The file.
+        path: String,
+        /// Texts of an item.
+        given: usize,
     },
     /// The engine refused it.
     #[error(transparent)]

@@ -11,7 +11,7 @@ use dnnshifter_portfolio::{
 };
 
 use super::VariantError;
-use crate::{engine::Interface, stamp::Stamp};
+use crate::{engine::Interface, protocol::largest_batch, stamp::Stamp};
 
 /// A description of more bytes than this is none: the largest part is the check vector, and a million values are 10 MB.
 const LARGEST_DESCRIPTION_BYTES: u64 = 32 << 20;
@@ -60,7 +60,11 @@ pub(crate) fn read(models: &Path, name: &VariantName) -> Result<VariantFolder, V
         .map_err(|source| VariantError::Parse { path: shown.clone(), source })?;
     expect("version", &description.version, DESCRIPTION_VERSION, &shown)?;
     expect("name", description.name.as_str(), name.as_str(), &shown)?;
-    let description = with_fitting_check(description, shown)?;
+    let description = with_fitting_check(description, shown.clone())?;
+    let interface = Interface::of(&description);
+    if largest_batch(&interface) == 0 {
+        return Err(VariantError::Texts { path: shown, given: interface.input_length() });
+    }
     Ok(VariantFolder { description, network_bytes: size(&network)?, network, stamp })
 }
 

@@ -21,7 +21,7 @@ pub(crate) fn expect_modest(message: &[u8], most_values: usize) -> Result<(), Pr
     if rest > LARGEST_FRAME_BYTES {
         return Err(ProtocolError::Frame { bytes: rest, limit: LARGEST_FRAME_BYTES });
     }
-    for (given, most) in [(tally.whole_numbers, most_values), (tally.texts, MOST_TEXTS)] {
+    for (given, most) in [(tally.whole_numbers, most_values), (tally.texts, most_values.min(MOST_TEXTS))] {
         if given > most {
             return Err(ProtocolError::Many { given, most });
         }
@@ -135,13 +135,13 @@ mod tests {
             |count| InferTensorContents { bytes_contents: vec![Bytes::new(); count], ..Default::default() };
         assert_eq!(refusal(&typed(texts(MOST_TEXTS))), None);
         let said = refusal(&typed(texts(MOST_TEXTS + 1))).unwrap();
-        assert_eq!(said, "the request has 65537 values, but the largest batch that is taken has 65536");
+        assert_eq!(said, "the request has 65537 values, but at most 65536 are read: send a smaller batch");
     }
 
     #[test]
     fn small_whole_numbers_are_counted_before_they_grow() {
         let many = typed(InferTensorContents { uint64_contents: vec![1; MOST + 1], ..Default::default() });
         let said = refusal(&many).unwrap();
-        assert_eq!(said, "the request has 262145 values, but the largest batch that is taken has 262144");
+        assert_eq!(said, "the request has 262145 values, but at most 262144 are read: send a smaller batch");
     }
 }

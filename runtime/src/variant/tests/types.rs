@@ -83,6 +83,16 @@ fn texts_go_through_the_engine_as_they_are() {
 }
 
 #[test]
+fn a_network_whose_items_have_more_texts_than_a_request_may_have_is_refused() {
+    let mut described = described(Datatype::Bytes);
+    described.input.shape = vec![1 << 16, 2];
+    let texts = |count: usize| CheckValues::Texts(vec![String::new(); count]);
+    described.check = CheckVector { input: texts(2 << 16), output: texts(3) };
+    let refused = load(&described, &identity(Datatype::Bytes)).err().unwrap();
+    assert!(refused.ends_with("an item has 131072 texts, but a request may have at most 65536"), "{refused}");
+}
+
+#[test]
 fn the_engine_says_which_release_it_is() {
     let numbers: Vec<_> = ENGINE.release().split('.').map(str::parse::<u32>).collect();
     assert!(numbers.len() == 3 && numbers.iter().all(Result::is_ok), "{}", ENGINE.release());
