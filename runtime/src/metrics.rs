@@ -125,7 +125,7 @@ impl Metrics {
             build: make.gauges(
                 "dnnshifter_runtime_build_info",
                 BUILD_INFO,
-                &["version", "engine", "engine_build"],
+                &["version", "engine", "engine_release"],
             )?,
             offered: make.registered(Gauge::with_opts(offered(identity)))?,
             requests: make.counters("dnnshifter_requests_total", REQUESTS, &["outcome"])?,

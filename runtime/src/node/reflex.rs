@@ -28,7 +28,7 @@ pub(super) struct Reflex {
     service: Arc<Service>,
     host: Host,
     history: LoadHistory,
-    shed_items: u64,
+    overload_items: u64,
     /// What served when it was looked last, whoever chose that.
     served: Option<VariantName>,
 }
@@ -47,7 +47,7 @@ enum Verdict {
 impl Reflex {
     /// One that has seen nothing yet.
     pub(super) fn new(service: Arc<Service>, host: Host) -> Self {
-        Self { service, host, history: LoadHistory::default(), shed_items: 0, served: None }
+        Self { service, host, history: LoadHistory::default(), overload_items: 0, served: None }
     }
 
     /// Acts by the latest policy until `stop`.
@@ -102,8 +102,8 @@ impl Reflex {
     }
 
     fn load(&mut self, now: Moment) -> f64 {
-        let shed_items = self.service.metrics.overload_items();
-        let sheds = std::mem::replace(&mut self.shed_items, shed_items) != shed_items;
+        let overload_items = self.service.metrics.overload_items();
+        let sheds = std::mem::replace(&mut self.overload_items, overload_items) != overload_items;
         self.service.load.items_per_second_at_once(now, sheds)
     }
 }
