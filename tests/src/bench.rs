@@ -4,6 +4,7 @@
 //! compares with, plain ONNX Runtime sessions on the same files, runs in a process of its own, so that each side's memory is its own.
 
 pub mod cores;
+pub mod echo;
 pub mod figure;
 pub mod page;
 pub mod pruning;

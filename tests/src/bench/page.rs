@@ -47,7 +47,9 @@ pub fn page(report: &Report) -> String {
          A swap is timed by the runtime, from the decision received to the pointer stored.\n\
          Latencies count from the time at which a request was meant to leave, also those of bare ONNX Runtime.\n\
          Requests while swapping and without swaps are compared in slices that take turns; without swaps as many requests to swap are sent, for the variant that serves already.\n\
-         Memory grows by chance too: growth is given with its standard error, after the first round.\n",
+         Memory grows by chance too: growth is given with its standard error, after the first round.\n\
+         Bare ONNX Runtime is called in its own process at the times at which requests would leave: it sleeps until then, as a server does, or polls, which keeps the processor awake.\n\
+         The echo is a thread that reads requests of the same bytes and answers at once, with no inference: what the network and waking a thread cost on this machine.\n",
     );
     if !report.peers.is_empty() {
         text.push_str(&beside::table(&report.peers));
@@ -174,7 +176,7 @@ fn limit_line(limit: &Result<LimitReport, String>) -> Line {
 }
 
 fn latency_lines(latency: &LatencyReport) -> Vec<Line> {
-    let LatencyReport { bare_p50_ms, raw, grpc, json } = latency;
+    let LatencyReport { bare_p50_ms, polling_p50_ms, echo_p50_ms, raw, grpc, json } = latency;
     let measured = |form: &FormReport| {
         let FormReport { p50_ms, p99_ms, added_p50_ms } = form;
         format!("{} ms (p50 {} ms, p99 {} ms)", spread(added_p50_ms), spread(p50_ms), spread(p99_ms))
@@ -189,7 +191,11 @@ fn latency_lines(latency: &LatencyReport) -> Vec<Line> {
         ),
         line(figure("gRPC"), "<= 0.15 ms", measured(grpc), grpc.added_p50_ms.median <= 0.15),
         without_target(figure("REST with JSON"), measured(json)),
-        without_target("Bare ONNX Runtime, p50", format!("{} ms", spread(bare_p50_ms))),
+        without_target(
+            "Bare ONNX Runtime, p50",
+            format!("{} ms asleep until called, {} ms polling", spread(bare_p50_ms), spread(polling_p50_ms)),
+        ),
+        without_target("An echo of the same request, p50", format!("{} ms", spread(echo_p50_ms))),
     ]
 }
 

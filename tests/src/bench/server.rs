@@ -25,7 +25,7 @@ use crate::load::Outcome;
 /// The model's name.
 pub(super) const MODEL: &str = "bench";
 /// Six variants are optimised and measured within this time, even on a slow machine.
-const PATIENCE: Duration = Duration::from_mins(2);
+pub(super) const PATIENCE: Duration = Duration::from_mins(2);
 /// Between two looks at a state that is to come.
 const LOOK: Duration = Duration::from_millis(20);
 /// The same for the first answer, which is timed.
@@ -63,6 +63,27 @@ pub(super) struct Server {
     control: reqwest::Client,
     /// From its start to its first answer to an inference request.
     pub(super) first_answer_after: Duration,
+}
+
+/// A server that answers at once; it is ended when this is dropped.
+pub(super) struct Echo {
+    process: Child,
+    client: Arc<Client>,
+}
+
+impl Echo {
+    /// A client that asks it.
+    pub(super) fn client(&self) -> Arc<Client> {
+        Arc::clone(&self.client)
+    }
+}
+
+impl Drop for Echo {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
 }
 
 /// What `/swaps` says.
@@ -107,13 +128,34 @@ impl Programs {
         })
     }
 
-    /// Has this program do something with plain sessions, in a process of its own on the server's core.
-    pub(super) fn plain(&self, arguments: &[String], group: Option<&Group>) -> Result<Seen> {
+    /// Has this program do something with plain sessions, in a process of its own on the server's core. With too little memory for its
+    /// pages an inference takes minutes: it is given up after `patience`.
+    pub(super) fn plain(
+        &self,
+        arguments: &[String],
+        group: Option<&Group>,
+        patience: Duration,
+    ) -> Result<Seen> {
         let mut command = confined(&self.bench, group);
         command.arg("sessions").args(arguments).env("ORT_DYLIB_PATH", &self.onnxruntime);
-        let ended = cores::output(&mut command)?;
+        let ended = cores::output(&mut command, patience).context("plain sessions")?;
         ensure!(ended.status.success(), "plain sessions: {}", String::from_utf8_lossy(&ended.stderr));
         serde_json::from_slice(&ended.stdout).context("the plain sessions said something else than JSON")
+    }
+
+    /// Starts an echo on the server's core.
+    pub(super) async fn echo(&self) -> Result<Echo> {
+        let address = free_address()?;
+        let mut command = Command::new(&self.bench);
+        command.arg("echo").arg(address.to_string());
+        let echo =
+            Echo { process: cores::spawn(&mut command)?, client: Client::new(address, MODEL, Form::Raw) };
+        let deadline = Instant::now() + PATIENCE;
+        while !matches!(echo.client.ask().await, Ok(Outcome::Answered)) {
+            ensure!(Instant::now() < deadline, "the echo did not answer in time");
+            tokio::time::sleep(SHORT_LOOK).await;
+        }
+        Ok(echo)
     }
 
     /// Starts a runtime, with its store and its log in `directory`, and waits for its first answer.

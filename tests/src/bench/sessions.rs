@@ -1,7 +1,7 @@
 //! What we compare with: plain ONNX Runtime sessions with its own defaults, all in one process, each on the shipped file.
 
 use std::{
-    io::{self, Write},
+    num::NonZeroU64,
     path::{Path, PathBuf},
     process, thread,
     time::{Duration, Instant},
@@ -51,15 +51,8 @@ pub struct Pace {
     pub in_a_row: u32,
     /// One begins each period, unless the one before takes longer. They are timed from when they were meant to begin.
     pub period: Duration,
-}
-
-/// Ends this program, unless it has ended before. With too little memory for its pages an inference takes minutes.
-pub fn give_up_after(patience: Duration) {
-    thread::spawn(move || {
-        thread::sleep(patience);
-        drop(writeln!(io::stderr(), "gave up after {} s", patience.as_secs()));
-        process::exit(1);
-    });
+    /// Whether it polls until then, which keeps the processor awake, instead of sleeping.
+    pub polling: bool,
 }
 
 /// Opens all `networks`, computes once with each, looks, and computes at a `pace`.
@@ -108,11 +101,15 @@ fn compute(session: &mut Session, network: &SeenNetwork) -> Result<Vec<f32>> {
 
 fn time(sessions: &mut [Session], seen: &[SeenNetwork], pace: Pace) -> Result<Vec<u64>> {
     ensure!(!sessions.is_empty(), "name a network");
+    // Timers of threads are late by 50 us otherwise.
+    rustix::thread::set_current_timer_slack(NonZeroU64::new(1))?;
     let start = Instant::now();
     let mut times = Vec::new();
     for index in 0..pace.count {
         let intended = pace.period * (index + 1);
-        // Polling, as timers wake late.
+        if !pace.polling {
+            thread::sleep(intended.saturating_sub(start.elapsed()));
+        }
         while start.elapsed() < intended {
             std::hint::spin_loop();
         }

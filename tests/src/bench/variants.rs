@@ -16,6 +16,7 @@ use dnnshifter_portfolio::{
 
 use super::{
     Programs,
+    server::PATIENCE,
     sessions::{SeenNetwork, VALUE},
 };
 
@@ -71,7 +72,7 @@ pub(super) fn make(programs: &Programs, directory: &Path) -> Result<Vec<PathBuf>
         networks.push(network);
     }
     let paths: Vec<_> = networks.iter().map(|network| network.display().to_string()).collect();
-    let seen = programs.plain(&paths, None)?;
+    let seen = programs.plain(&paths, None, PATIENCE)?;
     for ((name, ..), (network, seen)) in VARIANTS.iter().zip(networks.iter().zip(seen.networks)) {
         let description = describe(name, fs::metadata(network)?.len(), seen)?;
         fs::write(directory.join(name).join(DESCRIPTION_FILE), serde_json::to_vec(&description)?)?;

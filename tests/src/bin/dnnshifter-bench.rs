@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 use dnnshifter_tests::bench::{
-    Programs, cores, page, pruning,
+    Programs, cores, echo, page, pruning,
     serving::{self, Extent, Report},
     sessions::{self, Pace},
 };
@@ -38,6 +38,12 @@ enum Command {
     /// Open networks as plain sessions, and say what was seen: what `serving` has a process of its own do.
     #[command(hide = true)]
     Sessions(Sessions),
+    /// Answer requests at once, with nothing: what `serving` compares with.
+    #[command(hide = true)]
+    Echo {
+        /// Where to listen.
+        address: std::net::SocketAddr,
+    },
 }
 
 #[derive(Args)]
@@ -109,9 +115,9 @@ struct Sessions {
     /// From the beginning of one to the next, in microseconds.
     #[arg(long, default_value_t = 0)]
     period_us: u64,
-    /// Give up after so many seconds.
-    #[arg(long, default_value_t = 600)]
-    patience_seconds: u64,
+    /// Poll between them, instead of sleeping.
+    #[arg(long)]
+    polling: bool,
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -131,12 +137,12 @@ async fn run(arguments: Arguments) -> Result<()> {
             let report: Report = serde_json::from_str(&text).context("the report is another version's")?;
             write(&output.join("serving.md"), &page::page(&report))
         }
-        Command::Sessions(Sessions { networks, count, in_a_row, period_us, patience_seconds }) => {
-            sessions::give_up_after(Duration::from_secs(patience_seconds));
-            let pace = Pace { count, in_a_row, period: Duration::from_micros(period_us) };
+        Command::Sessions(Sessions { networks, count, in_a_row, period_us, polling }) => {
+            let pace = Pace { count, in_a_row, period: Duration::from_micros(period_us), polling };
             let seen = sessions::look(&networks, pace)?;
             Ok(serde_json::to_writer(std::io::stdout().lock(), &seen)?)
         }
+        Command::Echo { address } => echo::serve(address),
     }
 }
 

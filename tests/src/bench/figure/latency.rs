@@ -10,6 +10,7 @@ use super::{
         Spread,
         client::Form,
         open_loop::{load, paced},
+        server::PATIENCE,
         spread::quantile,
         variants::SMALLEST,
     },
@@ -25,8 +26,12 @@ const NO_OBJECTIVE: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LatencyReport {
-    /// Of bare ONNX Runtime, called at the same times.
+    /// Of bare ONNX Runtime, called at the same times, and asleep between them as a server is.
     pub bare_p50_ms: Spread,
+    /// The same, but polling between them.
+    pub polling_p50_ms: Spread,
+    /// Of a server that answers at once, with no inference.
+    pub echo_p50_ms: Spread,
     /// REST with binary tensors.
     pub raw: FormReport,
     /// gRPC.
@@ -61,12 +66,15 @@ pub(in super::super) async fn measure(stage: &Stage<'_>) -> Result<LatencyReport
     let count = (stage.extent.seconds / 3.0 / PERIOD.as_secs_f64()) as u32;
     let arrivals = paced(count, PERIOD);
     let forms = [Form::Raw, Form::Grpc, Form::Json].map(|form| server.client(form));
-    let mut bare = Vec::new();
+    let (mut bare, mut polling, mut echoes) = (Vec::new(), Vec::new(), Vec::new());
+    let echo = stage.programs.echo().await?;
     let mut rounds: [Rounds; 3] = Default::default();
     for round in 1..=stage.extent.rounds {
         stage.round("latency of single requests", round);
-        let alone = bare_p50_ms(stage, count)?;
+        polling.push(bare_p50_ms(stage, count, &["--polling"])?);
+        let alone = bare_p50_ms(stage, count, &[])?;
         bare.push(alone);
+        echoes.push(load(&echo.client(), &arrivals, NO_OBJECTIVE).await.p50_ms);
         for (client, seen) in forms.iter().zip(&mut rounds) {
             let tally = load(client, &arrivals, NO_OBJECTIVE).await;
             anyhow::ensure!(tally.answered == tally.offered, "requests failed: {tally:?}");
@@ -76,15 +84,16 @@ pub(in super::super) async fn measure(stage: &Stage<'_>) -> Result<LatencyReport
         }
     }
     let [raw, grpc, json] = rounds.map(Rounds::report);
-    Ok(LatencyReport { bare_p50_ms: Spread::of(bare), raw, grpc, json })
+    let (bare_p50_ms, polling_p50_ms) = (Spread::of(bare), Spread::of(polling));
+    Ok(LatencyReport { bare_p50_ms, polling_p50_ms, echo_p50_ms: Spread::of(echoes), raw, grpc, json })
 }
 
-fn bare_p50_ms(stage: &Stage<'_>, count: u32) -> Result<f64> {
+fn bare_p50_ms(stage: &Stage<'_>, count: u32, options: &[&str]) -> Result<f64> {
     let network = stage.models.join(SMALLEST).join("model.onnx");
     let pace = ["--count", &count.to_string(), "--period-us", &PERIOD.as_micros().to_string()];
     let mut arguments = vec![network.display().to_string()];
-    arguments.extend(pace.map(ToOwned::to_owned));
-    let seen = stage.programs.plain(&arguments, None)?;
+    arguments.extend(pace.iter().chain(options).map(|argument| (*argument).to_owned()));
+    let seen = stage.programs.plain(&arguments, None, PATIENCE)?;
     Ok(quantile(&seen.inference_us, 0.5) as f64 / 1e3)
 }
 

@@ -120,10 +120,9 @@ fn plain_p99_ms(stage: &Stage<'_>, limit_bytes: u64) -> Result<f64> {
         ("--count", u64::from(COUNT)),
         ("--in-a-row", u64::from(IN_A_ROW)),
         ("--period-us", PERIOD.as_micros() as u64),
-        ("--patience-seconds", PATIENCE.as_secs()),
     ];
     arguments.extend(options.iter().flat_map(|(name, value)| [(*name).to_owned(), value.to_string()]));
-    let seen = stage.programs.plain(&arguments, Some(&group))?;
+    let seen = stage.programs.plain(&arguments, Some(&group), PATIENCE)?;
     Ok(quantile(&seen.inference_us, 0.99) as f64 / 1e3)
 }
 

@@ -7,7 +7,11 @@ use dnnshifter_cluster::{ImageSize, ProjectImage, project_image_size};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    super::{Memory, Spread, server::Start, variants::SMALLEST},
+    super::{
+        Memory, Spread,
+        server::{PATIENCE, Start},
+        variants::SMALLEST,
+    },
     Stage,
 };
 
@@ -54,7 +58,7 @@ pub(in super::super) async fn measure(stage: &Stage<'_>) -> Result<ResidentRepor
     stage.serve(&[]).await?.wait_settled().await?;
     for round in 1..=stage.extent.rounds {
         stage.round("memory and start", round);
-        plain.push(stage.programs.plain(&stage.network_arguments(), None)?.memory);
+        plain.push(stage.programs.plain(&stage.network_arguments(), None, PATIENCE)?.memory);
         let server = stage.serve(&[]).await?;
         starts.push(server.first_answer_after.as_secs_f64() * 1e3);
         server.wait_settled().await?;
