@@ -1,13 +1,19 @@
 //! Requests that are part of a trace: what is logged for them names it.
 
-use std::io;
+use std::{io, sync::LazyLock};
 
 use parking_lot::Mutex;
-use tracing::{Level, subscriber::DefaultGuard};
+use tracing::{Dispatch, Level, subscriber::DefaultGuard};
 
 use super::*;
 
 const TRACE_PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
+/// While there is but one subscriber, whoever logs something first is asked whether its own thread wants it, for all threads and for good:
+/// that may be another test's, which has none (`tracing-core`, `callsite.rs`, `Rebuilder::JustOne`). So there are always two.
+static SECOND: LazyLock<Dispatch> = LazyLock::new(|| {
+    Dispatch::new(tracing_subscriber::fmt().with_max_level(Level::ERROR).with_writer(io::sink).finish())
+});
 
 /// A log in memory, of this thread, in JSON as a node writes it.
 #[derive(Clone, Default)]
@@ -16,6 +22,7 @@ struct Log(Arc<Mutex<Vec<u8>>>);
 impl Log {
     /// Everything of this level or worse is written from now on, until the guard is dropped.
     fn begin(&self, level: Level) -> DefaultGuard {
+        LazyLock::force(&SECOND);
         let log = self.clone();
         let logs = tracing_subscriber::fmt().with_max_level(level).with_writer(move || log.clone());
         tracing::subscriber::set_default(logs.json().flatten_event(true).with_span_list(false).finish())
