@@ -1,5 +1,5 @@
-//! Weights that an ONNX model keeps in files beside it (ONNX specification, "External Data"): they become part of the model.
-//! Files outside of the model's folder are never read, whatever the model says.
+//! Reads models whole: weights that an ONNX model keeps in files beside it (ONNX specification, "External Data") become part of
+//! the model. Files outside of the model's folder are never read, whatever the model says.
 
 use std::{
     fs::File,
@@ -8,9 +8,25 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-use dnnshifter_network::onnx::{
-    AttributeProto, GraphProto, ModelProto, StringStringEntryProto, TensorProto, tensor_proto::DataLocation,
+use bytes::Bytes;
+use dnnshifter_network::{
+    Network,
+    network::InvalidModel,
+    onnx::{
+        AttributeProto, GraphProto, ModelProto, StringStringEntryProto, TensorProto,
+        tensor_proto::DataLocation,
+    },
 };
+use prost::Message;
+
+/// Why a model cannot be read whole.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum UnreadableModel {
+    #[error(transparent)]
+    Model(#[from] InvalidModel),
+    #[error(transparent)]
+    External(#[from] ExternalError),
+}
 
 /// Why weights beside a model cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -27,8 +43,21 @@ pub(crate) enum ExternalError {
     Entry { tensor: String, what: &'static str },
 }
 
+/// The model that `bytes` of the file at `path` hold, with all of its weights, and the number of bytes of those beside it.
+pub(crate) fn decode(bytes: Bytes, path: &Path) -> Result<(ModelProto, u64), UnreadableModel> {
+    let mut model = ModelProto::decode(bytes).map_err(InvalidModel::Decode)?;
+    let beside = embed(&mut model, path.parent().unwrap_or(Path::new(".")))?;
+    Ok((model, beside))
+}
+
+/// As [`decode`], as a network that can be worked on.
+pub(crate) fn import(bytes: Bytes, path: &Path) -> Result<Network, UnreadableModel> {
+    let (model, _) = decode(bytes, path)?;
+    Ok(Network::import_model(model)?)
+}
+
 /// Reads the data of every tensor of `model` that is in a file of `folder`; returns the number of bytes.
-pub(crate) fn embed(model: &mut ModelProto, folder: &Path) -> Result<u64, ExternalError> {
+fn embed(model: &mut ModelProto, folder: &Path) -> Result<u64, ExternalError> {
     model.graph.as_mut().map_or(Ok(0), |graph| embed_graph(graph, folder))
 }
 

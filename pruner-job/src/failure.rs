@@ -5,15 +5,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use dnnshifter_network::network::InvalidModel;
 use serde::Serialize;
 
 use crate::{
     architecture::InvalidBlueprint,
     checkpoint::CheckpointError,
-    command::compact::UnusableModel,
     describe::DescribeError,
     engine::EngineError,
+    external::UnreadableModel,
     plan::PlanError,
     publish::{PublishError, registry::RegistryError},
     study::StudyError,
@@ -45,9 +44,9 @@ pub(crate) enum Failure {
     #[error(transparent)]
     Blueprint(#[from] InvalidBlueprint),
     #[error("the model \"{name}\" cannot be used")]
-    Model { name: String, source: InvalidModel },
+    Model { name: String, source: UnreadableModel },
     #[error("the model \"{name}\" cannot be compacted")]
-    Uncompactable { name: String, source: UnusableModel },
+    Uncompactable { name: String, source: UnreadableModel },
     #[error(transparent)]
     Engine(#[from] EngineError),
     #[error(transparent)]

@@ -81,7 +81,7 @@ const FINE_TUNING_RATE: f64 = 0.4;
 impl Study {
     /// Reads the data and checks that model, data and method fit each other, before any work starts.
     pub(crate) fn prepare(plan: PruningPlan, model: Bytes) -> Result<(Self, Network), StudyError> {
-        let network = inspection::usable(model, &plan.method)
+        let network = inspection::usable(model, &plan)
             .map_err(|source| StudyError::Model { path: plan.model.path.clone(), source })?;
         let (images, test) = data::read(&plan.dataset, &network)?;
         let training = &plan.training;

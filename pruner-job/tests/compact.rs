@@ -8,13 +8,16 @@ use std::{
     process::Output,
 };
 
-use dnnshifter_network::onnx::{ModelProto, StringStringEntryProto, TensorProto, tensor_proto::DataLocation};
+use dnnshifter_network::onnx::{ModelProto, TensorProto};
 use prost::Message;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use beside::{WEIGHTS, put_weights_beside};
 use program::{program, said};
 
+#[path = "shared/beside.rs"]
+mod beside;
 #[path = "shared/program.rs"]
 mod program;
 
@@ -100,31 +103,14 @@ fn weights_beside_the_model_are_read() {
     let (input, small) = (masked(&folder, "vgg16"), folder.path().join("small.onnx"));
     let whole = folder.path().join("whole.onnx");
     fs::copy(&input, &whole).unwrap();
-    let mut data = Vec::new();
-    change(&input, |model| {
-        for tensor in weights(model) {
-            let entry = |key: &str, value: usize| StringStringEntryProto {
-                key: Some(key.to_owned()),
-                value: Some(value.to_string()),
-            };
-            let raw = tensor.raw_data.take().unwrap();
-            tensor.external_data = vec![entry("offset", data.len()), entry("length", raw.len())];
-            tensor.external_data.push(StringStringEntryProto {
-                key: Some("location".to_owned()),
-                value: Some("weights.bin".to_owned()),
-            });
-            tensor.data_location = Some(DataLocation::External as i32);
-            data.extend_from_slice(&raw);
-        }
-    });
-    fs::write(folder.path().join("weights.bin"), data).unwrap();
+    put_weights_beside(&input);
     let output = compact(&input, &small, &[]);
     assert!(output.status.success(), "{}", said(&output));
     let equal = verify(&whole, &small);
     assert!(equal.status.success(), "{}", said(&equal));
-    fs::remove_file(folder.path().join("weights.bin")).unwrap();
+    fs::remove_file(folder.path().join(WEIGHTS)).unwrap();
     let output = compact(&input, &small, &[]);
-    assert!(output.status.code() == Some(66) && said(&output).contains("weights.bin"), "{}", said(&output));
+    assert!(output.status.code() == Some(66) && said(&output).contains(WEIGHTS), "{}", said(&output));
 }
 
 #[test]

@@ -10,9 +10,12 @@ use std::{
 
 use serde_json::json;
 
+#[path = "shared/beside.rs"]
+mod beside;
 #[path = "shared/workshop.rs"]
 mod workshop;
 
+use beside::{WEIGHTS, put_weights_beside};
 use workshop::{Workshop, log, program, read_json};
 
 #[test]
@@ -54,6 +57,30 @@ fn a_killed_run_goes_on_from_its_last_finished_step() {
     assert!(third.status.success(), "{}", log(&third));
     assert!(!log(&third).contains("epoch finished"), "a new packaging does not train again: {}", log(&third));
     assert_eq!(read_json(&workshop.path("variants/portfolio.json"))["revision"], "r2");
+}
+
+#[test]
+fn a_model_whose_weights_lie_beside_it_is_pruned() {
+    let workshop = Workshop::new("vgg16");
+    put_weights_beside(&workshop.path("model.onnx"));
+    let weights = fs::read(workshop.path(WEIGHTS)).unwrap();
+    let mut describe = program();
+    describe.args(["describe", "--name", "tiny", "--accuracy", "0.5", "--output"]);
+    describe.args([workshop.path("described"), workshop.path("model.onnx")]);
+    let mut commands = [workshop.run(), describe];
+
+    fs::remove_file(workshop.path(WEIGHTS)).unwrap();
+    for command in &mut commands {
+        let output = command.output().unwrap();
+        assert!(output.status.code() == Some(66) && log(&output).contains(WEIGHTS), "{}", log(&output));
+    }
+    assert!(!workshop.path("variants").exists() && !workshop.path("described").exists());
+
+    fs::write(workshop.path(WEIGHTS), weights).unwrap();
+    for command in &mut commands {
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{}", log(&output));
+    }
 }
 
 #[test]

@@ -113,7 +113,11 @@ impl Network {
     /// Reads, checks and brings into one form what exporters write in several: weights become initialisers of their own, and a
     /// batch size that was fixed at export is free.
     pub fn import(bytes: Bytes) -> Result<Self, InvalidModel> {
-        let model = ModelProto::decode(bytes).map_err(InvalidModel::Decode)?;
+        Self::import_model(ModelProto::decode(bytes).map_err(InvalidModel::Decode)?)
+    }
+
+    /// As [`Self::import`], of a model that was decoded already.
+    pub fn import_model(model: ModelProto) -> Result<Self, InvalidModel> {
         Self::from_model(import::normalized(model))
     }
 

@@ -3,35 +3,18 @@
 use std::{
     fmt,
     io::Write,
-    path::Path,
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
-use dnnshifter_network::{
-    compact::{LayerReport, Options, Report, WallReport, compacted},
-    network::InvalidModel,
-    onnx::ModelProto,
-};
-use prost::Message;
+use dnnshifter_network::compact::{LayerReport, Options, Report, WallReport, compacted};
 use serde::Serialize;
 
 use crate::{
     command::CompactArguments,
-    durable,
-    external::{ExternalError, embed},
+    durable, external,
     failure::{Failure, write_json},
     mapped,
 };
-
-/// Why a model cannot be compacted.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum UnusableModel {
-    #[error(transparent)]
-    Model(#[from] InvalidModel),
-    #[error(transparent)]
-    External(#[from] ExternalError),
-}
 
 pub(crate) fn execute(arguments: &CompactArguments) -> Result<(), Failure> {
     let unusable = |source| Failure::Uncompactable { name: arguments.input.display().to_string(), source };
@@ -40,8 +23,7 @@ pub(crate) fn execute(arguments: &CompactArguments) -> Result<(), Failure> {
     let bytes = mapped::map(&arguments.input)
         .map_err(|source| Failure::Read { path: arguments.input.clone(), source })?;
     let size = bytes.len() as u64;
-    let folder = arguments.input.parent().unwrap_or(Path::new("."));
-    let (model, beside) = read(bytes, folder).map_err(unusable)?;
+    let (model, beside) = external::decode(bytes, &arguments.input).map_err(unusable)?;
     let read = lap.seconds();
     let options = Options { round_to: usize::from(arguments.round_to.get()) };
     let compacted = compacted(&model, options).map_err(|error| unusable(error.into()))?;
@@ -56,13 +38,6 @@ pub(crate) fn execute(arguments: &CompactArguments) -> Result<(), Failure> {
         write_json(path, &summary)?;
     }
     write!(std::io::stdout(), "{summary}").map_err(Failure::Print)
-}
-
-/// The model, with all of its weights, and the number of bytes of those that were beside it.
-fn read(bytes: Bytes, folder: &Path) -> Result<(ModelProto, u64), UnusableModel> {
-    let mut model = ModelProto::decode(bytes).map_err(InvalidModel::Decode)?;
-    let beside = embed(&mut model, folder)?;
-    Ok((model, beside))
 }
 
 /// Time since the last look at it.

@@ -1,6 +1,5 @@
 //! `describe`: a network becomes a variant of a folder without training, for variants that were made elsewhere.
 
-use dnnshifter_network::Network;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -8,6 +7,7 @@ use crate::{
     command::DescribeArguments,
     describe::{Describer, Facts},
     engine::Engine,
+    external,
     failure::{Failure, read_file},
     latency,
     variant::{PORTFOLIO_FILE, Variant, read_folder, write_folder},
@@ -18,7 +18,7 @@ const INPUTS: usize = 16;
 
 pub(crate) fn execute(arguments: &DescribeArguments) -> Result<(), Failure> {
     let name = || arguments.model.display().to_string();
-    let network = Network::import(read_file(&arguments.model)?.into())
+    let network = external::import(read_file(&arguments.model)?.into(), &arguments.model)
         .map_err(|source| Failure::Model { name: name(), source })?;
     let engine = Engine::load()?;
     let inference = engine.open(&network.write(), network.input())?;

@@ -199,8 +199,8 @@ impl Steps<'_> {
 
     async fn trained(&self, step: &str) -> Result<Option<Trained>, Failure> {
         let Some((facts, model)) = self.find::<TrainedFacts>(step).await? else { return Ok(None) };
-        let network =
-            Network::read(model).map_err(|source| Failure::Model { name: self.tag(step), source })?;
+        let network = Network::read(model)
+            .map_err(|source| Failure::Model { name: self.tag(step), source: source.into() })?;
         Ok(Some(Trained { network, accuracy: facts.validation_accuracy, curve: facts.curve }))
     }
 

@@ -10,11 +10,10 @@ use dnnshifter_network::{
 use super::Failure;
 use crate::{
     checkpoint::CheckpointError,
-    command,
     data::DataError,
     describe::DescribeError,
     engine::EngineError,
-    external::ExternalError,
+    external::{ExternalError, UnreadableModel},
     interpreter::InterpreterError,
     magnitude::MagnitudeError,
     plan::PlanError,
@@ -88,8 +87,7 @@ impl Failure {
         match self {
             Self::Read { source, .. } if source.kind() == io::ErrorKind::NotFound => Class::NoInput,
             Self::Read { .. } | Self::Blueprint(_) => Class::Data,
-            Self::Model { source, .. } => model_class(source),
-            Self::Uncompactable { source, .. } => uncompactable_class(source),
+            Self::Model { source, .. } | Self::Uncompactable { source, .. } => unreadable_class(source),
             Self::Write { .. } | Self::Print(_) | Self::Serialize(_) => Class::Output,
             Self::Plan(PlanError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
                 Class::NoInput
@@ -113,7 +111,7 @@ fn study_class(error: &StudyError) -> Class {
         StudyError::Data(DataError::Missing { .. } | DataError::MissingFile { .. }) => Class::NoInput,
         StudyError::Data(_) => Class::Dataset,
         StudyError::Model { source, .. } => match source {
-            UnusableModel::Model(error) => model_class(error),
+            UnusableModel::Read(error) => unreadable_class(error),
             UnusableModel::Structured(error) => structured_class(error),
             UnusableModel::Magnitude(error) => magnitude_class(error),
             UnusableModel::Weight(error) => tensor_class(error),
@@ -131,13 +129,11 @@ fn study_class(error: &StudyError) -> Class {
     }
 }
 
-fn uncompactable_class(error: &command::compact::UnusableModel) -> Class {
+fn unreadable_class(error: &UnreadableModel) -> Class {
     match error {
-        command::compact::UnusableModel::Model(error) => model_class(error),
-        command::compact::UnusableModel::External(ExternalError::Read { .. }) => Class::NoInput,
-        command::compact::UnusableModel::External(
-            ExternalError::Outside { .. } | ExternalError::Entry { .. },
-        ) => Class::Data,
+        UnreadableModel::Model(error) => model_class(error),
+        UnreadableModel::External(ExternalError::Read { .. }) => Class::NoInput,
+        UnreadableModel::External(ExternalError::Outside { .. } | ExternalError::Entry { .. }) => Class::Data,
     }
 }
 

@@ -1,16 +1,19 @@
 //! What must be true of a model before any work starts, whatever the method; what is not is said with the tensor or node, the
 //! reason and a way out.
 
+use std::path::Path;
+
 use bytes::Bytes;
 use dnnshifter_network::{
     Network,
-    network::{InvalidModel, label},
+    network::label,
     onnx::{TensorProto, tensor_proto::DataType},
     tensor::InvalidTensor,
 };
-use dnnshifter_portfolio::plan::PruningMethod;
+use dnnshifter_portfolio::{PruningPlan, plan::PruningMethod};
 
 use crate::{
+    external::{self, UnreadableModel},
     magnitude::{MagnitudeError, maskable_weights},
     structured::{StructuredError, prunable_channels},
 };
@@ -19,7 +22,7 @@ use crate::{
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum UnusableModel {
     #[error(transparent)]
-    Model(#[from] InvalidModel),
+    Read(#[from] UnreadableModel),
     #[error(transparent)]
     Structured(#[from] StructuredError),
     #[error(transparent)]
@@ -36,9 +39,9 @@ pub(crate) enum UnusableModel {
     NotAClassifier { output: String, shape: Vec<usize> },
 }
 
-/// The model, if the method can work on it.
-pub(super) fn usable(model: Bytes, method: &PruningMethod) -> Result<Network, UnusableModel> {
-    let network = Network::import(model)?;
+/// The plan's model, whose file holds `model`, if the method can work on it.
+pub(super) fn usable(model: Bytes, plan: &PruningPlan) -> Result<Network, UnusableModel> {
+    let network = external::import(model, Path::new(&plan.model.path))?;
     match network.output().shape.as_slice() {
         [classes] if *classes >= 2 => {}
         shape => {
@@ -46,7 +49,7 @@ pub(super) fn usable(model: Bytes, method: &PruningMethod) -> Result<Network, Un
             return Err(UnusableModel::NotAClassifier { output, shape: shape.to_vec() });
         }
     }
-    match method {
+    match &plan.method {
         PruningMethod::Structured(method) => drop(prunable_channels(&network, method.criterion)?),
         PruningMethod::IterativeMagnitude(method) => drop(maskable_weights(&network, method)?),
     }
