@@ -52,8 +52,8 @@ fn summary(chosen: &[Chosen], measured: &[Measured]) -> String {
     format!(
         "<p>From one network, {} networks were trained, and {} of them became variants: the same classifier at several sizes. \
          The slowest variant needs {} for one input and is right for {} of the test images; the fastest needs {} and is right for \
-         {}. A network that another one beats in both accuracy and latency is no variant, nor is one that is hardly faster than \
-         its neighbour.</p>\n",
+         {}. A network that another one beats in accuracy, latency and memory is no variant, nor is one that is hardly faster or \
+         smaller than a more accurate one.</p>\n",
         measured.len(),
         chosen.len(),
         milliseconds(first.latency_us),
@@ -67,13 +67,15 @@ fn variants(chosen: &[Chosen], measured: &[Measured]) -> String {
     let dense = measured.first();
     let row = |variant: &Chosen| {
         let description = &variant.description;
-        let validation = of(measured, variant.position)
-            .map_or_else(String::new, |measured| percent(measured.validation_accuracy.as_f64()));
+        let measured = of(measured, variant.position);
+        let validation =
+            measured.map_or_else(String::new, |measured| percent(measured.validation_accuracy.as_f64()));
+        let memory = measured.map_or(0, |measured| measured.memory_bytes);
         let faster = dense.map_or(1.0, |dense| dense.latency_us as f64 / variant.latency_us.max(1) as f64);
         let smaller = dense.map_or(1.0, |dense| dense.bytes as f64 / description.bytes.max(1) as f64);
         format!(
             "<tr><td>{}</td><td>{}</td><td>{validation}</td><td>{}</td><td>{faster:.2}x</td><td>{}</td><td>{}</td>\
-             <td>{smaller:.2}x</td><td>{}</td></tr>\n",
+             <td>{smaller:.2}x</td><td>{memory}</td><td>{}</td></tr>\n",
             description.name,
             percent(description.accuracy.as_f64()),
             milliseconds(variant.latency_us),
@@ -86,9 +88,10 @@ fn variants(chosen: &[Chosen], measured: &[Measured]) -> String {
     format!(
         "<h2>Variants</h2>\n<p>Variants were chosen by their accuracy on validation images; the test images were looked at once, \
          after the choice. Latency is the median processor time of one input in ONNX Runtime on one thread of the machine that \
-         trained; nodes measure their own. Faster and smaller are against the dense network.</p>\n<table><tr><th>variant</th>\
+         trained; nodes measure their own. Memory is the bytes of the file and of all values that one input takes at the same time. \
+         Faster and smaller are against the dense network.</p>\n<table><tr><th>variant</th>\
          <th>test accuracy</th><th>validation accuracy</th><th>latency</th><th>faster</th><th>parameters</th><th>bytes</th>\
-         <th>smaller</th><th>multiply-accumulates</th></tr>\n{rows}</table>\n"
+         <th>smaller</th><th>memory</th><th>multiply-accumulates</th></tr>\n{rows}</table>\n"
     )
 }
 

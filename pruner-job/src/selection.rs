@@ -1,4 +1,4 @@
-//! Which of the networks that were made become variants: those that no other beats on both latency and accuracy, far enough
+//! Which of the networks that were made become variants: those that no other beats on accuracy, latency and memory, far enough
 //! apart to be worth a switch. Pure.
 
 use dnnshifter_portfolio::{Fraction, VariantName, name::InvalidVariantName};
@@ -10,6 +10,8 @@ pub(crate) struct Candidate {
     pub(crate) accuracy: Fraction,
     /// Median latency in microseconds, all measured in turns.
     pub(crate) latency_us: u64,
+    /// Weights, and room for what is computed.
+    pub(crate) memory_bytes: u64,
 }
 
 /// What is asked of the variants.
@@ -17,32 +19,61 @@ pub(crate) struct Candidate {
 pub(crate) struct Wanted {
     pub(crate) minimum_accuracy: Fraction,
     pub(crate) maximum_variants: usize,
-    /// Each variant is at least so many times faster than the next slower one.
+    /// Each variant is at least so many times faster than each more accurate one, or so many times smaller.
     pub(crate) least_ratio: f64,
+}
+
+impl Candidate {
+    /// Whether nothing speaks for `other` when this one is there.
+    fn dominates(&self, other: &Self) -> bool {
+        self != other
+            && self.accuracy >= other.accuracy
+            && self.latency_us <= other.latency_us
+            && self.memory_bytes <= other.memory_bytes
+    }
+
+    /// Whether it is worth its room beside a more accurate one.
+    fn is_apart(&self, better: &Self, least_ratio: f64) -> bool {
+        let apart = |more: u64, less: u64| more as f64 >= least_ratio * less as f64;
+        apart(better.latency_us, self.latency_us) || apart(better.memory_bytes, self.memory_bytes)
+    }
 }
 
 /// Positions of the candidates that become variants, the slowest first.
 pub(crate) fn choose(candidates: &[Candidate], wanted: Wanted) -> Vec<usize> {
     let mut order: Vec<(usize, Candidate)> = candidates.iter().copied().enumerate().collect();
-    order.retain(|(_, candidate)| candidate.accuracy >= wanted.minimum_accuracy);
-    // The fastest first; of equally fast ones the most accurate.
-    order.sort_by_key(|&(_, candidate)| (candidate.latency_us, std::cmp::Reverse(candidate.accuracy)));
-    let mut best = None;
-    order.retain(|&(_, candidate)| {
-        let better = best.is_none_or(|best| candidate.accuracy > best);
-        best = best.max(Some(candidate.accuracy));
-        better
+    order.retain(|(_, candidate)| {
+        candidate.accuracy >= wanted.minimum_accuracy
+            && !candidates.iter().any(|other| other.dominates(candidate))
+    });
+    // The most accurate first, so that what comes later must be worth its room.
+    order.sort_by_key(|&(_, candidate)| {
+        (std::cmp::Reverse(candidate.accuracy), candidate.latency_us, candidate.memory_bytes)
     });
     let mut chosen: Vec<(usize, Candidate)> = Vec::new();
-    for (position, candidate) in order.into_iter().rev() {
-        let apart =
-            |slower: &Candidate| slower.latency_us as f64 >= wanted.least_ratio * candidate.latency_us as f64;
-        if chosen.last().is_none_or(|(_, slower)| apart(slower)) {
+    for (position, candidate) in order {
+        if chosen.iter().all(|(_, better)| candidate.is_apart(better, wanted.least_ratio)) {
             chosen.push((position, candidate));
         }
     }
-    chosen.truncate(wanted.maximum_variants);
+    chosen.sort_by_key(|&(_, candidate)| std::cmp::Reverse(candidate.latency_us));
+    thin(&mut chosen, wanted.maximum_variants);
     chosen.into_iter().map(|(position, _)| position).collect()
+}
+
+/// Leaves `most`: the slowest and the fastest, and between them those that are missed the most.
+fn thin(chosen: &mut Vec<(usize, Candidate)>, most: usize) {
+    while chosen.len() > most.max(2) {
+        // Without its neighbour in the middle, how many times slower the one before is than the one after.
+        let gap = |window: &[(usize, Candidate); 3]| {
+            let [(_, slower), _, (_, faster)] = window;
+            slower.latency_us as f64 / faster.latency_us.max(1) as f64
+        };
+        let gaps = chosen.array_windows().map(gap).enumerate();
+        let Some((position, _)) = gaps.min_by(|(_, left), (_, right)| left.total_cmp(right)) else { break };
+        chosen.remove(position + 1);
+    }
+    chosen.truncate(most);
 }
 
 /// Names by the share of the dense network's multiply-accumulates: `macs-100`, `macs-42`; equal ones are numbered.
@@ -66,11 +97,13 @@ pub(crate) fn names(macs: &[u64], dense: u64) -> Result<Vec<VariantName>, Invali
 mod tests {
     use super::*;
 
-    fn chosen(candidates: &[(&str, u64)], least_ratio: f64, maximum_variants: usize) -> Vec<usize> {
+    /// Accuracy, latency and memory.
+    fn chosen(candidates: &[(&str, u64, u64)], least_ratio: f64, maximum_variants: usize) -> Vec<usize> {
         let minimum_accuracy = Fraction::parse("0.8").unwrap();
-        let candidate = |&(accuracy, latency_us): &(&str, u64)| Candidate {
+        let candidate = |&(accuracy, latency_us, memory_bytes): &(&str, u64, u64)| Candidate {
             accuracy: Fraction::parse(accuracy).unwrap(),
             latency_us,
+            memory_bytes,
         };
         let candidates: Vec<_> = candidates.iter().map(candidate).collect();
         choose(&candidates, Wanted { minimum_accuracy, maximum_variants, least_ratio })
@@ -78,21 +111,41 @@ mod tests {
 
     #[test]
     fn dominated_variants_are_dropped() {
-        assert_eq!(chosen(&[("0.9", 900), ("0.91", 600), ("0.85", 300)], 1.2, 9), [1, 2]);
-        assert_eq!(chosen(&[("0.9", 900), ("0.9", 600)], 1.2, 9), [1]);
-        assert_eq!(chosen(&[("0.9", 600), ("0.85", 600)], 1.0, 9), [0]);
+        assert_eq!(chosen(&[("0.9", 900, 9), ("0.91", 600, 6), ("0.85", 300, 3)], 1.2, 9), [1, 2]);
+        assert_eq!(chosen(&[("0.9", 900, 9), ("0.9", 600, 6)], 1.2, 9), [1]);
+        assert_eq!(chosen(&[("0.9", 600, 6), ("0.85", 600, 6)], 1.0, 9), [0]);
+    }
+
+    #[test]
+    fn of_networks_that_are_equal_one_becomes_a_variant() {
+        assert_eq!(chosen(&[("0.9", 600, 6), ("0.9", 600, 6)], 1.2, 9), [0]);
+    }
+
+    #[test]
+    fn what_takes_less_memory_is_worth_having_though_it_is_slower() {
+        assert_eq!(chosen(&[("0.9", 600, 9), ("0.85", 620, 3)], 1.2, 9), [1, 0]);
+        assert_eq!(chosen(&[("0.9", 900, 9), ("0.85", 890, 3)], 1.2, 9), [0, 1]);
+        assert_eq!(chosen(&[("0.9", 600, 90), ("0.85", 620, 89)], 1.2, 9), [0]);
     }
 
     #[test]
     fn neighbours_are_far_enough_apart() {
-        assert_eq!(chosen(&[("0.9", 900), ("0.89", 850), ("0.88", 600)], 1.25, 9), [0, 2]);
+        assert_eq!(chosen(&[("0.9", 900, 9), ("0.89", 850, 9), ("0.88", 600, 9)], 1.25, 9), [0, 2]);
+        assert_eq!(chosen(&[("0.9", 900, 9), ("0.89", 850, 7), ("0.88", 600, 7)], 1.25, 9), [0, 1, 2]);
     }
 
     #[test]
-    fn what_is_too_inaccurate_or_too_many_is_left_out() {
-        assert_eq!(chosen(&[("0.9", 900), ("0.79", 100)], 1.25, 9), [0]);
-        assert_eq!(chosen(&[("0.9", 900), ("0.88", 400), ("0.85", 100)], 1.25, 2), [0, 1]);
-        assert_eq!(chosen(&[("0.5", 900)], 1.25, 2), [] as [usize; 0]);
+    fn what_is_too_inaccurate_is_left_out() {
+        assert_eq!(chosen(&[("0.9", 900, 9), ("0.79", 100, 1)], 1.25, 9), [0]);
+        assert_eq!(chosen(&[("0.5", 900, 9)], 1.25, 2), [] as [usize; 0]);
+    }
+
+    #[test]
+    fn of_too_many_the_ends_stay_and_those_that_are_missed_the_most() {
+        let four = [("0.9", 900, 9), ("0.89", 700, 7), ("0.88", 300, 3), ("0.85", 100, 1)];
+        assert_eq!(chosen(&four, 1.25, 3), [0, 2, 3]);
+        assert_eq!(chosen(&four, 1.25, 2), [0, 3]);
+        assert_eq!(chosen(&four, 1.25, 1), [0]);
     }
 
     #[test]

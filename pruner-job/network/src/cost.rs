@@ -1,6 +1,6 @@
-//! What a network costs: parameters and multiply-accumulate operations for one input.
+//! What a network costs: parameters, multiply-accumulate operations and room for one input.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     graph::{Graph, Node},
@@ -17,12 +17,15 @@ pub struct Cost {
     pub parameters: u64,
     /// Multiply-accumulate operations of convolutions and fully connected layers for one input.
     pub macs: u64,
+    /// The most numbers that values take at the same time, for one input, as if each value had a place of its own from the node that
+    /// writes it to the last that reads it. An engine may need less, where a node writes into what it reads.
+    pub live_values: u64,
 }
 
 impl Cost {
     /// Counts them.
     pub fn of(network: &Network, graph: &Graph, shapes: &Shapes) -> Result<Self, InvalidTensor> {
-        let mut cost = Self { parameters: 0, macs: 0 };
+        let mut cost = Self { parameters: 0, macs: 0, live_values: live_values(network, graph, shapes) };
         let mut counted = BTreeSet::new();
         for node in graph.nodes() {
             for name in trained_inputs(node).filter(|name| counted.insert((*name).to_owned())) {
@@ -32,6 +35,23 @@ impl Cost {
         }
         Ok(cost)
     }
+}
+
+fn live_values(network: &Network, graph: &Graph, shapes: &Shapes) -> u64 {
+    let mut last_reads: BTreeMap<&str, usize> = BTreeMap::new();
+    for (position, node) in graph.nodes().iter().enumerate() {
+        last_reads.extend(node.inputs.iter().map(|name| (name.as_str(), position)));
+    }
+    last_reads.insert(&network.output().name, graph.nodes().len());
+    let size = |value: &str| shapes.of(value).iter().product::<usize>() as u64;
+    let mut live = BTreeMap::from([(network.input().name.as_str(), size(&network.input().name))]);
+    let mut most = 0;
+    for (position, node) in graph.nodes().iter().enumerate() {
+        live.insert(&node.output, size(&node.output));
+        most = most.max(live.values().sum());
+        live.retain(|value, _| last_reads.get(value).is_some_and(|&last| last > position));
+    }
+    most
 }
 
 /// The inputs of a node that training may change.

@@ -7,7 +7,7 @@ use dnnshifter_portfolio::{Fraction, VariantDescription};
 use serde::{Deserialize, Serialize};
 
 use super::{StudyError, Trained};
-use crate::{describe::cost, training::EpochResult, variant::Variant};
+use crate::{describe::cost, selection::Candidate, training::EpochResult, variant::Variant};
 
 /// All networks that were made, and the variants among them.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -38,6 +38,8 @@ pub(crate) struct Measured {
     pub(crate) latency_us: u64,
     /// Bytes of the ONNX file.
     pub(crate) bytes: u64,
+    /// The file's bytes, and those of the values that one input takes at the same time.
+    pub(crate) memory_bytes: u64,
     pub(crate) macs: u64,
     pub(crate) widths: Vec<LayerWidth>,
     pub(crate) curve: Vec<EpochResult>,
@@ -56,14 +58,25 @@ impl Measured {
     /// What was measured of `trained`, which `served` serves.
     pub(super) fn of(trained: &Trained, served: &Network, latency_us: u64) -> Result<Self, StudyError> {
         let cost = cost(served)?;
+        let bytes = served.write().len() as u64;
         Ok(Self {
             validation_accuracy: trained.accuracy,
             latency_us,
-            bytes: served.write().len() as u64,
+            bytes,
+            memory_bytes: bytes + size_of::<f32>() as u64 * cost.live_values,
             macs: cost.macs,
             widths: widths(served),
             curve: trained.curve.clone(),
         })
+    }
+
+    /// What the choice goes by.
+    pub(super) fn candidate(&self) -> Candidate {
+        Candidate {
+            accuracy: self.validation_accuracy,
+            latency_us: self.latency_us,
+            memory_bytes: self.memory_bytes,
+        }
     }
 }
 

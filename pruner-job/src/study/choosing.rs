@@ -49,24 +49,22 @@ impl Study {
             opened.push(self.engine.open(&network.write(), network.input())?);
         }
         let latencies = latency::measure(&mut opened)?;
-        let candidate =
-            |(trained, &latency_us): (&Trained, _)| Candidate { accuracy: trained.accuracy, latency_us };
-        let candidates: Vec<Candidate> = networks.iter().zip(&latencies).map(candidate).collect();
-        let chosen = choose(&candidates, self.wanted());
-        for (position, candidate) in candidates.iter().enumerate() {
-            let Candidate { accuracy, latency_us } = candidate;
-            let becomes_variant = chosen.contains(&position);
-            tracing::info!(position, validation_accuracy = %accuracy, latency_us, becomes_variant, "network measured");
-        }
-        if chosen.is_empty() {
-            let best = candidates.iter().map(|candidate| candidate.accuracy).max().unwrap_or_default();
-            return Err(StudyError::NotAccurate { wanted: self.plan.minimum_accuracy, best });
-        }
         let both = networks.iter().zip(&served);
         let measured = both
             .zip(&latencies)
             .map(|((trained, served), &latency_us)| Measured::of(trained, served, latency_us))
             .collect::<Result<Vec<_>, _>>()?;
+        let candidates: Vec<Candidate> = measured.iter().map(Measured::candidate).collect();
+        let chosen = choose(&candidates, self.wanted());
+        for (position, candidate) in candidates.iter().enumerate() {
+            let Candidate { accuracy, latency_us, memory_bytes } = candidate;
+            let becomes_variant = chosen.contains(&position);
+            tracing::info!(position, validation_accuracy = %accuracy, latency_us, memory_bytes, becomes_variant, "network measured");
+        }
+        if chosen.is_empty() {
+            let best = candidates.iter().map(|candidate| candidate.accuracy).max().unwrap_or_default();
+            return Err(StudyError::NotAccurate { wanted: self.plan.minimum_accuracy, best });
+        }
         let variants = self.variants(networks, &served, &measured, &chosen)?;
         let models = variants.iter().map(|(_, model)| model.clone()).collect();
         let chosen = variants.into_iter().map(|(chosen, _)| chosen).collect();
