@@ -16,13 +16,15 @@ pub(super) type Read<T> = Result<T, &'static str>;
 /// Far more channels than any real network has; beyond it values are not followed.
 const MOST_SLOTS: usize = 1 << 22;
 
-/// A value whose channels, its axis 1, are followed.
+/// A value whose channels are followed.
 #[derive(Clone, Debug)]
 pub(super) struct Value {
     /// Sizes of all axes, `None` where not known.
     pub(super) dims: Vec<Option<usize>>,
     /// The numbers of its channels.
     pub(super) slots: Range<usize>,
+    /// The axis of its channels: 1 as images have it, or the last.
+    pub(super) axis: usize,
 }
 
 impl Value {
@@ -32,12 +34,13 @@ impl Value {
 
     /// Sizes of the axes after the channels.
     pub(super) fn spatial(&self) -> &[Option<usize>] {
-        self.dims.get(2..).unwrap_or_default()
+        self.dims.get(self.axis + 1..).unwrap_or_default()
     }
 
     /// Number of places of each channel, if known.
     pub(super) fn places(&self) -> Option<usize> {
-        self.spatial().iter().try_fold(1_usize, |places, &size| places.checked_mul(size?))
+        let sizes = self.dims.iter().enumerate().filter(|(axis, _)| *axis != 0 && *axis != self.axis);
+        sizes.map(|(_, size)| *size).try_fold(1_usize, |places, size| places.checked_mul(size?))
     }
 
     /// Height and width, if it is an image of known size.
@@ -107,23 +110,61 @@ impl<'a> Builder<'a> {
         if let Some(dims) = dims
             && let Ok(value) = self.track(input.name(), dims)
         {
-            self.pinned.extend(value.slots);
+            self.pin(&value);
         }
     }
 
-    /// Follows the channels of a value from here on.
+    /// Follows the channels of a value, its axis 1, from here on.
     pub(super) fn track(&mut self, name: &'a str, dims: Vec<Option<usize>>) -> Read<Value> {
-        let channels = dims.get(1).copied().flatten().ok_or("its number of channels is not known")?;
+        self.track_along(name, dims, 1)
+    }
+
+    /// As [`Self::track`], with channels along another axis.
+    pub(super) fn track_along(
+        &mut self,
+        name: &'a str,
+        dims: Vec<Option<usize>>,
+        axis: usize,
+    ) -> Read<Value> {
+        let channels = dims.get(axis).copied().flatten().ok_or("its number of channels is not known")?;
         let end = self.slots.checked_add(channels).filter(|&end| end <= MOST_SLOTS && channels > 0);
         let end = end.ok_or("it has no channels, or too many to follow")?;
-        let value = Value { dims, slots: self.slots..end };
+        let value = Value { dims, slots: self.slots..end, axis };
         self.slots = end;
         self.values.insert(name, value.clone());
         Ok(value)
     }
 
+    /// The value called `name`, whose channels are axis 1.
     pub(super) fn value(&self, name: &str) -> Read<Value> {
+        let value = self.value_along_any(name)?;
+        if value.axis == 1 { Ok(value) } else { Err("the channels of what it reads are the last axis") }
+    }
+
+    /// The value called `name`, whatever the axis of its channels.
+    pub(super) fn value_along_any(&self, name: &str) -> Read<Value> {
         self.values.get(name).cloned().ok_or("what it reads could not be followed")
+    }
+
+    /// The value whose last axis a product with a weight reads. One that was not followed so far has all of its channels pinned, and
+    /// as its number of axes is not known, it stands for one of any.
+    pub(super) fn value_read_along_last(&mut self, name: &'a str, channels: usize) -> Read<Value> {
+        if self.source.is_constant(name) {
+            return Err("it reads a constant");
+        }
+        if !self.values.contains_key(name) {
+            let value = self.track_along(name, vec![None, None, Some(channels)], 2)?;
+            self.pin(&value);
+        }
+        let value = self.value_along_any(name)?;
+        if value.axis + 1 != value.dims.len() {
+            return Err("it multiplies another axis than the channels");
+        }
+        if value.channels() == channels {
+            Ok(value)
+        } else {
+            Err("its weight does not fit the value that it reads")
+        }
     }
 
     /// The value that a layer with weights reads; one that was not followed so far has all of its channels pinned.
@@ -137,13 +178,18 @@ impl<'a> Builder<'a> {
                 *size = Some(channels);
             }
             let value = self.track(name, dims)?;
-            self.pinned.extend(value.slots);
+            self.pin(&value);
         }
         let value = self.value(name)?;
         if value.dims.len() != axes || value.channels() != channels {
             return Err("its weight does not fit the value that it reads");
         }
         Ok(value)
+    }
+
+    /// All channels of `value` stay.
+    pub(super) fn pin(&mut self, value: &Value) {
+        self.pinned.extend(value.slots.clone());
     }
 
     /// The node at `position` is part of a later step.

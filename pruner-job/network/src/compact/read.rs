@@ -32,6 +32,9 @@ pub(super) fn step<'a>(builder: &mut Builder<'a>, node: &'a NodeProto) -> Read<S
         "Gemm" => linear::gemm(builder, node),
         "MatMul" => linear::mat_mul(builder, node),
         "BatchNormalization" => channelwise::batch_norm(builder, node),
+        "InstanceNormalization" => channelwise::instance_norm(builder, node),
+        "LayerNormalization" => channelwise::mixed(builder, node, "it norms over channels"),
+        "LRN" => channelwise::mixed(builder, node, "it norms over neighbouring channels"),
         "PRelu" => channelwise::prelu(builder, node),
         // What they make of a constant is not computed here, but they keep channels apart.
         "Gelu" | "Erf" | "Selu" | "Celu" | "Mish" | "Softsign" | "ThresholdedRelu" => {

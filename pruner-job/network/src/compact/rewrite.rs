@@ -117,10 +117,13 @@ fn described(
     let noted = source.graph.value_info.iter().filter(|value| written.contains(value.name()));
     let mut noted: Vec<ValueInfoProto> = noted.cloned().collect();
     for value in &mut noted {
-        let channels = plan.slots(value.name()).map(|slots| kept.channels(&slots).len());
+        let followed = plan.values.get(value.name());
+        let channels = followed.map(|value| (kept.channels(&value.slots).len(), value.axis));
         let kind = value.r#type.as_mut().and_then(|kind| kind.value.as_mut());
-        if let (Some(channels), Some(type_proto::Value::TensorType(tensor))) = (channels, kind)
-            && let Some(size) = tensor.shape.as_mut().and_then(|shape| shape.dim.get_mut(1))
+        if let (Some((channels, axis)), Some(type_proto::Value::TensorType(tensor))) = (channels, kind)
+            && let Some(dims) = tensor.shape.as_mut().map(|shape| &mut shape.dim)
+            // Channels that are not axis 1 are the last, however many there are.
+            && let Some(size) = if axis == 1 { dims.get_mut(1) } else { dims.last_mut() }
         {
             *size = Dimension { value: Some(dimension::Value::DimValue(channels as i64)), ..size.clone() };
         }
@@ -213,7 +216,7 @@ impl Writer<'_, '_> {
             return;
         }
         let mut dims = vec![1; value.dims.len()];
-        if let Some(size) = dims.get_mut(1) {
+        if let Some(size) = dims.get_mut(value.axis) {
             *size = values.len();
         }
         if let Ok(tensor) = FloatTensor::new(dims, values) {

@@ -128,6 +128,8 @@ pub(super) enum Function {
     Affine(Vec<(f64, f64)>),
     /// `PRelu`: the slope of each channel for negative numbers.
     Slopes(Vec<f64>),
+    /// Normed by its own mean and variance: the shift of each channel.
+    Normed(Vec<f64>),
     /// Keeps a constant that is the same everywhere; of others nothing is known.
     Uniform,
     /// Largest of each window.
@@ -150,6 +152,7 @@ impl Function {
             Self::Pointwise(_)
             | Self::Affine(_)
             | Self::Slopes(_)
+            | Self::Normed(_)
             | Self::Uniform
             | Self::Mean
             | Self::Opaque => None,

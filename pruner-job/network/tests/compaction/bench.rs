@@ -31,6 +31,7 @@ use serde_json::{Value, json};
 mod judge;
 #[expect(dead_code, reason = "the tests use more of it")]
 mod mask;
+#[expect(dead_code, reason = "the tests use more of it")]
 mod zoo;
 
 mod page;

@@ -12,7 +12,7 @@ use crate::{
     mask::{self, Scope, parameters},
     zoo::{
         self, Architecture, IMAGE, classic,
-        sketch::{Norms, Sketch},
+        sketch::{Norms, Sketch, Window},
     },
 };
 
@@ -141,6 +141,44 @@ fn vgg16_at_0_4_percent_density_is_a_small_fraction() {
         let (small, _) = check(&model, Options::default()).unwrap();
         let left = parameters(&small) as f64 / parameters(&model) as f64;
         assert!(left < 0.05, "{norms:?}: {left:.3} left");
+    }
+}
+
+#[test]
+fn what_lies_between_walls_is_compacted() {
+    for fraction in [0.5, 0.8, 0.9, 0.95, 0.99] {
+        let mut net = Sketch::new(Norms::Kept, 8, IMAGE).calm();
+        let mut value = net.conv(&net.input(), 24, Window::unpadded(4, 4));
+        for _ in 0..2 {
+            let mixed = net.conv(&value, 24, Window::same(7, 1).grouped(24));
+            value = net.mlp(&mixed, 96, true);
+        }
+        let head = net.conv(&value, 8, Window::same(3, 1));
+        let mut model = net.finish(&[head]);
+        mask::mask(&mut model, fraction, Scope::Layer);
+        let (_, report) =
+            check(&model, Options::default()).map_err(|said| format!("{fraction}: {said}")).unwrap();
+        assert!(report.walls.iter().all(|wall| wall.operator == "LayerNormalization"), "{:?}", report.walls);
+        let hidden = report.layers.iter().find(|layer| layer.operator == "MatMul").unwrap();
+        assert!(fraction < 0.95 || hidden.outputs_after < 72, "{hidden:?}");
+    }
+}
+
+#[test]
+fn channels_that_are_normed_one_by_one_are_compacted() {
+    for fraction in [0.5, 0.9, 0.99] {
+        let mut net = Sketch::new(Norms::Kept, 9, IMAGE).calm();
+        let value = net.conv(&net.input(), 32, Window::same(3, 1));
+        let value = net.instance_norm(&value);
+        let value = net.relu(&value);
+        let head = net.conv(&value, 8, Window::same(3, 1));
+        let mut model = net.finish(&[head]);
+        mask::mask(&mut model, fraction, Scope::Layer);
+        let (_, report) =
+            check(&model, Options::default()).map_err(|said| format!("{fraction}: {said}")).unwrap();
+        assert!(report.walls.is_empty(), "{:?}", report.walls);
+        let normed = report.layers.first().unwrap();
+        assert!(fraction < 0.9 || normed.outputs_after < 32, "{normed:?}");
     }
 }
 

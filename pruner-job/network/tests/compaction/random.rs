@@ -40,7 +40,7 @@ fn add(net: &mut Sketch, values: &[Value], (what, first, second, size): Choice) 
     let large = left.shape[1] >= 4 && left.shape[2] >= 4;
     let small = left.shape[1] <= 18;
     let same_size = left.shape[1..] == right.shape[1..];
-    vec![match what % 28 {
+    vec![match what % 29 {
         0 => net.conv(left, width, Window::same(3, 1)),
         1 => net.conv_norm(left, width, Window::same(3, 1)),
         2 if large => net.conv_norm(left, width, Window::same(3, 2)),
@@ -82,7 +82,8 @@ fn add(net: &mut Sketch, values: &[Value], (what, first, second, size): Choice) 
             let (first, second) = net.halves(left, 1);
             return vec![first, second];
         }
-        27 => net.unary("Softmax", left, vec![int("axis", 3)]),
+        27 if small => net.mlp(left, width, false),
+        28 => net.unary("Softmax", left, vec![int("axis", 3)]),
         _ => net.relu(left),
     }]
 }

@@ -22,6 +22,11 @@ pub(super) fn apply(function: &Function, channel: usize, state: &State, windows:
             Some(&slope) => state.map(|value| if value < 0.0 { slope * value } else { value }),
             None => State::Live,
         },
+        // Of zeros alone the mean is zero, whatever the rounding; of other constants the rest of it is made large.
+        Function::Normed(shifts) => match shifts.get(channel) {
+            Some(&shift) if state.is_zero() => State::scalar(shift),
+            Some(_) | None => State::Live,
+        },
         Function::Uniform => {
             if state.is_scalar() {
                 state.clone()

@@ -9,7 +9,7 @@ use super::{
         step::{Arrange, Function, Move, Movement, Step},
     },
     axes_of, axis_of,
-    channelwise::{finish, value_of},
+    channelwise::{Made, finish, finish_along, value_along_any, value_of},
 };
 
 mod reshape;
@@ -189,14 +189,19 @@ pub(super) fn squeeze<'a>(builder: &mut Builder<'a>, node: &'a NodeProto) -> Rea
 }
 
 pub(super) fn transpose<'a>(builder: &mut Builder<'a>, node: &'a NodeProto) -> Read<Step<'a>> {
-    let from = value_of(builder, node)?;
+    let from = value_along_any(builder, node)?;
     let order = Attributes::of(node).integers("perm").ok_or("it turns all axes about")?;
     let order: Vec<usize> = order.iter().map(|&axis| axis_of(axis, from.dims.len())).collect::<Read<_>>()?;
-    if !order.starts_with(&[0, 1]) {
-        return Err("it moves the axis of the channels");
+    if order.len() != from.dims.len() {
+        return Err("it turns another number of axes");
     }
     let dims = order.iter().map(|&axis| from.dims.get(axis).copied().flatten()).collect();
-    finish(builder, node, dims, Function::Uniform, vec![])
+    match order.iter().position(|&axis| axis == from.axis) {
+        Some(axis) if order.starts_with(&[0]) && (axis == 1 || axis + 1 == order.len()) => {
+            finish_along(builder, node, Made { position: 0, dims, axis }, Function::Uniform, vec![])
+        }
+        _ => Err("it moves the axis of the channels"),
+    }
 }
 
 /// A node that sees the same channels with other axes after them.

@@ -16,13 +16,20 @@ pub(super) fn pointwise<'a>(
     node: &'a NodeProto,
     function: Pointwise,
 ) -> Read<Step<'a>> {
-    let dims = value_of(builder, node)?.dims;
+    let dims = value_along_any(builder, node)?.dims;
     finish(builder, node, dims, Function::Pointwise(function), vec![])
 }
 
 pub(super) fn opaque<'a>(builder: &mut Builder<'a>, node: &'a NodeProto) -> Read<Step<'a>> {
-    let dims = value_of(builder, node)?.dims;
+    let dims = value_along_any(builder, node)?.dims;
     finish(builder, node, dims, Function::Opaque, vec![])
+}
+
+/// Each channel of each image by its own mean and variance.
+pub(super) fn instance_norm<'a>(builder: &mut Builder<'a>, node: &'a NodeProto) -> Read<Step<'a>> {
+    let from = value_of(builder, node)?;
+    let (_, shifts) = (vector(builder, node, 1, &from)?, vector(builder, node, 2, &from)?);
+    finish(builder, node, from.dims, Function::Normed(shifts), vec![(1, 0), (2, 0)])
 }
 
 pub(super) fn softmax<'a>(builder: &mut Builder<'a>, node: &'a NodeProto) -> Read<Step<'a>> {
@@ -30,9 +37,21 @@ pub(super) fn softmax<'a>(builder: &mut Builder<'a>, node: &'a NodeProto) -> Rea
     // Up to operator set 12 all axes from the named one on are taken together.
     let default = if builder.source.opset < 13 { 1 } else { -1 };
     if axis_of(Attributes::of(node).integer("axis", default), axes)? < 2 {
-        return Err("it is taken over channels");
+        return mixed(builder, node, "it is taken over channels");
     }
     opaque(builder, node)
+}
+
+/// A node that mixes channels is a wall for the `reason`; what it makes has the sizes of what it reads, and is followed from there on.
+pub(super) fn mixed<'a>(
+    builder: &mut Builder<'a>,
+    node: &'a NodeProto,
+    reason: &'static str,
+) -> Read<Step<'a>> {
+    let Value { dims, axis, .. } = value_along_any(builder, node)?;
+    let to = builder.track_along(Builder::output(node)?, dims, axis)?;
+    builder.pin(&to);
+    Err(reason)
 }
 
 pub(super) fn batch_norm<'a>(builder: &mut Builder<'a>, node: &'a NodeProto) -> Read<Step<'a>> {
@@ -41,13 +60,7 @@ pub(super) fn batch_norm<'a>(builder: &mut Builder<'a>, node: &'a NodeProto) -> 
         return Err("it norms by the batch");
     }
     let from = value_of(builder, node)?;
-    let vector = |position| {
-        let weight = input(node, position).and_then(|name| builder.source.weight(name));
-        let values: Option<Vec<f64>> = weight.map(|weight| weight.values().map(f64::from).collect());
-        values
-            .filter(|values| values.len() == from.channels())
-            .ok_or("its parameters are no constants of its size")
-    };
+    let vector = |position| vector(builder, node, position, &from);
     let (scales, shifts, means, variances) = (vector(1)?, vector(2)?, vector(3)?, vector(4)?);
     let epsilon = f64::from(attributes.float("epsilon", 1e-5));
     let factors = scales.iter().zip(variances).map(|(scale, variance)| scale / (variance + epsilon).sqrt());
@@ -66,6 +79,15 @@ pub(super) fn prelu<'a>(builder: &mut Builder<'a>, node: &'a NodeProto) -> Read<
     finish(builder, node, from.dims, Function::Slopes(slopes.values), vectors)
 }
 
+/// The constant at `position`, which has one number for each channel of `value`.
+fn vector(builder: &Builder<'_>, node: &NodeProto, position: usize, value: &Value) -> Read<Vec<f64>> {
+    let weight = input(node, position).and_then(|name| builder.source.weight(name));
+    let values: Option<Vec<f64>> = weight.map(|weight| weight.values().map(f64::from).collect());
+    values
+        .filter(|values| values.len() == value.channels())
+        .ok_or("its parameters are no constants of its size")
+}
+
 /// A constant that has one number for each channel, or one for all.
 pub(super) struct PerChannel {
     /// One a channel.
@@ -79,7 +101,7 @@ impl PerChannel {
         let channels = value.channels();
         let varies = || "its constant differs from place to place";
         let missing = value.dims.len().checked_sub(weight.dims.len()).ok_or_else(varies)?;
-        let axis = 1_usize.checked_sub(missing).filter(|&axis| weight.dims.get(axis) == Some(&channels));
+        let axis = value.axis.checked_sub(missing).filter(|&axis| weight.dims.get(axis) == Some(&channels));
         let others = weight.dims.iter().enumerate().filter(|(at, _)| Some(*at) != axis);
         if !others.into_iter().all(|(_, &size)| size == 1) {
             return Err(varies());
@@ -92,9 +114,14 @@ impl PerChannel {
     }
 }
 
-/// The value that a node reads first.
+/// The value that a node reads first, whose channels are axis 1.
 pub(super) fn value_of(builder: &Builder<'_>, node: &NodeProto) -> Read<Value> {
     builder.value(input(node, 0).ok_or("it reads nothing")?)
+}
+
+/// The value that a node reads first, whatever the axis of its channels.
+pub(super) fn value_along_any(builder: &Builder<'_>, node: &NodeProto) -> Read<Value> {
+    builder.value_along_any(input(node, 0).ok_or("it reads nothing")?)
 }
 
 /// The step of a node that reads its first input, and makes a value of `dims`.
@@ -117,9 +144,28 @@ pub(super) fn finish_reading<'a>(
     function: Function,
     vectors: Vec<(usize, usize)>,
 ) -> Read<Step<'a>> {
-    let name = input(node, position).ok_or("it reads nothing")?;
-    let (from, output) = (builder.value(name)?, Builder::output(node)?);
-    let to = builder.track(output, dims)?;
+    let axis = builder.value_along_any(input(node, position).ok_or("it reads nothing")?)?.axis;
+    finish_along(builder, node, Made { position, dims, axis }, function, vectors)
+}
+
+/// What a node makes of the value at a position of its inputs: its sizes, and the axis of its channels.
+pub(super) struct Made {
+    pub(super) position: usize,
+    pub(super) dims: Vec<Option<usize>>,
+    pub(super) axis: usize,
+}
+
+/// As [`finish`], for any value.
+pub(super) fn finish_along<'a>(
+    builder: &mut Builder<'a>,
+    node: &'a NodeProto,
+    made: Made,
+    function: Function,
+    vectors: Vec<(usize, usize)>,
+) -> Read<Step<'a>> {
+    let name = input(node, made.position).ok_or("it reads nothing")?;
+    let (from, output) = (builder.value_along_any(name)?, Builder::output(node)?);
+    let to = builder.track_along(output, made.dims, made.axis)?;
     builder.merge_all(&from, &to);
     Ok(Step::Channelwise(Channelwise { input: name, from, to, function, vectors, sizes: None }))
 }

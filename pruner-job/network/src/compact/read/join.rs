@@ -22,7 +22,7 @@ pub(super) fn binary<'a>(builder: &mut Builder<'a>, node: &'a NodeProto) -> Read
 
 /// The sum, difference, product or quotient of the value at `position` and a constant.
 fn with_constant<'a>(builder: &mut Builder<'a>, node: &'a NodeProto, position: usize) -> Read<Step<'a>> {
-    let value = builder.value(input(node, position).ok_or("it reads nothing")?)?;
+    let value = builder.value_along_any(input(node, position).ok_or("it reads nothing")?)?;
     let constant = input(node, 1 - position).and_then(|name| builder.source.weight(name));
     let constant = PerChannel::of(&constant.ok_or("its constant is not of 32-bit floats")?, &value)?;
     let affine: fn(f64) -> (f64, f64) = match (node.op_type(), position) {
@@ -45,13 +45,13 @@ fn join<'a>(builder: &mut Builder<'a>, node: &'a NodeProto, inputs: [&'a str; 2]
         "Mul" => Operation::Multiply,
         _ => return Err("it divides by what an image makes"),
     };
-    let [left, right] = inputs.map(|name| builder.value(name));
+    let [left, right] = inputs.map(|name| builder.value_along_any(name));
     let (left, right) = (left?, right?);
-    if left.dims.len() != right.dims.len() || left.channels() != right.channels() {
+    if left.dims.len() != right.dims.len() || left.channels() != right.channels() || left.axis != right.axis {
         return Err("it joins values of other numbers of axes or channels");
     }
     let output = Builder::output(node)?;
-    let to = builder.track(output, joined(&left, &right)?)?;
+    let to = builder.track_along(output, joined(&left, &right)?, left.axis)?;
     builder.merge_all(&left, &to);
     builder.merge_all(&right, &to);
     Ok(Step::Join(Join { inputs, values: [left, right], to, operation }))

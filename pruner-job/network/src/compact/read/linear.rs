@@ -78,23 +78,36 @@ pub(super) fn gemm<'a>(builder: &mut Builder<'a>, node: &'a NodeProto) -> Read<S
     }
     let is_transposed = attributes.integer("transB", 0) != 0;
     let layout = if is_transposed { Layout::OutputFirst } else { Layout::InputFirst };
-    fully_connected(builder, node, layout)
-}
-
-pub(super) fn mat_mul<'a>(builder: &mut Builder<'a>, node: &'a NodeProto) -> Read<Step<'a>> {
-    fully_connected(builder, node, Layout::InputFirst)
-}
-
-fn fully_connected<'a>(builder: &mut Builder<'a>, node: &'a NodeProto, layout: Layout) -> Read<Step<'a>> {
     let weight = weight_of(builder, node)?;
     let [first, second] = *weight.dims.as_slice() else { return Err(BAD_WEIGHT) };
     let (ins, outs) = match layout {
         Layout::OutputFirst => (second, first),
         Layout::InputFirst => (first, second),
     };
-    let from = builder.value_read_by_layer(read_by(node)?, ins, 2)?;
+    let name = read_by(node)?;
+    // It reads two axes, whatever a product before it may have left open.
+    let from = match builder.value_along_any(name) {
+        Ok(value) if value.axis > 1 => builder.value_read_along_last(name, ins)?,
+        Ok(_) | Err(_) => builder.value_read_by_layer(name, ins, 2)?,
+    };
     let dims = vec![from.dims.first().copied().flatten(), Some(outs)];
-    Layer { weight, layout, groups: 1, has_border: false, window: None }.finish(builder, node, &from, dims)
+    let layer = Layer { weight, layout, groups: 1, has_border: false, window: None };
+    layer.finish_along(builder, node, &from, dims, 1)
+}
+
+/// A product of a value's last axis, of any number of axes, with a weight.
+pub(super) fn mat_mul<'a>(builder: &mut Builder<'a>, node: &'a NodeProto) -> Read<Step<'a>> {
+    let weight = weight_of(builder, node)?;
+    let [ins, outs] = *weight.dims.as_slice() else { return Err(BAD_WEIGHT) };
+    let from = builder.value_read_along_last(read_by(node)?, ins)?;
+    let mut dims = from.dims.clone();
+    if let Some(size) = dims.get_mut(from.axis) {
+        *size = Some(outs);
+    }
+    // Of more than two axes it has no bias to take a constant, so that there is as little room for one as at a border.
+    let has_border = from.axis > 1;
+    let layer = Layer { weight, layout: Layout::InputFirst, groups: 1, has_border, window: None };
+    layer.finish_along(builder, node, &from, dims, from.axis)
 }
 
 /// A layer whose weight was read.
@@ -114,11 +127,23 @@ impl Layer {
         from: &Value,
         dims: Vec<Option<usize>>,
     ) -> Read<Step<'a>> {
+        self.finish_along(builder, node, from, dims, 1)
+    }
+
+    /// As [`Self::finish`], for a value of `dims` whose channels are along `axis`.
+    fn finish_along<'a>(
+        self,
+        builder: &mut Builder<'a>,
+        node: &'a NodeProto,
+        from: &Value,
+        dims: Vec<Option<usize>>,
+        axis: usize,
+    ) -> Read<Step<'a>> {
         let Self { weight, layout, groups, has_border, window } = self;
         let output = Builder::output(node)?;
-        let outs = dims.get(1).copied().flatten().ok_or(BAD_WEIGHT)?;
+        let outs = dims.get(axis).copied().flatten().ok_or(BAD_WEIGHT)?;
         let bias = bias_of(builder, node, outs)?;
-        let to = builder.track(output, dims)?;
+        let to = builder.track_along(output, dims, axis)?;
         let walk = window.zip(from.size()).zip(to.size());
         let walk = walk.map(|((window, input), output)| Walk { window, input, output });
         let cell = weight.dims.iter().skip(2).product::<usize>();

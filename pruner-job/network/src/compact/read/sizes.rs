@@ -18,8 +18,10 @@ pub(super) fn shape<'a>(builder: &Builder<'a>, node: &'a NodeProto) -> Read<Step
     let source = builder.source;
     let is_held = source.is_output(output) || source.is_captured(output);
     let is_plain = node.attribute.is_empty() && !is_held;
-    if is_plain && source.readers(output).all(|reader| gathers(source, reader).is_some_and(|axis| axis != 1))
-    {
+    let followed = input(node, 0).and_then(|name| builder.value_along_any(name).ok());
+    let is_image = followed.is_none_or(|value| value.axis == 1);
+    let is_safe = |axis| if is_image { axis != 1 } else { axis == 0 };
+    if is_plain && source.readers(output).all(|reader| gathers(source, reader).is_some_and(is_safe)) {
         return Ok(Step::Nothing);
     }
     Err("it makes a number of the number of channels")

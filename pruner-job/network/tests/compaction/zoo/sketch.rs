@@ -10,6 +10,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::proto::{described, int, ints};
 
+mod last;
 mod operators;
 
 /// Operator set of what is drawn.
@@ -186,16 +187,6 @@ impl Sketch {
             self.store("bias", &[out], &bias),
         ];
         self.node("Gemm", inputs, vec![int("transB", 1)], vec![out])
-    }
-
-    /// Squeeze and excite; `gate` is the operator that makes the factor.
-    pub(crate) fn squeeze_excite(&mut self, value: &Value, squeezed: usize, gate: &str) -> Value {
-        let pooled = self.global_average_pool(value);
-        let inner = self.conv(&pooled, squeezed, Window::unpadded(1, 1));
-        let inner = self.relu(&inner);
-        let outer = self.conv(&inner, value.channels(), Window::unpadded(1, 1));
-        let factor = self.unary(gate, &outer, vec![]);
-        self.binary("Mul", value, &factor)
     }
 
     pub(crate) fn finish(mut self, outputs: &[Value]) -> ModelProto {

@@ -1,4 +1,4 @@
-//! What has no weights of its own: activations, sums, pooling, and all that moves channels about.
+//! What has no weights of its own: activations, sums, pooling, all that moves channels about, and what is made of such.
 
 use dnnshifter_network::onnx::AttributeProto;
 
@@ -33,6 +33,16 @@ impl Sketch {
     /// Add, Sub or Mul; the right one may be 1 x 1.
     pub(crate) fn binary(&mut self, operator: &str, left: &Value, right: &Value) -> Value {
         self.node(operator, vec![left.name.clone(), right.name.clone()], vec![], left.shape.clone())
+    }
+
+    /// Squeeze and excite; `gate` is the operator that makes the factor.
+    pub(crate) fn squeeze_excite(&mut self, value: &Value, squeezed: usize, gate: &str) -> Value {
+        let pooled = self.global_average_pool(value);
+        let inner = self.conv(&pooled, squeezed, Window::unpadded(1, 1));
+        let inner = self.relu(&inner);
+        let outer = self.conv(&inner, value.channels(), Window::unpadded(1, 1));
+        let factor = self.unary(gate, &outer, vec![]);
+        self.binary("Mul", value, &factor)
     }
 
     pub(crate) fn max_pool(&mut self, value: &Value, window: Window) -> Value {
