@@ -11,9 +11,14 @@ use tokio::task::{JoinSet, yield_now};
 use super::client::Client;
 use crate::load::{Outcome, Piece, Record, Schedule, Tally, unix_us};
 
-/// A Poisson load of `rate` requests a second.
+/// A Poisson load of `rate` requests a second, always the same.
 pub(super) fn poisson(rate: f64, seconds: f64) -> Vec<Duration> {
-    Schedule { pieces: vec![Piece { seconds, from: rate, to: rate }] }.arrivals(1)
+    another_poisson(rate, seconds, 1)
+}
+
+/// Another one for each `seed`.
+pub(super) fn another_poisson(rate: f64, seconds: f64, seed: u64) -> Vec<Duration> {
+    Schedule { pieces: vec![Piece { seconds, from: rate, to: rate }] }.arrivals(seed)
 }
 
 /// `count` requests, one each `period`.

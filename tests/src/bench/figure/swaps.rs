@@ -9,7 +9,7 @@ use super::{
     super::{
         Spread,
         client::{Client, Form},
-        open_loop::{capacity, poisson, records},
+        open_loop::{another_poisson, capacity, records},
         server::Server,
         spread::{Slope, quantile},
         variants::TWINS,
@@ -127,12 +127,16 @@ impl Course<'_> {
     /// The requests of a slice without swaps, and of one with.
     async fn slices(&self, seen: &mut Seen) -> Result<(Vec<Record>, Vec<Record>)> {
         let [twin, other] = TWINS;
+        // The same for both, and another for each pair: else the tail would be that of a single second's arrivals.
+        let seconds = SWAP.as_secs_f64() * SWAPS_IN_A_SLICE as f64;
+        let arrivals = another_poisson(self.rate, seconds, seen.count);
         let start = self.memory()?;
-        let (without, ()) = self.beside(self.ask(|_| twin)).await?;
+        let (without, ()) = self.beside(&arrivals, self.ask(|_| twin)).await?;
         let middle = self.memory()?;
         let before = self.server.swaps().await?.count;
         // An even number of swaps: the last one leads back to the first twin.
-        let (with, ()) = self.beside(self.ask(|index| if index % 2 == 0 { other } else { twin })).await?;
+        let turn = |index: u64| if index.is_multiple_of(2) { other } else { twin };
+        let (with, ()) = self.beside(&arrivals, self.ask(turn)).await?;
         let swaps = self.server.swaps().await?;
         let made = swaps.count - before;
         ensure!(made == SWAPS_IN_A_SLICE, "{SWAPS_IN_A_SLICE} swaps were asked for, {made} made");
@@ -155,9 +159,12 @@ impl Course<'_> {
     }
 
     /// The load's requests, while `work` is done beside it.
-    async fn beside<T>(&self, work: impl Future<Output = Result<T>>) -> Result<(Vec<Record>, T)> {
-        let arrivals = poisson(self.rate, SWAP.as_secs_f64() * SWAPS_IN_A_SLICE as f64);
-        let (records, done) = tokio::join!(records(self.client, &arrivals), work);
+    async fn beside<T>(
+        &self,
+        arrivals: &[Duration],
+        work: impl Future<Output = Result<T>>,
+    ) -> Result<(Vec<Record>, T)> {
+        let (records, done) = tokio::join!(records(self.client, arrivals), work);
         Ok((records, done?))
     }
 
