@@ -10,6 +10,9 @@ use super::{source::Weight, step::Layout};
 /// Weights that are smaller than this are none: ONNX Runtime would flush their products to zero.
 const NONE: f32 = 1e-30;
 
+/// [`NONE`] as its bits.
+const LEAST: i32 = NONE.to_bits() as i32;
+
 /// Cells of one block of a bit set.
 const BLOCK: usize = usize::BITS as usize;
 
@@ -94,7 +97,9 @@ impl Rows {
             _ if numbers.is_empty() => vec![],
             (Layout::OutputFirst, _) => {
                 let rows = numbers.chunks_exact(self.cell * self.ins);
-                rows.flat_map(|row| blocks_of(row, self.cell)).collect()
+                let mut blocks = Vec::with_capacity(rows.len() * self.ins.div_ceil(BLOCK));
+                rows.for_each(|row| blocks.extend(blocks_of(row, self.cell)));
+                blocks
             }
             (Layout::InputFirst, width) => {
                 let rows = turned(numbers, width.copied().unwrap_or(1), self.cell, self.ins);
@@ -129,7 +134,7 @@ fn blocks_of(line: &[Float], cell: usize) -> impl Iterator<Item = usize> {
 /// Which of up to 64 cells are used. Sizes of kernels that are common are known to the compiler.
 fn block_of(block: &[Float], cell: usize) -> usize {
     // In a sparse layer most blocks are empty, which is seen faster than which cells are.
-    if cell > 1 && is_used(block) == 0 {
+    if is_empty(block) {
         return 0;
     }
     let mut flags = [0; BLOCK];
@@ -153,9 +158,14 @@ fn flag<const CELL: usize>(block: &[Float], flags: &mut [u8; BLOCK]) {
     }
 }
 
+/// Whether all of the numbers are surely no weights: no number has more bits than all of them together.
+fn is_empty(numbers: &[Float]) -> bool {
+    let bits = numbers.iter().fold(0, |bits, number| bits | i32::from_le_bytes(*number));
+    bits & i32::MAX < LEAST
+}
+
 /// 1 if any of the numbers is a weight. Without their signs, floats are in the order of their bits, and NaN is above all.
 fn is_used(numbers: &[Float]) -> u8 {
-    const LEAST: i32 = NONE.to_bits() as i32;
     let is_weight = |number: &Float| i32::from_le_bytes(*number) & i32::MAX >= LEAST;
     u8::from(numbers.iter().fold(false, |used, number| used | is_weight(number)))
 }
