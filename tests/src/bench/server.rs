@@ -104,9 +104,10 @@ pub(super) struct Swap {
 }
 
 /// A line of the repository's index.
-#[derive(Debug, Deserialize)]
+#[derive(Deserialize)]
 struct IndexEntry {
     state: String,
+    reason: String,
 }
 
 impl Programs {
@@ -222,9 +223,12 @@ impl Server {
             if index.iter().all(|entry| entry.state == "READY") {
                 return Ok(());
             }
+            let states: Vec<_> =
+                index.iter().map(|entry| format!("{} {}", entry.state, entry.reason)).collect();
             ensure!(
                 Instant::now() < deadline && index.iter().all(|entry| entry.state != "UNAVAILABLE"),
-                "not all variants were loaded: {index:?}"
+                "not all variants were loaded: {}",
+                states.join(", ")
             );
             tokio::time::sleep(LOOK).await;
         }
