@@ -36,7 +36,7 @@ pub struct Level {
     pub masked: Judgement,
     /// The same without what is dead.
     pub compacted: Judgement,
-    /// The same without what is dead, but for what fills widths up to a multiple of [`ALIGNMENT`].
+    /// The same without what is dead, but for what fills widths up to a multiple of 16, which ONNX Runtime computes fastest.
     pub aligned: Judgement,
 }
 
