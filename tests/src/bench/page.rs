@@ -200,7 +200,8 @@ fn latency_lines(latency: &LatencyReport) -> Vec<Line> {
 }
 
 fn overload_lines(overload: &OverloadReport) -> Vec<Line> {
-    let OverloadReport { objective_ms, capacity, offered, goodput_ratio, p99_ms, failed } = overload;
+    let OverloadReport { objective_ms, capacity, offered, late_ratio, goodput_ratio, p99_ms, failed } =
+        overload;
     vec![
         line(
             format!("Answers within {objective_ms} ms at three times the capacity, over the capacity"),
@@ -216,7 +217,7 @@ fn overload_lines(overload: &OverloadReport) -> Vec<Line> {
         line(
             "p99 of the answers then",
             format!("<= {objective_ms} ms"),
-            format!("{} ms", spread(p99_ms)),
+            format!("{} ms; {} % of them later", spread(p99_ms), short(100.0 * late_ratio.median)),
             p99_ms.median <= *objective_ms,
         ),
     ]

@@ -4,6 +4,7 @@ use std::{fs, path::Path};
 
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::{
     Programs,
@@ -79,6 +80,52 @@ pub struct Report {
     pub peers: Vec<PeerReport>,
 }
 
+/// A part of the report that is measured in a minute or two: for who works on what it is about.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub enum Part {
+    /// Swaps between resident variants.
+    Swaps,
+    /// Swaps to a variant on disk.
+    Reload,
+    /// Single requests.
+    Latency,
+    /// More requests than can be answered.
+    Overload,
+    /// Half a CPU.
+    Quota,
+}
+
+/// Measures a part alone.
+pub async fn measure_part(
+    programs: &Programs,
+    directory: &Path,
+    extent: Extent,
+    part: Part,
+    say: &dyn Fn(&str),
+) -> Result<Value> {
+    let stage = prepare(programs, directory, extent, say)?;
+    let report = match part {
+        Part::Swaps => serde_json::to_value(swaps::measure(&stage).await?),
+        Part::Reload => serde_json::to_value(reload::measure(&stage).await?),
+        Part::Latency => serde_json::to_value(latency::measure(&stage).await?),
+        Part::Overload => serde_json::to_value(overload::measure(&stage).await?),
+        Part::Quota => serde_json::to_value(quota::measure(&stage).await?),
+    };
+    Ok(report?)
+}
+
+fn prepare<'a>(
+    programs: &'a Programs,
+    directory: &'a Path,
+    extent: Extent,
+    say: &'a dyn Fn(&str),
+) -> Result<Stage<'a>> {
+    say("making six variants of VGG-16");
+    let models = directory.join("models");
+    let networks = variants::make(programs, &models)?;
+    Ok(Stage { programs, directory, models, networks, extent, say })
+}
+
 /// Measures in `directory`, and says what it does; other servers too, if there are `environments` with them.
 pub async fn measure(
     programs: &Programs,
@@ -87,12 +134,9 @@ pub async fn measure(
     environments: Option<&Path>,
     say: &dyn Fn(&str),
 ) -> Result<Report> {
-    say("making six variants of VGG-16");
-    let models = directory.join("models");
-    let networks = variants::make(programs, &models)?;
-    let sizes = networks.iter().map(|network| Ok(fs::metadata(network)?.len()));
+    let stage = prepare(programs, directory, extent, say)?;
+    let sizes = stage.networks.iter().map(|network| Ok(fs::metadata(network)?.len()));
     let sizes = sizes.collect::<Result<Vec<_>>>()?;
-    let stage = Stage { programs, directory, models, networks, extent, say };
     let resident = resident::measure(&stage).await?;
     let (swaps, reload) = (swaps::measure(&stage).await?, reload::measure(&stage).await?);
     let (latency, overload) = (latency::measure(&stage).await?, overload::measure(&stage).await?);

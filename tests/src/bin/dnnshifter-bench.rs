@@ -27,6 +27,8 @@ struct Arguments {
 enum Command {
     /// Measure the programs beside this one, with clients on another core than the server's.
     Serving(Serving),
+    /// Measure a part of `serving` alone, and print it as JSON: for who works on what it is about.
+    Part(Part),
     /// Measure portfolios of a few seeds, conventional training beside them, the published method, Torch-Pruning and int8.
     Pruning(Pruning),
     /// Write the page of serving anew, from the report.
@@ -66,6 +68,24 @@ struct Serving {
     /// Compare with other servers, which `make peers` installs in this folder.
     #[arg(long)]
     peers: Option<PathBuf>,
+    /// The library of ONNX Runtime.
+    #[arg(long, env = "ORT_DYLIB_PATH", default_value = ".deps/onnxruntime/libonnxruntime.so.1")]
+    onnxruntime: PathBuf,
+}
+
+#[derive(Args)]
+struct Part {
+    /// Which.
+    part: serving::Part,
+    /// Rounds.
+    #[arg(long, default_value_t = 5)]
+    rounds: u64,
+    /// Seconds of each load.
+    #[arg(long, default_value_t = 6.0)]
+    seconds: f64,
+    /// Swaps in all.
+    #[arg(long, default_value_t = 1_000)]
+    swaps: u64,
     /// The library of ONNX Runtime.
     #[arg(long, env = "ORT_DYLIB_PATH", default_value = ".deps/onnxruntime/libonnxruntime.so.1")]
     onnxruntime: PathBuf,
@@ -129,6 +149,7 @@ async fn main() -> ExitCode {
 async fn run(arguments: Arguments) -> Result<()> {
     match arguments.command {
         Command::Serving(arguments) => serving(arguments).await,
+        Command::Part(arguments) => part(arguments).await,
         Command::Pruning(arguments) => pruning(arguments),
         Command::Page { output } => {
             let path = output.join("serving.json");
@@ -156,12 +177,27 @@ async fn serving(arguments: Serving) -> Result<()> {
     } else {
         Extent { swaps, rounds: rounds.max(1), seconds }
     };
-    let say = |text: &str| drop(writeln!(std::io::stderr(), "{text}"));
     cores::take_clients_core()?;
     let report = serving::measure(&programs, directory.path(), extent, peers.as_deref(), &say).await?;
     fs::create_dir_all(&output)?;
     write(&output.join("serving.json"), &(serde_json::to_string_pretty(&report)? + "\n"))?;
     write(&output.join("serving.md"), &page::page(&report))
+}
+
+async fn part(arguments: Part) -> Result<()> {
+    let Part { part, rounds, seconds, swaps, onnxruntime } = arguments;
+    let program = std::env::current_exe().context("failed to find this program")?;
+    let programs = Programs::beside(&program, &onnxruntime)?;
+    let directory = tempfile::tempdir().context("failed to make a temporary directory")?;
+    let extent = Extent { swaps, rounds: rounds.max(1), seconds };
+    cores::take_clients_core()?;
+    let report = serving::measure_part(&programs, directory.path(), extent, part, &say).await?;
+    Ok(writeln!(std::io::stdout(), "{report:#}")?)
+}
+
+/// What is being done.
+fn say(text: &str) {
+    drop(writeln!(std::io::stderr(), "{text}"));
 }
 
 fn pruning(arguments: Pruning) -> Result<()> {
@@ -181,7 +217,6 @@ fn pruning(arguments: Pruning) -> Result<()> {
     let directory = tempfile::tempdir().context("failed to make a temporary directory")?;
     let extent = pruning::Extent { seeds: seeds.max(1), training_images, epochs, fine_tuning_epochs };
     let tools = pruning::Tools { programs: &programs, dataset: &dataset, python, torch_python };
-    let say = |text: &str| drop(writeln!(std::io::stderr(), "{text}"));
     let report = pruning::measure(&tools, directory.path(), extent, say)?;
     fs::create_dir_all(&output)?;
     write(&output.join("pruning.json"), &(serde_json::to_string_pretty(&report)? + "\n"))?;

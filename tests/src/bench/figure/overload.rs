@@ -32,6 +32,8 @@ pub struct OverloadReport {
     pub capacity: Spread,
     /// Requests per second that were sent.
     pub offered: Spread,
+    /// Answers that came later than the objective, over all answers.
+    pub late_ratio: Spread,
     /// Answers within the objective per second, over the capacity.
     pub goodput_ratio: Spread,
     /// 99th percentile of the latency of answered requests, in milliseconds.
@@ -46,8 +48,8 @@ pub(in super::super) async fn measure(stage: &Stage<'_>) -> Result<OverloadRepor
     let server = stage.serve(&["--variant", TWINS[0], "--latency-objective", &objective]).await?;
     server.wait_settled().await?;
     let client = server.client(Form::Raw);
-    let (mut capacities, mut offered, mut goodput, mut p99, mut failed) =
-        (Vec::new(), Vec::new(), Vec::new(), Vec::new(), 0);
+    let (mut capacities, mut offered, mut late, mut goodput, mut p99, mut failed) =
+        (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new(), 0);
     let seconds = stage.extent.seconds;
     for round in 1..=stage.extent.rounds {
         stage.round("overload", round);
@@ -55,6 +57,7 @@ pub(in super::super) async fn measure(stage: &Stage<'_>) -> Result<OverloadRepor
         load(&client, &poisson(capacity * OVERLOAD, SECONDS_BEFORE), OBJECTIVE).await;
         let tally = load(&client, &poisson(capacity * OVERLOAD, seconds), OBJECTIVE).await;
         goodput.push((tally.answered - tally.late) as f64 / seconds / capacity);
+        late.push(tally.late as f64 / tally.answered.max(1) as f64);
         offered.push(tally.offered as f64 / seconds);
         p99.push(tally.p99_ms);
         failed += tally.failed;
@@ -64,6 +67,7 @@ pub(in super::super) async fn measure(stage: &Stage<'_>) -> Result<OverloadRepor
         objective_ms: OBJECTIVE.as_secs_f64() * 1e3,
         capacity: Spread::of(capacities),
         offered: Spread::of(offered),
+        late_ratio: Spread::of(late),
         goodput_ratio: Spread::of(goodput),
         p99_ms: Spread::of(p99),
         failed,

@@ -73,6 +73,7 @@ fn report() -> Report {
             objective_ms: 20.0,
             capacity: at(400.0),
             offered: at(1200.0),
+            late_ratio: at(0.004),
             goodput_ratio: at(0.95),
             p99_ms: at(18.0),
             failed: 0,
