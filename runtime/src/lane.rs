@@ -6,6 +6,7 @@
 //! dispatch after a swap is on the new variant.
 
 pub(crate) mod admission;
+pub(crate) mod fairness;
 mod lateness;
 mod queue;
 pub(crate) mod shortcut;
@@ -25,6 +26,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use self::{
     admission::Shed,
+    fairness::Client,
     queue::{Demand, LetIn, Queue},
 };
 use crate::{engine::EngineError, switch::Switch, values::Values, variant::Resident};
@@ -35,14 +37,33 @@ pub(crate) struct Batch {
     pub(crate) items: usize,
     /// Their values, one item after the other.
     pub(crate) input: Values,
-    /// When the request arrived.
-    pub(crate) arrived: Instant,
+    /// When the request had been read: a slow sender is not the server's delay.
+    pub(crate) read: Instant,
+    /// Who sent it.
+    pub(crate) client: Client,
     /// The only variant that may answer, if the request names one.
     pub(crate) variant: Option<String>,
-    /// It need not be computed later than this after its arrival.
-    pub(crate) timeout: Option<Duration>,
-    /// The memory that the request has claimed, given back with the batch.
+    /// After which nobody waits for it any more.
+    pub(crate) deadline: Option<Deadline>,
+    /// The memory that the request has claimed, given back with the answer.
     pub(crate) held: Option<OwnedSemaphorePermit>,
+}
+
+/// The time that a client gives.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Deadline {
+    /// When it is over.
+    pub(crate) at: Instant,
+    /// How long it was.
+    pub(crate) timeout: Duration,
+}
+
+impl Deadline {
+    /// What is left of it.
+    pub(crate) fn rest(self, now: Instant) -> Result<Duration, Shed> {
+        let rest = self.at.checked_duration_since(now).filter(|rest| !rest.is_zero());
+        rest.ok_or(Shed::Deadline { timeout: self.timeout })
+    }
 }
 
 /// What became of a batch.
@@ -55,6 +76,8 @@ pub(crate) struct Answer {
     pub(crate) waited: Duration,
     /// How long that took.
     pub(crate) inference: Duration,
+    /// The memory that the request has claimed.
+    pub(crate) held: Option<OwnedSemaphorePermit>,
 }
 
 /// Why a batch was not computed.
@@ -133,15 +156,16 @@ impl Lane {
         self.shared.beats.load(Ordering::Acquire)
     }
 
-    /// Computes a batch, or says at once that it would be too late.
+    /// Computes a batch, or says at once that it would be too late. Dropped meanwhile, it takes the batch back.
     pub(crate) async fn compute(&self, batch: Batch) -> Result<Answer, LaneError> {
+        let queue = &self.shared.queue;
         let active = self.shared.switch.active().ok_or(LaneError::NotReady)?;
         let (reply, answer) = oneshot::channel();
         let now = Instant::now();
-        let gone = now.saturating_duration_since(batch.arrived);
-        self.shared.queue.still_in_time(gone, batch.timeout)?;
-        let timeout = batch.timeout.map(|timeout| timeout.saturating_sub(gone));
+        queue.still_in_time(now.saturating_duration_since(batch.read))?;
+        let timeout = batch.deadline.map(|deadline| deadline.rest(now)).transpose()?;
         let demand = Demand {
+            client: batch.client,
             items: batch.items,
             per_item: active.service_time(),
             timeout,
@@ -149,13 +173,34 @@ impl Lane {
         };
         drop(active);
         let ticket = Ticket { batch, let_in: now, reply };
-        let LetIn { promise, at_once } = self.shared.queue.offer(ticket, demand, now)?;
+        let LetIn { promise, at_once, number, made_room } = queue.offer(ticket, demand, now)?;
+        if let Some(Ticket { batch, reply, .. }) = made_room {
+            drop(batch);
+            drop(reply.send(Err(Shed::Unfair.into())));
+        }
         let answer = match at_once {
             Some(Ticket { batch, let_in, .. }) => self.shared.compute_at_once(batch, let_in),
-            None => answer.await.map_err(|_| LaneError::Closed)?,
+            None => {
+                let _withdrawn = WithdrawAtEnd { queue, number };
+                answer.await.map_err(|_| LaneError::Closed)?
+            }
         };
-        self.shared.queue.kept(promise, Instant::now());
+        if !matches!(answer, Err(LaneError::Shed(Shed::Unfair))) {
+            queue.kept(promise, Instant::now());
+        }
         answer
+    }
+}
+
+/// Takes a ticket back of which nobody waits any more for the answer.
+struct WithdrawAtEnd<'a> {
+    queue: &'a Queue<Ticket>,
+    number: u64,
+}
+
+impl Drop for WithdrawAtEnd<'_> {
+    fn drop(&mut self) {
+        drop(self.queue.withdraw(self.number));
     }
 }
 
@@ -182,12 +227,9 @@ impl Shared {
     fn work(&self) {
         let _at_end = AbandonAtEnd(&self.queue);
         while let Some(ticket) = self.queue.next() {
-            // Nobody waits any more: the client went away.
+            // Nobody waits any more: the client went away just now.
             if !ticket.reply.is_closed() {
-                let answer = self.compute(&ticket.batch, ticket.let_in);
-                // Before the answer: who sees it may count on the memory.
-                drop(ticket.batch.held);
-                drop(ticket.reply.send(answer));
+                drop(ticket.reply.send(self.compute(ticket.batch, ticket.let_in)));
             }
             self.queue.done();
         }
@@ -195,8 +237,7 @@ impl Shared {
 
     /// On the calling thread. A panic ends the lane, as one of its own thread would.
     fn compute_at_once(&self, batch: Batch, let_in: Instant) -> Result<Answer, LaneError> {
-        let answer = catch_unwind(AssertUnwindSafe(|| self.compute(&batch, let_in)));
-        drop(batch);
+        let answer = catch_unwind(AssertUnwindSafe(|| self.compute(batch, let_in)));
         if let Ok(answer) = answer {
             self.queue.done();
             answer
@@ -206,8 +247,10 @@ impl Shared {
         }
     }
 
-    fn compute(&self, batch: &Batch, let_in: Instant) -> Result<Answer, LaneError> {
-        self.queue.still_in_time(batch.arrived.elapsed(), batch.timeout)?;
+    fn compute(&self, batch: Batch, let_in: Instant) -> Result<Answer, LaneError> {
+        let now = Instant::now();
+        self.queue.still_in_time(now.saturating_duration_since(batch.read))?;
+        batch.deadline.map(|deadline| deadline.rest(now)).transpose()?;
         let variant = self.switch.active().ok_or(LaneError::NotReady)?;
         if batch.variant.as_ref().is_some_and(|wanted| wanted != variant.name().as_str()) {
             return Err(LaneError::Changed);
@@ -224,6 +267,7 @@ impl Shared {
         let inference = started.elapsed();
         self.beats.fetch_add(1, Ordering::AcqRel);
         let waited = started.saturating_duration_since(let_in);
-        Ok(Answer { output: output.map_err(LaneError::Engine)?, variant, waited, inference })
+        let output = output.map_err(LaneError::Engine)?;
+        Ok(Answer { output, variant, waited, inference, held: batch.held })
     }
 }

@@ -48,6 +48,25 @@ pub(crate) enum Shed {
         /// The timeout.
         timeout: Duration,
     },
+    /// It has more items than are computed in time, whatever else there is to do.
+    #[error(
+        "{items} items take {}, {} are allowed: send at most {most} at a time",
+        milliseconds(predicted),
+        milliseconds(allowed)
+    )]
+    TooManyItems {
+        /// How many it has.
+        items: usize,
+        /// How long they take.
+        predicted: Duration,
+        /// The objective, or the request's own timeout.
+        allowed: Duration,
+        /// How many could be computed.
+        most: usize,
+    },
+    /// It waited, and has made room for a client that had less waiting.
+    #[error("overloaded: others who send less come first; send fewer requests or try again later")]
+    Unfair,
     /// Too many wait already.
     #[error("overloaded: {waiting} requests wait already; send fewer requests or try again later")]
     Full {
@@ -63,7 +82,8 @@ impl Shed {
         match self {
             Self::TooLate { predicted, .. } => objective.is_some_and(|objective| predicted > objective),
             Self::Deadline { timeout } => objective.is_some_and(|objective| timeout >= objective),
-            Self::Expired { .. } | Self::Full { .. } => true,
+            Self::TooManyItems { .. } => false,
+            Self::Expired { .. } | Self::Unfair | Self::Full { .. } => true,
         }
     }
 }
@@ -95,8 +115,8 @@ pub(crate) struct Pace {
     pub(crate) lateness: Duration,
 }
 
-/// Lets a batch of `items` in, and predicts, without the lateness, when it will be computed; or says why not. With nothing ahead it
-/// always may: nobody would be faster.
+/// Lets a batch of `items` in, and predicts, without the lateness, when it will be computed; or says why not. With nothing ahead a
+/// single item always may: nobody would be faster, and what is known of its time is corrected by it.
 pub(crate) fn admit(
     ahead: Ahead,
     items: usize,
@@ -107,10 +127,18 @@ pub(crate) fn admit(
         return Err(Shed::Full { waiting: ahead.requests });
     }
     let Pace { per_item, lateness } = pace;
-    let computed = wait(ahead, per_item).saturating_add(time_of(items, per_item));
-    let Some(allowed) = allowed.filter(|_| !ahead.is_idle()) else { return Ok(computed) };
+    let alone = time_of(items, per_item);
+    let computed = wait(ahead, per_item).saturating_add(alone);
+    let Some(allowed) = allowed else { return Ok(computed) };
+    if alone > allowed && items > 1 {
+        let most = (allowed.as_nanos() / per_item.as_nanos().max(1)).max(1) as usize;
+        return Err(Shed::TooManyItems { items, predicted: alone, allowed, most });
+    }
     let predicted = computed.saturating_add(lateness);
-    if predicted > allowed { Err(Shed::TooLate { predicted, allowed }) } else { Ok(computed) }
+    if predicted > allowed && !ahead.is_idle() {
+        return Err(Shed::TooLate { predicted, allowed });
+    }
+    Ok(computed)
 }
 
 /// The time until all that is ahead is done.
@@ -173,9 +201,23 @@ mod tests {
     }
 
     #[test]
-    fn an_idle_lane_takes_even_what_will_be_late() {
+    fn an_idle_lane_takes_an_item_even_if_it_will_be_late() {
         assert_eq!(admit(ahead(0, None), 1, pace(MS * 50), Some(MS * 20)), Ok(MS * 50));
         assert!(admit(ahead(0, Some(0)), 1, pace(MS * 50), Some(MS * 20)).is_err());
+    }
+
+    #[test]
+    fn a_batch_that_takes_too_long_by_itself_is_told_how_many_items_do_not() {
+        let refused = Shed::TooManyItems { items: 11, predicted: MS * 22, allowed: MS * 20, most: 10 };
+        for ahead in [ahead(0, None), ahead(3, Some(0))] {
+            assert_eq!(admit(ahead, 11, pace(MS * 2), Some(MS * 20)), Err(refused));
+        }
+        assert_eq!(
+            refused.to_string(),
+            "11 items take 22.0 ms, 20.0 ms are allowed: send at most 10 at a time"
+        );
+        assert!(admit(ahead(0, None), 10, pace(MS * 2), Some(MS * 20)).is_ok());
+        assert!(!refused.is_overload(Some(MS * 20)));
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! The queue between those who ask and the thread that computes: first come, first served, with admission under one lock.
+//! The queue between those who ask and the thread that computes: first come, first served, with admission under one lock. When it is
+//! full, [`fairness`](super::fairness) says who makes room.
 
 use std::{
     collections::VecDeque,
@@ -10,6 +11,7 @@ use parking_lot::{Condvar, Mutex};
 use super::{
     LaneError,
     admission::{Ahead, Pace, Shed, admit},
+    fairness::{Client, who_makes_room},
     lateness::Lateness,
     shortcut,
 };
@@ -17,6 +19,8 @@ use super::{
 /// What a ticket asks for.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Demand {
+    /// Who asks.
+    pub(super) client: Client,
     /// How many items.
     pub(super) items: usize,
     /// How long each takes to compute.
@@ -27,7 +31,7 @@ pub(super) struct Demand {
     pub(super) at_hand: bool,
 }
 
-/// A queue of `T`, each of so many items.
+/// A queue of `T`.
 pub(super) struct Queue<T> {
     state: Mutex<State<T>>,
     changed: Condvar,
@@ -36,14 +40,22 @@ pub(super) struct Queue<T> {
 }
 
 struct State<T> {
-    waiting: VecDeque<(T, usize)>,
+    waiting: VecDeque<Waiting<T>>,
     waiting_items: usize,
+    let_in: u64,
     running: Option<(usize, Instant)>,
     /// When the last ticket was done.
     resting_since: Option<Instant>,
     objective: Option<Duration>,
     lateness: Lateness,
     closed: bool,
+}
+
+struct Waiting<T> {
+    number: u64,
+    client: Client,
+    items: usize,
+    ticket: T,
 }
 
 /// What was predicted of a ticket that was let in.
@@ -63,6 +75,10 @@ pub(super) struct LetIn<T> {
     pub(super) promise: Promise,
     /// The ticket, if whoever asks is to compute it at once, and then to say that it is [`Queue::done`].
     pub(super) at_once: Option<T>,
+    /// By which it can be [withdrawn](Queue::withdraw) while it waits.
+    pub(super) number: u64,
+    /// Another one, which had waited and has made room.
+    pub(super) made_room: Option<T>,
 }
 
 impl<T> Queue<T> {
@@ -71,6 +87,7 @@ impl<T> Queue<T> {
         let state = State {
             waiting: VecDeque::new(),
             waiting_items: 0,
+            let_in: 0,
             running: None,
             resting_since: None,
             objective: None,
@@ -96,30 +113,41 @@ impl<T> Queue<T> {
 
     /// Lets `ticket` in, or says why not.
     pub(super) fn offer(&self, ticket: T, demand: Demand, now: Instant) -> Result<LetIn<T>, LaneError> {
-        let Demand { items, per_item, timeout, at_hand } = demand;
+        let Demand { client, items, timeout, at_hand, .. } = demand;
         let mut state = self.state.lock();
         if state.closed {
             return Err(LaneError::Closed);
         }
-        let running = state.running.map(|(items, since)| (items, now.saturating_duration_since(since)));
-        let ahead = Ahead { requests: state.waiting.len(), items: state.waiting_items, running };
-        let pace = Pace { per_item, lateness: state.lateness.duration() };
         let allowed = shorter(state.objective, timeout);
-        let predicted = admit(ahead, items, pace, allowed)?;
+        let (predicted, made_room) = state.admit(demand, allowed, now)?;
+        state.let_in += 1;
+        let number = state.let_in;
         let promise = Promise { made: now, predicted, allowed };
         let rested = state.resting_since.map(|since| now.saturating_duration_since(since));
-        if at_hand && ahead.is_idle() && shortcut::is_worth_it(predicted, rested, self.longest_at_once) {
+        let idle = state.running.is_none();
+        if at_hand
+            && idle
+            && state.waiting.is_empty()
+            && shortcut::is_worth_it(predicted, rested, self.longest_at_once)
+        {
             state.running = Some((items, now));
-            return Ok(LetIn { promise, at_once: Some(ticket) });
+            return Ok(LetIn { promise, at_once: Some(ticket), number, made_room });
         }
-        state.waiting.push_back((ticket, items));
+        state.waiting.push_back(Waiting { number, client, items, ticket });
         state.waiting_items = state.waiting_items.saturating_add(items);
         drop(state);
         // Whoever computes now looks at the queue when that is done.
-        if running.is_none() {
+        if idle {
             self.changed.notify_one();
         }
-        Ok(LetIn { promise, at_once: None })
+        Ok(LetIn { promise, at_once: None, number, made_room })
+    }
+
+    /// Takes a ticket back that waits; nothing if it does not any more.
+    pub(super) fn withdraw(&self, number: u64) -> Option<T> {
+        let mut state = self.state.lock();
+        let place = state.waiting.binary_search_by_key(&number, |waiting| waiting.number).ok()?;
+        state.remove(place)
     }
 
     /// A ticket that was let in on this promise was answered at `now`.
@@ -131,12 +159,9 @@ impl<T> Queue<T> {
     }
 
     /// Whether a ticket that has `waited` may still be computed.
-    pub(super) fn still_in_time(&self, waited: Duration, timeout: Option<Duration>) -> Result<(), Shed> {
-        let passed = |limit: &Duration| waited > *limit;
-        if let Some(timeout) = timeout.filter(passed) {
-            return Err(Shed::Deadline { timeout });
-        }
-        self.objective().filter(passed).map_or(Ok(()), |allowed| Err(Shed::Expired { waited, allowed }))
+    pub(super) fn still_in_time(&self, waited: Duration) -> Result<(), Shed> {
+        let allowed = self.objective().filter(|allowed| waited > *allowed);
+        allowed.map_or(Ok(()), |allowed| Err(Shed::Expired { waited, allowed }))
     }
 
     /// Waits for the next ticket, and for one that is computed elsewhere; `None` when the queue is closed and empty.
@@ -183,15 +208,48 @@ impl<T> Queue<T> {
 }
 
 impl<T> State<T> {
+    /// How long it will take until a ticket is computed that is let in, and the one that made room for it; or why it is not.
+    fn admit(
+        &mut self,
+        demand: Demand,
+        allowed: Option<Duration>,
+        now: Instant,
+    ) -> Result<(Duration, Option<T>), Shed> {
+        let Demand { client, items, per_item, .. } = demand;
+        let pace = Pace { per_item, lateness: self.lateness.duration(allowed) };
+        let full = match admit(self.ahead(now), items, pace, allowed) {
+            Ok(predicted) => return Ok((predicted, None)),
+            Err(full @ (Shed::TooLate { .. } | Shed::Full { .. })) => full,
+            Err(other) => return Err(other),
+        };
+        let waiting = self.waiting.iter().map(|waiting| (waiting.client, waiting.items));
+        let place = who_makes_room(waiting, (client, items)).ok_or(full)?;
+        let given = self.waiting.get(place).map_or(0, |waiting| waiting.items);
+        let mut ahead = self.ahead(now);
+        (ahead.requests, ahead.items) = (ahead.requests.saturating_sub(1), ahead.items.saturating_sub(given));
+        let predicted = admit(ahead, items, pace, allowed)?;
+        Ok((predicted, self.remove(place)))
+    }
+
+    fn ahead(&self, now: Instant) -> Ahead {
+        let running = self.running.map(|(items, since)| (items, now.saturating_duration_since(since)));
+        Ahead { requests: self.waiting.len(), items: self.waiting_items, running }
+    }
+
+    fn remove(&mut self, place: usize) -> Option<T> {
+        let Waiting { items, ticket, .. } = self.waiting.remove(place)?;
+        self.waiting_items = self.waiting_items.saturating_sub(items);
+        Some(ticket)
+    }
+
     /// The next ticket, unless one is being computed.
     fn take(&mut self) -> Option<T> {
         if self.running.is_some() {
             return None;
         }
-        let (ticket, items) = self.waiting.pop_front()?;
-        self.waiting_items = self.waiting_items.saturating_sub(items);
+        let items = self.waiting.front()?.items;
         self.running = Some((items, Instant::now()));
-        Some(ticket)
+        self.remove(0)
     }
 }
 
@@ -205,7 +263,7 @@ mod tests {
     use super::*;
 
     const MS: Duration = Duration::from_millis(1);
-    const ONE: Demand = Demand { items: 1, per_item: MS, timeout: None, at_hand: true };
+    const ONE: Demand = Demand { client: None, items: 1, per_item: MS, timeout: None, at_hand: true };
 
     #[test]
     fn tickets_come_out_in_the_order_in_which_they_went_in() {
@@ -221,7 +279,7 @@ mod tests {
     #[test]
     fn what_waits_and_what_runs_stands_before_a_new_ticket() {
         let queue = Queue::new(Duration::ZERO);
-        queue.keep_within(Some(MS * 3));
+        queue.keep_within(Some(MS * 7 / 2));
         let now = Instant::now();
         assert!(queue.offer('a', ONE, now).is_ok());
         queue.next();
@@ -252,13 +310,42 @@ mod tests {
     #[test]
     fn a_ticket_that_has_waited_too_long_is_told_so() {
         let queue: Queue<()> = Queue::new(Duration::ZERO);
-        assert_eq!(queue.still_in_time(MS * 100, None), Ok(()));
+        assert_eq!(queue.still_in_time(MS * 100), Ok(()));
         queue.keep_within(Some(MS * 20));
-        assert_eq!(queue.still_in_time(MS * 20, None), Ok(()));
-        let expired = |waited, allowed| Err(Shed::Expired { waited: MS * waited, allowed: MS * allowed });
-        assert_eq!(queue.still_in_time(MS * 21, None), expired(21, 20));
-        assert_eq!(queue.still_in_time(MS * 21, Some(MS * 50)), expired(21, 20));
-        assert_eq!(queue.still_in_time(MS * 6, Some(MS * 5)), Err(Shed::Deadline { timeout: MS * 5 }));
+        assert_eq!(queue.still_in_time(MS * 20), Ok(()));
+        assert_eq!(queue.still_in_time(MS * 21), Err(Shed::Expired { waited: MS * 21, allowed: MS * 20 }));
+    }
+
+    #[test]
+    fn a_client_with_little_takes_the_place_of_the_newest_of_one_with_much() {
+        let queue = Queue::new(Duration::ZERO);
+        queue.keep_within(Some(MS * 9 / 2));
+        let now = Instant::now();
+        let client = |last| Demand { client: Some([10, 0, 0, last].into()), ..ONE };
+        for ticket in 0..4 {
+            assert!(queue.offer(ticket, client(1), now).unwrap().made_room.is_none());
+        }
+        let refused = queue.offer(4, client(1), now).unwrap_err();
+        assert!(matches!(refused, LaneError::Shed(Shed::TooLate { .. })), "{refused}");
+        assert_eq!(queue.offer(5, client(2), now).unwrap().made_room, Some(3));
+        assert_eq!(queue.offer(6, client(2), now).unwrap().made_room, Some(2));
+        assert!(queue.offer(7, client(2), now).is_err(), "both have two");
+        queue.close();
+        let out: Vec<_> = std::iter::from_fn(|| queue.next().inspect(|_| queue.done())).collect();
+        assert_eq!(out, [0, 1, 5, 6]);
+    }
+
+    #[test]
+    fn a_ticket_that_is_taken_back_stands_before_nobody() {
+        let queue = Queue::new(Duration::ZERO);
+        queue.keep_within(Some(MS * 5 / 2));
+        let now = Instant::now();
+        let first = queue.offer('a', ONE, now).unwrap().number;
+        queue.offer('b', ONE, now).unwrap();
+        assert!(queue.offer('c', ONE, now).is_err());
+        assert_eq!((queue.withdraw(first), queue.withdraw(first)), (Some('a'), None));
+        let third = queue.offer('c', ONE, now).unwrap().number;
+        assert_eq!((queue.next(), queue.withdraw(third), queue.length()), (Some('b'), Some('c'), 1));
     }
 
     #[test]

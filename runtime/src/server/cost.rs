@@ -204,9 +204,10 @@ mod tests {
         let batch = Batch {
             items: 1,
             input: Values::Fp32(vec![0.0; 4]),
-            arrived: Instant::now(),
+            read: Instant::now(),
+            client: None,
             variant: None,
-            timeout: None,
+            deadline: None,
             held: None,
         };
         service.lane.compute(batch).await.unwrap();

@@ -9,7 +9,7 @@ use std::{sync::Arc, time::Instant};
 use axum::{
     body::Body,
     extract::{Request, State},
-    http::StatusCode,
+    http::{StatusCode, request::Parts},
     response::Response,
 };
 use parking_lot::Mutex;
@@ -23,6 +23,7 @@ use super::{
     health::{EXTENSIONS, NAME},
     infer::{Origin, Target},
     intake::Taken,
+    listen::Caller,
 };
 use crate::{
     lane::{LaneError, admission::Shed},
@@ -42,7 +43,7 @@ use crate::{
     },
 };
 
-/// The largest message with no tensors, and of any while there is no model whose tensors would say: questions are small.
+/// The largest message with no tensors: questions are small.
 const SMALL_BYTES: usize = 64 << 10;
 
 /// Before each message of gRPC: a byte that says whether it is compressed, and four of its length.
@@ -56,33 +57,49 @@ struct Call {
 
 /// Everything below `/inference.GRPCInferenceService/`.
 pub(super) async fn call(State(service): State<Arc<Service>>, request: Request) -> Response {
-    let arrived = Instant::now();
+    let asked = Instant::now();
     let (head, body) = request.into_parts();
     let infers = head.uri.path().ends_with("/ModelInfer");
-    let active = service.switch.active().filter(|_| infers);
-    let limit = active.as_ref().map_or(SMALL_BYTES, |active| largest_body_bytes(&active.interface));
-    let most_values = active.map_or(SMALL_BYTES, |active| most_values(&active.interface));
-    let taken = service.intake.read(&head.headers, body, limit).await;
-    let taken = taken.map_err(|error| service.turned_away(error)).and_then(|taken| {
-        match taken.bytes.split_at_checked(PREFIX_BYTES) {
-            Some((_, message)) if infers => expect_modest(message, most_values)?,
-            _ => (),
-        }
-        Ok(taken)
-    });
-    let Taken { bytes, held } = match taken {
-        Ok(taken) => taken,
+    let result = service.read(&head, body, infers).await;
+    let Read { taken: Taken { bytes, held }, limit } = match result {
+        Ok(read) => read,
         Err(error) => {
             let result: Result<(), _> = Err(error);
-            service.conclude(arrived, &result);
+            service.conclude(asked, &result);
             return result.map_or_else(|error| Status::from(error).into_http(), |()| Response::default());
         }
     };
-    let call = Call { service, origin: Mutex::new(Some(Origin { arrived, held })) };
+    let origin = Origin { client: Caller::of(&head.extensions), asked, read: Instant::now(), held };
+    let call = Call { service, origin: Mutex::new(Some(origin)) };
     let server = GrpcInferenceServiceServer::new(call).max_decoding_message_size(limit);
     match server.oneshot(Request::from_parts(head, Body::from(bytes.freeze()))).await {
         Ok(response) => response.map(Body::new),
         Err(never) => match never {},
+    }
+}
+
+/// A call's message, which may be so long.
+struct Read {
+    taken: Taken,
+    limit: usize,
+}
+
+impl Service {
+    async fn read(&self, head: &Parts, body: Body, infers: bool) -> Result<Read, ApiError> {
+        if !infers {
+            let taken = self.intake.read(&head.headers, body, SMALL_BYTES).await;
+            return Ok(Read { taken: taken.map_err(|error| self.turned_away(error))?, limit: SMALL_BYTES });
+        }
+        // Without tensors to compare with, nobody knows how long it may be.
+        let active = self.switch.active().ok_or_else(|| self.not_computed(&LaneError::NotReady))?;
+        let limit = largest_body_bytes(&active.interface);
+        let taken = self.intake.read(&head.headers, body, limit).await;
+        let taken = taken.map_err(|error| self.turned_away(error))?;
+        // A message that is compressed, as its first byte says, is refused by `tonic` unread.
+        if let Some(([0, ..], message)) = taken.bytes.split_at_checked(PREFIX_BYTES) {
+            expect_modest(message, most_values(&active.interface))?;
+        }
+        Ok(Read { taken, limit })
     }
 }
 
@@ -144,10 +161,10 @@ impl GrpcInferenceService for Call {
         request: tonic::Request<ModelInferRequest>,
     ) -> Result<tonic::Response<ModelInferResponse>, Status> {
         let origin = self.origin.lock().take();
-        let origin = origin.unwrap_or_else(|| Origin { arrived: Instant::now(), held: None });
-        let arrived = origin.arrived;
+        let origin = origin.ok_or_else(|| Status::internal("a call has one request"))?;
+        let asked = origin.asked;
         let result = self.attempt(request, origin).await;
-        self.service.conclude(arrived, &result);
+        self.service.conclude(asked, &result);
         Ok(tonic::Response::new(result?))
     }
 
@@ -181,7 +198,7 @@ impl Call {
         request: tonic::Request<ModelInferRequest>,
         origin: Origin,
     ) -> Result<ModelInferResponse, ApiError> {
-        let arrived = origin.arrived;
+        let asked = origin.asked;
         let patience = request.metadata().get("grpc-timeout").and_then(|text| deadline(text.to_str().ok()?));
         let mut message = request.into_inner();
         let (model, version) =
@@ -197,7 +214,7 @@ impl Call {
             Some(patience) => {
                 let deadline = LaneError::Shed(Shed::Deadline { timeout: patience });
                 let late = |_| Err(self.service.not_computed(&deadline).of(items));
-                timeout(patience.saturating_sub(arrived.elapsed()), computing).await.unwrap_or_else(late)?
+                timeout(patience.saturating_sub(asked.elapsed()), computing).await.unwrap_or_else(late)?
             }
             None => computing.await?,
         };
@@ -209,7 +226,9 @@ impl Call {
             items,
             values: &answer.output,
         };
-        Ok(write(&outputs, raw))
+        let response = write(&outputs, raw);
+        drop(answer.held);
+        Ok(response)
     }
 
     fn expect(&self, model: &str, version: &str) -> Result<(), ApiError> {

@@ -3,7 +3,7 @@
 
 use std::{
     sync::{Arc, atomic::Ordering},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use axum::{
@@ -17,12 +17,14 @@ use super::{
     Service,
     error::ApiError,
     intake::{IntakeError, Taken},
+    listen::Caller,
     path::Named,
 };
 use crate::{
-    lane::{Answer, Batch, LaneError},
+    lane::{Answer, Batch, Deadline, LaneError, fairness::Client},
     metrics::{Outcome, Times},
     protocol::{self, InferenceRequest, JSON_LENGTH_HEADER, Outputs, Rendered, excerpt, largest_body_bytes},
+    values::with_element,
     variant::Resident,
 };
 
@@ -51,19 +53,23 @@ pub(super) struct Target<'a> {
     pub(super) version: Option<&'a str>,
 }
 
-/// When a request came, and the memory that it holds until it is computed.
+/// Where a request comes from, and the memory that it holds until it is answered.
 pub(super) struct Origin {
-    pub(super) arrived: Instant,
+    pub(super) client: Client,
+    /// When its headers had come. A client counts its own timeout from about then.
+    pub(super) asked: Instant,
+    /// When all of it had come. What the server promises counts from then: it cannot make a sender faster.
+    pub(super) read: Instant,
     pub(super) held: Option<OwnedSemaphorePermit>,
 }
 
 impl Service {
     async fn answer(&self, target: Target<'_>, request: Request) -> Response {
-        let arrived = Instant::now();
+        let asked = Instant::now();
         // HTTP/2 has other means, and forbids this header.
         let may_close = request.version() < Version::HTTP_2;
-        let result = self.attempt(target, request, arrived).await;
-        self.conclude(arrived, &result);
+        let result = self.attempt(target, request, asked).await;
+        self.conclude(asked, &result);
         let mut response = result.unwrap_or_else(ApiError::into_response);
         if may_close && self.draining.load(Ordering::Acquire) {
             // The client's next request needs a new connection, which leads to another server.
@@ -76,19 +82,22 @@ impl Service {
         &self,
         target: Target<'_>,
         request: Request,
-        arrived: Instant,
+        asked: Instant,
     ) -> Result<Response, ApiError> {
         let active = self.addressed(target)?;
         let (head, body) = request.into_parts();
         let taken = self.intake.read(&head.headers, body, largest_body_bytes(&active.interface)).await;
         let Taken { bytes, held } = taken.map_err(|error| self.turned_away(error))?;
+        let origin = Origin { client: Caller::of(&head.extensions), asked, read: Instant::now(), held };
         let json_length =
             head.headers.get(JSON_LENGTH_HEADER).map(|value| value.to_str().unwrap_or("not text"));
         let mut request = protocol::parse(&bytes, json_length, &active.interface)?;
         drop(bytes);
         let (id, items, raw) = (request.id.take(), request.items, request.raw_output);
-        let answer = self.compute(request, target, Origin { arrived, held }).await?;
-        self.render(&answer, items, id.as_deref(), raw)
+        let answer = self.compute(request, target, origin).await?;
+        let response = self.render(&answer, items, id.as_deref(), raw);
+        drop(answer.held);
+        response
     }
 
     /// The variant that serves, if the request may go to it.
@@ -124,17 +133,34 @@ impl Service {
         origin: Origin,
     ) -> Result<Answer, ApiError> {
         let InferenceRequest { items, input, timeout, .. } = request;
-        let Origin { arrived, held } = origin;
+        let Origin { client, asked, read, held } = origin;
         self.load.offered(items, self.clock.now());
-        let held = self.intake.claim_all(held, input.memory_bytes());
+        let memory = input.memory_bytes().saturating_add(self.output_bytes(items));
+        let held = self.intake.claim_all(held, memory);
         let held = held.map_err(|error| ApiError::from(error).of(items))?;
         let variant = target.version.map(ToOwned::to_owned);
-        let batch = Batch { items, input, arrived, variant, timeout, held };
-        let computed = self.lane.compute(batch).await;
+        // A timeout that no clock can hold is none.
+        let deadline =
+            timeout.and_then(|timeout| Some(Deadline { at: asked.checked_add(timeout)?, timeout }));
+        let computed = self.lane.compute(Batch { items, input, read, client, variant, deadline, held }).await;
         let answer = computed.map_err(|error| self.not_computed(&error).of(items))?;
-        let times = Times { whole: arrived.elapsed(), waited: answer.waited, inference: answer.inference };
-        self.metrics.answered(answer.variant.name().as_str(), times);
+        self.answered(&answer, read.elapsed());
         Ok(answer)
+    }
+
+    /// What the outputs of so many items will take.
+    fn output_bytes(&self, items: usize) -> usize {
+        let Some(active) = self.switch.active() else { return 0 };
+        let size = with_element!(active.interface.output.datatype, T => size_of::<T>());
+        active.interface.output_length().saturating_mul(size).saturating_mul(items)
+    }
+
+    /// Counts a request that was answered after so much time.
+    fn answered(&self, answer: &Answer, whole: Duration) {
+        let times = Times { whole, waited: answer.waited, inference: answer.inference };
+        self.metrics.answered(answer.variant.name().as_str(), times);
+        let in_time = self.lane.objective().is_none_or(|objective| whole <= objective);
+        self.objective.record(in_time, self.clock.now());
     }
 
     /// Why a request was not computed, as its client is told.
@@ -143,7 +169,7 @@ impl Service {
     }
 
     /// Counts what became of a request.
-    pub(super) fn conclude<T>(&self, arrived: Instant, result: &Result<T, ApiError>) {
+    pub(super) fn conclude<T>(&self, asked: Instant, result: &Result<T, ApiError>) {
         let (outcome, items, is_overload) = match result {
             Ok(_) => (Outcome::Answered, 0, false),
             Err(error) => (error.outcome(), error.items, error.is_overload),
@@ -152,13 +178,11 @@ impl Service {
         if is_overload {
             self.metrics.overloaded(items);
         }
-        tracing::debug!(outcome = outcome.as_str(), elapsed = ?arrived.elapsed(), "a request ended");
         // Neither a bad request nor one that was refused for its own haste says whether the objective is met.
-        let counts = outcome != Outcome::Invalid && (outcome != Outcome::Shed || is_overload);
-        if counts {
-            let in_time = self.lane.objective().is_none_or(|objective| arrived.elapsed() <= objective);
-            self.objective.record(outcome == Outcome::Answered && in_time, self.clock.now());
+        if outcome == Outcome::Failed || is_overload {
+            self.objective.record(false, self.clock.now());
         }
+        tracing::debug!(outcome = outcome.as_str(), elapsed = ?asked.elapsed(), "a request ended");
     }
 
     fn render(

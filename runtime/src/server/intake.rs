@@ -20,9 +20,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::protocol::excerpt;
 
-/// All requests that are being read, wait, or are computed hold no more than this: four of the largest, or 5,000 raw images of
-/// 3x32x32.
-const MOST_BYTES: usize = 64 << 20;
+/// All requests that are being read, wait, or are computed hold no more than this, with the outputs that they will have: four of the
+/// largest, or 5,000 raw images of 3x32x32. A small node gives them less.
+pub(crate) const MOST_BYTES: usize = 64 << 20;
 
 /// Whoever needs longer for a body holds memory that others could use: 16 MiB in this time are 13 Mbit/s.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -98,11 +98,16 @@ pub(crate) enum IntakeError {
 
 impl Default for Intake {
     fn default() -> Self {
-        Self { free_bytes: Arc::new(Semaphore::new(MOST_BYTES)), readers: Mutex::default() }
+        Self::holding(MOST_BYTES)
     }
 }
 
 impl Intake {
+    /// One whose requests hold no more than so many bytes.
+    pub(crate) fn holding(bytes: usize) -> Self {
+        Self { free_bytes: Arc::new(Semaphore::new(bytes.min(MOST_BYTES))), readers: Mutex::default() }
+    }
+
     /// Reads the body of a request with these headers, of at most `limit` bytes.
     pub(crate) async fn read(
         &self,

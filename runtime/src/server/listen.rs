@@ -4,10 +4,10 @@
 //! HTTP/1.1 and HTTP/2 (which gRPC needs) share one port: the first bytes tell which it is. When there are as many connections
 //! as there may be, the one that has been idle the longest makes room: so idle ones, however many, keep nobody out.
 
-use std::{collections::HashMap, io, pin::pin, sync::Arc, time::Duration};
+use std::{collections::HashMap, io, net::IpAddr, pin::pin, sync::Arc, time::Duration};
 
 use axum::Router;
-use http::Request;
+use http::{Extensions, Request};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
@@ -28,7 +28,7 @@ use super::{
     intake::MOST_READ_AT_A_TIME,
     tls::Peer,
 };
-use crate::lane::admission::LONGEST_QUEUE;
+use crate::lane::{admission::LONGEST_QUEUE, fairness::Client};
 
 /// A node's clients are tens, not thousands. Each connection takes about 20 KB, and a file: some systems give a process 1024.
 const MOST_CONNECTIONS: usize = 768;
@@ -96,8 +96,20 @@ struct Open {
     connections: HashMap<Id, Arc<Connection>>,
 }
 
+/// The address that a request's connection comes from.
+#[derive(Clone, Copy)]
+pub(super) struct Caller(IpAddr);
+
+impl Caller {
+    /// Who sent a request with these extensions.
+    pub(super) fn of(extensions: &Extensions) -> Client {
+        extensions.get().map(|Self(address)| *address)
+    }
+}
+
 /// What is known of a connection outside its task.
 struct Connection {
+    caller: Caller,
     activity: Mutex<Activity>,
     /// Says that it is to make room.
     end: CancellationToken,
@@ -114,9 +126,10 @@ impl Open {
     async fn accept(&mut self, listener: &TcpListener, front: &Front, stop: &CancellationToken) {
         loop {
             match listener.accept().await {
-                Ok((stream, _)) => {
+                Ok((stream, peer)) => {
                     self.make_room().await;
-                    self.attend(stream, front.clone(), stop.clone());
+                    let connection = Arc::new(Connection::begun(Caller(peer.ip().to_canonical())));
+                    self.attend(stream, connection, front.clone(), stop.clone());
                 }
                 Err(error) => {
                     tracing::debug!(%error, "failed to accept a connection");
@@ -127,12 +140,17 @@ impl Open {
         }
     }
 
-    fn attend(&mut self, stream: TcpStream, front: Front, stop: CancellationToken) {
+    fn attend(
+        &mut self,
+        stream: TcpStream,
+        connection: Arc<Connection>,
+        front: Front,
+        stop: CancellationToken,
+    ) {
         // Answers are small: waiting for more to send (Nagle) would add 40 ms to them.
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "failed to set TCP_NODELAY");
         }
-        let connection = Arc::new(Connection::begun());
         let task = self.tasks.spawn(Arc::clone(&connection).attend(stream, front, stop));
         self.connections.insert(task.id(), connection);
     }
@@ -173,9 +191,9 @@ impl Open {
 }
 
 impl Connection {
-    fn begun() -> Self {
+    fn begun(caller: Caller) -> Self {
         let activity = Activity { requests: 0, last: Instant::now() };
-        Self { activity: Mutex::new(activity), end: CancellationToken::new() }
+        Self { caller, activity: Mutex::new(activity), end: CancellationToken::new() }
     }
 
     /// Since when it has no request; `None` while it has one.
@@ -209,7 +227,8 @@ impl Connection {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let builder = builder();
-        let answer = service_fn(|request: Request<Incoming>| {
+        let answer = service_fn(|mut request: Request<Incoming>| {
+            request.extensions_mut().insert(self.caller);
             let at_work = AtWork::begin(Arc::clone(&self));
             let answering = router.clone().oneshot(request);
             async move {

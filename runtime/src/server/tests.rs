@@ -7,6 +7,7 @@ mod tls;
 mod trace;
 mod unload;
 mod versions;
+mod waiting;
 
 use std::time::{Duration, Instant};
 
@@ -228,7 +229,7 @@ async fn swaps_under_load_fail_no_request_and_mix_no_variants() {
 async fn what_would_be_late_is_shed_at_once_and_counts_as_offered() {
     let engine = Constant::of(1.0);
     let service = service(Chooser::Clients, vec![resident_on(&engine, "big").taking(LONG)]);
-    service.lane.keep_within(Some(LONG * 2));
+    service.lane.keep_within(Some(LONG * 5 / 2));
     engine.shut();
     let waiting: Vec<_> = (0..2)
         .map(|_| {

@@ -245,7 +245,13 @@ async fn requests_of_many_short_texts_are_refused_before_they_take_all_memory() 
     let body = body.to_string();
     engine.shut();
     // Bodies of 240 kB, of which thirty would be no eighth of what may be held: but each takes 3.4 MB.
-    let refused = (0..30).find_map(|_| ask(&service, Method::POST, INFER, body.clone()).now_or_never());
+    let mut waiting = Vec::new();
+    let refused = (0..30).find_map(|_| {
+        let mut asking = Box::pin(ask(&service, Method::POST, INFER, body.clone()));
+        let reply = (&mut asking).now_or_never();
+        waiting.push(asking);
+        reply
+    });
     engine.open();
     let refused = refused.expect("all thirty wait");
     assert_eq!(refused.status, StatusCode::TOO_MANY_REQUESTS);
