@@ -112,6 +112,8 @@ impl Service {
 pub(crate) fn router(service: Arc<Service>) -> Router {
     reflection::with_reflection(Router::new())
         .route("/v2", get(health::server))
+        // As `open_inference_rest.yaml` has it.
+        .route("/v2/", get(health::server))
         .route("/v2/health/live", get(health::live))
         .route("/v2/health/ready", get(health::ready))
         .route("/v2/models/{model}", get(health::model))

@@ -15,11 +15,16 @@ pub(super) const NAME: &str = "dnnshifter-runtime";
 /// What it does beyond the protocol.
 pub(super) const EXTENSIONS: [&str; 2] = ["binary_tensor_data", "model_repository"];
 
+/// The protocol's name for what computes (`inference_grpc.md`, "Platforms"). Triton has its own, `onnxruntime_onnx`; but that is for its
+/// configuration files: neither its clients nor those of `KServe` look at the platform in metadata.
+const PLATFORM: &str = "onnx_onnxv1";
+
 /// A model's metadata.
 #[derive(Serialize)]
 pub(super) struct ModelMetadata {
     pub(super) name: String,
-    /// The variants, the most accurate first.
+    /// The variants, the most accurate first: all of them, though only the one that serves answers inference requests. Metadata and readiness may
+    /// be asked of each, and there is no other standard way to see what a node has.
     pub(super) versions: Vec<String>,
     pub(super) platform: &'static str,
     pub(super) inputs: Vec<TensorMetadata>,
@@ -63,7 +68,7 @@ pub(super) async fn model_ready(
     Named(model): Named<String>,
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
     service.expect_model(&model)?;
-    Ok(readiness("ready", service.ready()))
+    Ok(model_readiness(&model, service.ready()))
 }
 
 pub(super) async fn version_ready(
@@ -71,7 +76,7 @@ pub(super) async fn version_ready(
     Named((model, version)): Named<(String, String)>,
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
     service.expect_version(&model, &version)?;
-    Ok(readiness("ready", service.serves(&version)))
+    Ok(model_readiness(&model, service.serves(&version)))
 }
 
 impl Service {
@@ -111,7 +116,7 @@ impl Service {
         Ok(ModelMetadata {
             name: self.model.clone(),
             versions: self.switch.standing().order.iter().map(ToString::to_string).collect(),
-            platform: "onnxruntime_onnx",
+            platform: PLATFORM,
             inputs: vec![metadata_tensor(&active.interface.input)],
             outputs: vec![metadata_tensor(&active.interface.output)],
         })
@@ -119,6 +124,14 @@ impl Service {
 }
 
 fn readiness(what: &str, ready: bool) -> (StatusCode, Json<Value>) {
-    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, Json(json!({ what: ready })))
+    (status(ready), Json(json!({ what: ready })))
+}
+
+/// That of a model names it (`inference_rest.md`, "Model Ready Response JSON Object").
+fn model_readiness(model: &str, ready: bool) -> (StatusCode, Json<Value>) {
+    (status(ready), Json(json!({ "name": model, "ready": ready })))
+}
+
+fn status(ready: bool) -> StatusCode {
+    if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
 }

@@ -158,9 +158,31 @@ async fn readiness_is_that_a_variant_answers_and_the_process_stays() {
 }
 
 #[tokio::test]
+async fn the_readiness_of_a_model_names_it() {
+    let service = two_variants(Chooser::Clients);
+    for (path, status, ready) in [
+        ("/v2/models/m/ready", 200, true),
+        ("/v2/models/m/versions/big/ready", 200, true),
+        ("/v2/models/m/versions/small/ready", 503, false),
+    ] {
+        let reply = ask(&service, Method::GET, path, "").await;
+        assert_eq!((reply.status.as_u16(), reply.json()), (status, json!({"name": "m", "ready": ready})));
+    }
+}
+
+#[tokio::test]
+async fn the_server_describes_itself_with_and_without_a_slash() {
+    let service = two_variants(Chooser::Clients);
+    for path in ["/v2", "/v2/"] {
+        let reply = ask(&service, Method::GET, path, "").await;
+        assert_eq!(reply.json()["name"], "dnnshifter-runtime", "{path}");
+    }
+}
+
+#[tokio::test]
 async fn the_model_describes_its_tensors_and_variants() {
     let reply = ask(&two_variants(Chooser::Clients), Method::GET, "/v2/models/m", "").await;
-    let expected = json!({"name": "m", "versions": ["big", "small"], "platform": "onnxruntime_onnx",
+    let expected = json!({"name": "m", "versions": ["big", "small"], "platform": "onnx_onnxv1",
         "inputs": [{"name": "image", "datatype": "FP32", "shape": [-1, 2, 2]}],
         "outputs": [{"name": "scores", "datatype": "FP32", "shape": [-1, 3]}]});
     assert_eq!(reply.json(), expected);
