@@ -107,6 +107,17 @@ impl Switch {
         });
     }
 
+    /// A variant that was refused is to be loaded once more, for whoever asks for it may have mended it; one that is not refused stays as it is.
+    pub(crate) fn try_again(&self, variant: &VariantName, received: Instant) {
+        self.change(|state| {
+            if let Some(slot @ Slot::Refused(_)) = state.standing.slots.get_mut(variant) {
+                *slot = Slot::Pending;
+                state.standing.without_room.remove(variant);
+                state.decided_at(received);
+            }
+        });
+    }
+
     /// The keeper has measured a variant.
     pub(crate) fn measured(&self, profile: VariantProfile) {
         self.change(|state| {

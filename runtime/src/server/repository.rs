@@ -157,6 +157,8 @@ impl Service {
     pub(super) async fn load(&self, parameters: Parameters, received: Instant) -> Result<(), ApiError> {
         let (variant, standing) = self.named(parameters)?;
         let wanted = Wanted { variant: variant.clone(), reason: REQUESTED.to_owned(), is_ceiling: false };
+        // Whoever asks may have mended what was refused.
+        self.switch.try_again(&variant, received);
         self.switch.direct(&standing.order, Some(wanted), received);
         self.wait_for(&variant).await
     }

@@ -3,6 +3,7 @@
 mod failing;
 mod grpc;
 mod hostile;
+mod loading;
 mod tls;
 mod trace;
 mod unload;
@@ -203,16 +204,6 @@ async fn clients_switch_by_the_model_repository() {
     assert_eq!(ask(&service, Method::POST, path, "{}").await.status, StatusCode::BAD_REQUEST);
     let swaps = ask(&service, Method::GET, "/swaps", "").await.json();
     assert_eq!((&swaps["count"], &swaps["last"]["reason"]), (&json!(1), &json!("Requested")));
-}
-
-#[tokio::test]
-async fn a_variant_that_is_refused_is_reported_and_the_old_one_serves_on() {
-    let service = two_variants(Chooser::Clients);
-    service.switch.refused(&name("small"), "its check does not hold".to_owned());
-    let load = json!({"parameters": {"version": "small"}}).to_string();
-    let reply = ask(&service, Method::POST, "/v2/repository/models/m/load", load).await;
-    assert_eq!((reply.status.as_u16(), reply.json()), (422, json!({"error": "its check does not hold"})));
-    assert_eq!(ask(&service, Method::POST, INFER, one_item()).await.json()["model_version"], "big");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -49,6 +49,28 @@ fn a_variant_without_room_is_tried_again_once_it_is_wanted() {
 }
 
 #[test]
+fn a_variant_that_is_asked_for_again_is_tried_again_even_if_it_is_wanted_already() {
+    let switch = switch(&["big", "small"]);
+    let order = names(&["big", "small"]);
+    switch.direct(&order, Some(wanted("small")), Instant::now());
+    switch.refused(&name("big"), "broken".to_owned());
+    let long_ago = Instant::now().checked_sub(crate::testing::LONG).unwrap();
+    switch.direct(&order, Some(wanted("big")), long_ago);
+    let mut work = switch.work();
+    work.mark_unchanged();
+    switch.try_again(&name("big"), Instant::now());
+    assert!(work.has_changed().unwrap(), "the keeper has something to load");
+    assert_eq!(switch.standing().presence(&name("big")), Presence::Pending);
+    switch.loaded(resident("big", 1.0), Footprint::default());
+    assert_eq!(switch.active().unwrap().name(), &name("big"));
+    let last = serde_json::to_value(switch.swaps()).unwrap()["last"].clone();
+    assert_eq!(last["wasResident"], false);
+    assert!(last["microseconds"].as_u64().unwrap() < crate::testing::LONG.as_micros() as u64);
+    switch.try_again(&name("small"), Instant::now());
+    assert_eq!(switch.standing().presence(&name("small")), Presence::Resident);
+}
+
+#[test]
 fn a_swap_that_a_refusal_causes_is_timed_from_the_refusal_and_kept_out_of_the_histogram() {
     let switch = switch(&["big", "small"]);
     let long_ago = Instant::now().checked_sub(crate::testing::LONG).unwrap();

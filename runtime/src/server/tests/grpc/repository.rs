@@ -67,8 +67,6 @@ async fn what_cannot_be_loaded_gets_the_code_that_says_why() {
     ] {
         assert_eq!(load(&service, model, name, value).await, expected, "{model} {name} {value}");
     }
-    service.switch.refused(&super::name("small"), "its check does not hold".to_owned());
-    assert_eq!(load(&service, "m", "version", "small").await, FAILED_PRECONDITION);
     let placed = two_variants(Chooser::Placement);
     assert_eq!(load(&placed, "m", "version", "small").await, PERMISSION_DENIED);
 }
