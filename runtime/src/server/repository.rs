@@ -198,17 +198,14 @@ impl Service {
         Ok(self.intake.read(&head.headers, body, LARGEST_REQUEST_BYTES).await?.bytes.freeze())
     }
 
+    /// Returns once the variant serves, or will not: it is refused, or another client has asked for another one.
     async fn wait_for(&self, variant: &VariantName) -> Result<(), ApiError> {
         let mut changes = self.switch.changes();
         let settled = async {
             loop {
                 changes.mark_unchanged();
-                let standing = self.switch.standing();
-                if standing.active.is_some_and(|active| active.variant == *variant) {
-                    return Ok(());
-                }
-                if let Some(Slot::Refused(why)) = standing.slots.get(variant) {
-                    return Err(ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, why.clone()));
+                if let Some(outcome) = outcome_of_loading(variant, &self.switch.standing()) {
+                    return outcome;
                 }
                 if changes.changed().await.is_err() {
                     return Err(ApiError::new(
@@ -220,5 +217,23 @@ impl Service {
         };
         let too_long = || ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "the variant is still being loaded");
         tokio::time::timeout(LONGEST_LOAD, settled).await.unwrap_or_else(|_| Err(too_long()))
+    }
+}
+
+/// What became of a variant that is to serve; `None` while it is loaded.
+fn outcome_of_loading(variant: &VariantName, standing: &Standing) -> Option<Result<(), ApiError>> {
+    if standing.active.as_ref().is_some_and(|active| active.variant == *variant) {
+        return Some(Ok(()));
+    }
+    let other = standing.wanted.as_ref().map(|wanted| &wanted.variant).filter(|wanted| *wanted != variant);
+    if let Some(other) = other {
+        let message = format!(
+            "another request has asked for the version \"{other}\" meanwhile: \"{variant}\" does not come to serve"
+        );
+        return Some(Err(ApiError::new(StatusCode::CONFLICT, message)));
+    }
+    match standing.slots.get(variant) {
+        Some(Slot::Refused(why)) => Some(Err(ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, why.clone()))),
+        Some(Slot::Pending | Slot::Resident(..)) | None => None,
     }
 }

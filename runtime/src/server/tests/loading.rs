@@ -55,3 +55,17 @@ async fn a_variant_that_was_refused_is_loaded_once_it_was_mended() {
     assert_eq!(loading.await.unwrap().status, StatusCode::OK);
     assert_eq!(serves(&service).await, "small");
 }
+
+#[tokio::test]
+async fn who_waits_for_a_variant_is_told_at_once_when_another_one_is_asked_for() {
+    let service = two_variants(Chooser::Clients);
+    service.switch.no_room(&name("small"), "given up".to_owned());
+    let first = load(&service, "small").await;
+    assert_eq!(load(&service, "big").await.await.unwrap().status, StatusCode::OK);
+    let superseded = first.await.unwrap();
+    assert_eq!(superseded.status, StatusCode::CONFLICT, "{}", superseded.text());
+    let said = superseded.json()["error"].to_string();
+    assert!(said.contains("another request has asked for the version \\\"big\\\" meanwhile"), "{said}");
+    service.switch.loaded(resident("small", 2.0), Footprint::default());
+    assert_eq!(serves(&service).await, "big");
+}
