@@ -42,6 +42,11 @@ pub(crate) trait Network: Send {
     /// are of the types of its interface.
     fn run(&mut self, items: usize, input: Part<'_>, output: &mut Values) -> Result<(), EngineError>;
 
+    /// So many items it computes at a time, at most: not every network takes a batch.
+    fn most_items(&self) -> usize {
+        usize::MAX
+    }
+
     /// Bytes of its weights that are mapped from a file, instead of copied to private memory.
     fn mapped_bytes(&self) -> u64 {
         0
@@ -125,6 +130,20 @@ pub(crate) enum EngineError {
         name: String,
         /// Its type, as the protocol calls it.
         datatype: &'static str,
+    },
+    /// The network takes batches of one size only, and not of one item.
+    #[error(
+        "failed to open the network {path}: its {what} \"{name}\" is of exactly {items} items; export it with a first dimension that is free, or 1"
+    )]
+    Batch {
+        /// Its file.
+        path: String,
+        /// Input or output.
+        what: &'static str,
+        /// The tensor.
+        name: String,
+        /// Its first dimension.
+        items: i64,
     },
     /// An inference failed.
     #[error("failed to compute {items} items")]

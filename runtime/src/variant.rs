@@ -146,7 +146,8 @@ impl Resident {
         let mut output = Values::with_capacity(self.interface.output.datatype, capacity);
         let mut network = self.network.lock();
         let started = Instant::now();
-        for part in input.parts(length.saturating_mul(LARGEST_PART)) {
+        let most_items = network.most_items().min(LARGEST_PART);
+        for part in input.parts(length.saturating_mul(most_items)) {
             network.run(part.len() / length, part, &mut output)?;
         }
         drop(network);

@@ -14,7 +14,7 @@ use ort::{
     session::{RunOptions, Session, builder::GraphOptimizationLevel},
 };
 
-use self::tensor::{append, append_texts, is, tensor};
+use self::tensor::{append, append_texts, fixed_items, is, tensor};
 use super::{
     Engine, EngineError, Interface, Network, PEAK_OF_OPENING,
     denormals::DenormalsAsZero,
@@ -54,6 +54,7 @@ struct OnnxNetwork {
     output_name: String,
     input_shape: Vec<i64>,
     output_length: usize,
+    most_items: usize,
     mapped: Mapped,
 }
 
@@ -164,12 +165,19 @@ impl Engine for OnnxRuntime {
         let shown = || path.display().to_string();
         let (session, mapped) = self.open(path)?;
         let (input, output) = (&interface.input, &interface.output);
+        let mut most_items = usize::MAX;
         for (what, tensor, outlets) in
             [("input", input, session.inputs()), ("output", output, session.outputs())]
         {
-            if !outlets.iter().any(|outlet| is(outlet, tensor)) {
-                let (name, datatype) = (tensor.name.clone(), tensor.datatype.as_str());
-                return Err(EngineError::Interface { path: shown(), what, name, datatype });
+            let name = || tensor.name.clone();
+            let Some(outlet) = outlets.iter().find(|outlet| is(outlet, tensor)) else {
+                let datatype = tensor.datatype.as_str();
+                return Err(EngineError::Interface { path: shown(), what, name: name(), datatype });
+            };
+            match fixed_items(outlet) {
+                None => (),
+                Some(1) => most_items = 1,
+                Some(items) => return Err(EngineError::Batch { path: shown(), what, name: name(), items }),
             }
         }
         let mut network = OnnxNetwork {
@@ -177,6 +185,7 @@ impl Engine for OnnxRuntime {
             output_name: output.name.clone(),
             input_shape: input.shape.iter().map(|side| i64::try_from(*side).unwrap_or(i64::MAX)).collect(),
             output_length: interface.output_length(),
+            most_items,
             mapped,
             session,
         };
@@ -240,6 +249,10 @@ impl Network for OnnxNetwork {
             return Err(EngineError::Output { items, given, expected });
         }
         Ok(())
+    }
+
+    fn most_items(&self) -> usize {
+        self.most_items
     }
 
     fn mapped_bytes(&self) -> u64 {

@@ -47,6 +47,15 @@ pub(super) fn append_texts(value: &DynValue, expected: usize, texts: &mut Vec<St
     Ok(count)
 }
 
+/// The first dimension of a network's tensor, where it is not free: the items of the only batch that it takes.
+pub(super) fn fixed_items(outlet: &Outlet) -> Option<i64> {
+    match outlet.dtype() {
+        // What is free is -1.
+        ValueType::Tensor { shape, .. } => shape.first().copied().filter(|items| *items >= 0),
+        ValueType::Sequence(_) | ValueType::Map { .. } | ValueType::Optional(_) => None,
+    }
+}
+
 /// Whether the network's tensor is the one that was described; its shape shows when it computes.
 pub(super) fn is(outlet: &Outlet, described: &TensorDescription) -> bool {
     let expected = element_type(described.datatype);

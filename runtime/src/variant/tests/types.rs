@@ -29,9 +29,14 @@ fn field(tag: u8, content: &[u8]) -> Vec<u8> {
     [&[tag << 3 | 2, u8::try_from(content.len()).unwrap()], content].concat()
 }
 
-/// A network whose output `y` is its input `x`: any number of items of three values (`onnx.proto3`, `ModelProto`).
+/// A network whose output `y` is its input `x`: any number of items of three values.
 fn identity(datatype: Datatype) -> Vec<u8> {
-    let shape = [field(1, &field(2, b"n")), field(1, &[1 << 3, 3])].concat();
+    identity_of(datatype, &field(2, b"n"))
+}
+
+/// The same with this first dimension (`onnx.proto3`, `ModelProto` and `TensorShapeProto.Dimension`).
+fn identity_of(datatype: Datatype, items: &[u8]) -> Vec<u8> {
+    let shape = [field(1, items), field(1, &[1 << 3, 3])].concat();
     let tensor = [vec![1 << 3, element_type(datatype)], field(2, &shape)].concat();
     let value = |name: &[u8]| [field(1, name), field(2, &field(1, &tensor))].concat();
     let node = [field(1, b"x"), field(2, b"y"), field(4, b"Identity")].concat();
@@ -60,6 +65,24 @@ fn values_of_every_type_go_through_the_engine() {
         let input = Values::of_numbers(datatype, &numbers);
         assert_eq!(resident.run(items, &input).unwrap(), input);
     }
+}
+
+#[test]
+fn a_network_that_takes_one_item_at_a_time_computes_batches_item_by_item() {
+    let resident = load(&described(Datatype::Fp32), &identity_of(Datatype::Fp32, &[1 << 3, 1])).unwrap();
+    let input = Values::Fp32((0..12_u8).map(f32::from).collect());
+    assert_eq!(resident.run(4, &input).unwrap(), input);
+}
+
+#[test]
+fn a_network_that_takes_batches_of_one_other_size_only_is_refused() {
+    let refused = load(&described(Datatype::Fp32), &identity_of(Datatype::Fp32, &[1 << 3, 4])).err().unwrap();
+    assert!(
+        refused.ends_with(
+            "its input \"x\" is of exactly 4 items; export it with a first dimension that is free, or 1"
+        ),
+        "{refused}"
+    );
 }
 
 #[test]
