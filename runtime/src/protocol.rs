@@ -19,7 +19,7 @@ use crate::{engine::Interface, values::MOST_TEXTS};
 pub(crate) use self::{
     bounded::excerpt,
     request::{InferenceRequest, parse},
-    response::{Outputs, Rendered, TensorMetadata, metadata_tensor, render},
+    response::{Outputs, RenderError, Rendered, TensorMetadata, metadata_tensor, render},
 };
 
 /// The header of the binary tensor extension: so many bytes of the body are JSON, raw tensors follow.

@@ -29,6 +29,7 @@ pub(crate) struct Constant {
     value: f32,
     gate: Arc<(Mutex<bool>, Condvar)>,
     broken: Arc<AtomicBool>,
+    overflows: Arc<AtomicBool>,
     runs: Arc<AtomicUsize>,
 }
 
@@ -53,6 +54,11 @@ impl Constant {
         self.broken.store(true, Ordering::SeqCst);
     }
 
+    /// From now on outputs are infinite.
+    pub(crate) fn overflow(&self) {
+        self.overflows.store(true, Ordering::SeqCst);
+    }
+
     /// Inferences so far.
     pub(crate) fn runs(&self) -> usize {
         self.runs.load(Ordering::SeqCst)
@@ -70,10 +76,11 @@ impl Network for Constant {
         self.gate.1.wait_while(&mut self.gate.0.lock(), |shut| *shut);
         assert!(!self.broken.load(Ordering::SeqCst), "the engine breaks down, as it was told");
         self.runs.fetch_add(1, Ordering::SeqCst);
+        let value = if self.overflows.load(Ordering::SeqCst) { f32::INFINITY } else { self.value };
         of_any_type!(
             output,
-            values => values.resize(values.len() + items * 3, Number::from_f32(self.value)),
-            texts => texts.resize(texts.len() + items * 3, self.value.to_string())
+            values => values.resize(values.len() + items * 3, Number::from_f32(value)),
+            texts => texts.resize(texts.len() + items * 3, value.to_string())
         );
         Ok(())
     }

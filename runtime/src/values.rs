@@ -172,6 +172,26 @@ impl Values {
         of_any_type!(self, values => values.len())
     }
 
+    /// Whether all of them are numbers that JSON can write: neither infinite, nor what is no number.
+    pub(crate) fn are_finite(&self) -> bool {
+        match self {
+            Self::Fp16(values) => values.iter().all(|value| value.is_finite()),
+            Self::Bf16(values) => values.iter().all(|value| value.is_finite()),
+            Self::Fp32(values) => values.iter().all(|value| value.is_finite()),
+            Self::Fp64(values) => values.iter().all(|value| value.is_finite()),
+            Self::Bool(_)
+            | Self::Uint8(_)
+            | Self::Uint16(_)
+            | Self::Uint32(_)
+            | Self::Uint64(_)
+            | Self::Int8(_)
+            | Self::Int16(_)
+            | Self::Int32(_)
+            | Self::Int64(_)
+            | Self::Bytes(_) => true,
+        }
+    }
+
     /// Their type.
     pub(crate) fn datatype(&self) -> Datatype {
         of_any_type!(self, values => datatype_of(values))
@@ -220,7 +240,7 @@ impl Part<'_> {
     }
 }
 
-/// As a list of numbers, of booleans, or of texts.
+/// As a list of numbers, of booleans, or of texts. What is not finite becomes null in JSON: see [`Values::are_finite`].
 impl Serialize for Values {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {

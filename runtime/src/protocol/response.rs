@@ -14,6 +14,22 @@ pub(crate) struct Rendered {
     pub(crate) json_length: Option<usize>,
 }
 
+/// Why an answer cannot be written as it was asked for.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RenderError {
+    /// A value is no number of JSON. `null`, which many write instead, is no number to a client either, and hides which it was.
+    #[error(
+        "the output \"{name}\" has values that are infinite, or no numbers, which JSON cannot write: ask for raw values, by the parameter \"binary_data_output\" of the request, or by gRPC"
+    )]
+    NotFinite {
+        /// The output.
+        name: String,
+    },
+    /// It cannot be written at all.
+    #[error("failed to write the answer as JSON")]
+    Json(#[from] serde_json::Error),
+}
+
 #[derive(Serialize)]
 struct Body<'a> {
     model_name: &'a str,
@@ -74,7 +90,10 @@ pub(crate) struct Outputs<'a> {
 }
 
 /// Writes an answer, with the values as raw little-endian bytes if `binary`.
-pub(crate) fn render(outputs: &Outputs<'_>, binary: bool) -> Result<Rendered, serde_json::Error> {
+pub(crate) fn render(outputs: &Outputs<'_>, binary: bool) -> Result<Rendered, RenderError> {
+    if !binary && !outputs.values.are_finite() {
+        return Err(RenderError::NotFinite { name: outputs.tensor.name.clone() });
+    }
     let output = Output {
         name: &outputs.tensor.name,
         shape: std::iter::once(outputs.items as u64).chain(outputs.tensor.shape.iter().copied()).collect(),
@@ -144,6 +163,26 @@ mod tests {
             let text = String::from_utf8(rendered_of(&values, false).body).unwrap();
             assert!(text.contains(expected), "{text}");
             let Rendered { body, json_length } = rendered_of(&values, true);
+            assert_eq!(body.len() - json_length.unwrap(), values.byte_length());
+        }
+    }
+
+    #[test]
+    fn what_json_cannot_write_is_refused_and_can_be_had_raw() {
+        let cases = [
+            Values::Fp32(vec![1.0, f32::NAN]),
+            Values::Fp64(vec![f64::INFINITY]),
+            Values::of_numbers(Datatype::Fp16, &[f32::NEG_INFINITY]),
+            Values::of_numbers(Datatype::Bf16, &[f32::NAN]),
+        ];
+        for values in cases {
+            let datatype = values.datatype();
+            let tensor = TensorDescription { name: "scores".to_owned(), shape: vec![2], datatype };
+            let outputs =
+                Outputs { model: "m", variant: "v", id: None, tensor: &tensor, items: 1, values: &values };
+            let said = render(&outputs, false).unwrap_err().to_string();
+            assert!(said.contains("\"scores\" has values that are infinite, or no numbers"), "{said}");
+            let Rendered { body, json_length } = render(&outputs, true).unwrap();
             assert_eq!(body.len() - json_length.unwrap(), values.byte_length());
         }
     }

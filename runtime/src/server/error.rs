@@ -14,7 +14,7 @@ use super::intake::IntakeError;
 use crate::{
     lane::{LaneError, admission::Shed},
     metrics::Outcome,
-    protocol::{ProtocolError, excerpt},
+    protocol::{ProtocolError, RenderError, excerpt},
 };
 
 /// Why a request is not answered as its client hoped.
@@ -79,6 +79,16 @@ impl ApiError {
 impl From<ProtocolError> for ApiError {
     fn from(error: ProtocolError) -> Self {
         Self::new(StatusCode::BAD_REQUEST, error.to_string())
+    }
+}
+
+impl From<RenderError> for ApiError {
+    fn from(error: RenderError) -> Self {
+        let status = match error {
+            RenderError::NotFinite { .. } => StatusCode::NOT_ACCEPTABLE,
+            RenderError::Json(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        Self::new(status, error.to_string())
     }
 }
 

@@ -200,9 +200,7 @@ impl Service {
             items,
             values: &answer.output,
         };
-        let failed =
-            |error: serde_json::Error| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string());
-        let Rendered { body, json_length } = protocol::render(&outputs, raw).map_err(failed)?;
+        let Rendered { body, json_length } = protocol::render(&outputs, raw)?;
         let kind = if raw { "application/octet-stream" } else { "application/json" };
         let mut response = ([(header::CONTENT_TYPE, HeaderValue::from_static(kind))], body).into_response();
         if let Some(length) = json_length {

@@ -98,6 +98,21 @@ async fn raw_tensors_go_both_ways() {
 }
 
 #[tokio::test]
+async fn what_json_cannot_write_is_answered_raw_only() {
+    let engine = Constant::of(1.0);
+    let service = service(Chooser::Clients, vec![resident_on(&engine, "big")]);
+    engine.overflow();
+    let reply = ask(&service, Method::POST, INFER, one_item()).await;
+    assert_eq!(reply.status, StatusCode::NOT_ACCEPTABLE);
+    assert!(reply.text().contains("ask for raw values"), "{}", reply.text());
+    let mut request: Value = serde_json::from_str(&one_item()).unwrap();
+    request["parameters"] = json!({"binary_data_output": true});
+    let reply = ask(&service, Method::POST, INFER, request.to_string()).await;
+    assert_eq!(reply.status, StatusCode::OK, "{}", reply.text());
+    assert_eq!(reply.body[reply.json_length.unwrap()..], f32::INFINITY.to_le_bytes().repeat(3));
+}
+
+#[tokio::test]
 async fn requests_that_cannot_be_answered_get_a_clear_4xx() {
     let service = two_variants(Chooser::Placement);
     let item = one_item();
