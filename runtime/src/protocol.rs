@@ -14,7 +14,10 @@ mod tensor;
 
 use dnnshifter_portfolio::description::Datatype;
 
-use crate::{engine::Interface, values::MOST_TEXTS};
+use crate::{
+    engine::Interface,
+    values::{MOST_TEXTS, Number, with_element},
+};
 
 pub(crate) use self::{
     bounded::excerpt,
@@ -28,8 +31,11 @@ pub(crate) const JSON_LENGTH_HEADER: &str = "inference-header-content-length";
 /// More items than this are refused: one request must not hold up all others for seconds.
 const LARGEST_BATCH: usize = 128;
 
-/// No body is larger, whatever the model takes: a full batch of 3x32x32 values in JSON has about 8 MB.
+/// No body is larger, but for one item that is: a full batch of 3x32x32 values in JSON has about 8 MB.
 const LARGEST_BODY_BYTES: usize = 16 << 20;
+
+/// No item is larger: half of what all requests together may hold, so that there is room for it beside others.
+pub(crate) const LARGEST_ITEM_BYTES: usize = 32 << 20;
 
 /// The longest text of a number that says anything, with its comma: `-1.7976931348623157e308,`.
 const LONGEST_NUMBER_BYTES: usize = 24;
@@ -37,15 +43,20 @@ const LONGEST_NUMBER_BYTES: usize = 24;
 /// Room for all of a request but its numbers.
 const REST_BYTES: usize = 64 << 10;
 
-/// The largest body that a request to a model with the tensors of `interface` may have. Of texts nobody knows how long they are.
+/// The largest body that a request to a model with the tensors of `interface` may have: at least one item fits, if it is sent raw. Of
+/// texts nobody knows how long they are.
 pub(crate) fn largest_body_bytes(interface: &Interface) -> usize {
     if interface.input.datatype == Datatype::Bytes {
         return LARGEST_BODY_BYTES;
     }
-    most_values(interface)
-        .saturating_mul(LONGEST_NUMBER_BYTES)
-        .saturating_add(REST_BYTES)
-        .min(LARGEST_BODY_BYTES)
+    let largest = LARGEST_BODY_BYTES.max(item_bytes(interface).saturating_add(REST_BYTES));
+    most_values(interface).saturating_mul(LONGEST_NUMBER_BYTES).saturating_add(REST_BYTES).min(largest)
+}
+
+/// The bytes of one item that is sent raw; zero for texts.
+pub(crate) fn item_bytes(interface: &Interface) -> usize {
+    let bytes = with_element!(interface.input.datatype, T => <T as Number>::BYTES, 0);
+    interface.input_length().saturating_mul(bytes)
 }
 
 /// The items of the largest batch: fewer where all of them would have more texts than are ever taken.
@@ -226,4 +237,30 @@ pub(crate) enum ProtocolError {
 
 fn sides(shape: &[u64]) -> String {
     shape.iter().map(u64::to_string).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fuzzing;
+
+    fn interface(datatype: Datatype, shape: &[u64]) -> Interface {
+        let mut interface = fuzzing::interface(datatype);
+        interface.input.shape = shape.to_vec();
+        interface
+    }
+
+    #[test]
+    fn a_body_may_have_a_full_batch_in_json_or_at_least_one_item_raw() {
+        let cases = [
+            (interface(Datatype::Fp32, &[2, 2]), 4 * 128 * 24 + REST_BYTES),
+            (interface(Datatype::Fp32, &[3, 224, 224]), LARGEST_BODY_BYTES),
+            (interface(Datatype::Fp32, &[3, 1280, 1280]), 3 * 1280 * 1280 * 4 + REST_BYTES),
+            (interface(Datatype::Uint8, &[3, 1280, 1280]), LARGEST_BODY_BYTES),
+            (interface(Datatype::Bytes, &[3, 1280, 1280]), LARGEST_BODY_BYTES),
+        ];
+        for (interface, expected) in cases {
+            assert_eq!(largest_body_bytes(&interface), expected, "{interface:?}");
+        }
+    }
 }

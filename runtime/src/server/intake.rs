@@ -18,11 +18,13 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::protocol::excerpt;
+use crate::protocol::{LARGEST_ITEM_BYTES, excerpt};
 
 /// All requests that are being read, wait, or are computed hold no more than this, with the outputs that they will have: four of the
-/// largest, or 5,000 raw images of 3x32x32. A small node gives them less.
+/// largest (or two, of a model whose items are larger), or 5,000 raw images of 3x32x32. A small node gives them less.
 pub(crate) const MOST_BYTES: usize = 64 << 20;
+
+const _: () = assert!(2 * LARGEST_ITEM_BYTES <= MOST_BYTES);
 
 /// Whoever needs longer for a body holds memory that others could use: 16 MiB in this time are 13 Mbit/s.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -68,7 +70,7 @@ pub(crate) struct Taken {
 pub(crate) enum IntakeError {
     /// It is too large.
     #[error(
-        "the body has more than {limit} bytes: no request to this model needs more; send smaller batches"
+        "the body has more than {limit} bytes, the most that are read: send smaller batches, or raw values instead of JSON"
     )]
     TooLarge {
         /// The limit.

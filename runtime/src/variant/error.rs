@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{engine::EngineError, values::MOST_TEXTS};
+use crate::{engine::EngineError, protocol::LARGEST_ITEM_BYTES, values::MOST_TEXTS};
 
 /// Why a variant cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +54,16 @@ pub(crate) enum VariantError {
         path: String,
         /// Texts of an item.
         given: usize,
+    },
+    /// No request could have one of its items.
+    #[error(
+        "failed to accept {path}: an item has {bytes} bytes, but a request may have at most {LARGEST_ITEM_BYTES}"
+    )]
+    LargeItems {
+        /// The file.
+        path: String,
+        /// Bytes of an item.
+        bytes: usize,
     },
     /// The engine refused it.
     #[error(transparent)]

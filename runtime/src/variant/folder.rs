@@ -11,7 +11,11 @@ use dnnshifter_portfolio::{
 };
 
 use super::VariantError;
-use crate::{engine::Interface, protocol::largest_batch, stamp::Stamp};
+use crate::{
+    engine::Interface,
+    protocol::{LARGEST_ITEM_BYTES, item_bytes, largest_batch},
+    stamp::Stamp,
+};
 
 /// A description of more bytes than this is none: the largest part is the check vector, and a million values are 10 MB.
 const LARGEST_DESCRIPTION_BYTES: u64 = 32 << 20;
@@ -64,6 +68,10 @@ pub(crate) fn read(models: &Path, name: &VariantName) -> Result<VariantFolder, V
     let interface = Interface::of(&description);
     if largest_batch(&interface) == 0 {
         return Err(VariantError::Texts { path: shown, given: interface.input_length() });
+    }
+    let bytes = item_bytes(&interface);
+    if bytes > LARGEST_ITEM_BYTES {
+        return Err(VariantError::LargeItems { path: shown, bytes });
     }
     Ok(VariantFolder { description, network_bytes: size(&network)?, network, stamp })
 }

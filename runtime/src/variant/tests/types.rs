@@ -116,6 +116,19 @@ fn a_network_whose_items_have_more_texts_than_a_request_may_have_is_refused() {
 }
 
 #[test]
+fn a_network_whose_items_are_larger_than_a_request_may_be_is_refused() {
+    let mut described = described(Datatype::Fp64);
+    let values = (4 << 20) + 1;
+    described.input.shape = vec![values];
+    described.check.input = vec![0.0; values as usize].into();
+    let refused = load(&described, &identity(Datatype::Fp64)).err().unwrap();
+    assert!(
+        refused.ends_with("an item has 33554440 bytes, but a request may have at most 33554432"),
+        "{refused}"
+    );
+}
+
+#[test]
 fn the_engine_says_which_release_it_is() {
     let numbers: Vec<_> = ENGINE.release().split('.').map(str::parse::<u32>).collect();
     assert!(numbers.len() == 3 && numbers.iter().all(Result::is_ok), "{}", ENGINE.release());
