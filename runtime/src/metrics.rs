@@ -1,10 +1,12 @@
 //! The metrics of the runtime, by the conventions of Prometheus. Labels are bounded: variants (at most 12), and fixed words.
 
 mod maker;
+mod reasons;
 
 use std::{sync::Arc, time::Duration};
 
 use dnnshifter_portfolio::Moment;
+use parking_lot::Mutex;
 use prometheus::{
     Encoder, Gauge, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
     Registry, Result, TextEncoder,
@@ -100,10 +102,16 @@ pub(crate) struct Metrics {
     resident_bytes: IntGaugeVec,
     certificate_reloads: IntCounterVec,
     process_bytes: IntGauge,
+    /// Held while the text is made: of two at a time one would find the variants that the other has just taken away.
+    rendering: Mutex<()>,
 }
 
 /// What became of a certificate that was new.
 const CERTIFICATE_OUTCOMES: [&str; 2] = ["taken", "refused"];
+
+/// What a variant was when the decision for it came.
+const RESIDENT_BEFORE: &str = "resident";
+const LOADED_FOR_IT: &str = "loaded";
 
 impl Metrics {
     /// Metrics of their own registry; those that a rate is taken of are there, with zero, from the start.
@@ -115,6 +123,12 @@ impl Metrics {
         }
         for outcome in CERTIFICATE_OUTCOMES {
             metrics.certificate_reloads.with_label_values(&[outcome]);
+        }
+        for reason in reasons::of_swaps() {
+            metrics.swaps.with_label_values(&[reason]);
+        }
+        for was in [RESIDENT_BEFORE, LOADED_FOR_IT] {
+            metrics.swap_seconds.with_label_values(&[was]);
         }
         Ok(Arc::new(metrics))
     }
@@ -164,6 +178,7 @@ impl Metrics {
                 &["outcome"],
             )?,
             process_bytes: make.gauge("process_resident_memory_bytes", PROCESS)?,
+            rendering: Mutex::default(),
             registry: registry.clone(),
         })
     }
@@ -212,7 +227,7 @@ impl Metrics {
             // Nobody decided it: it says nothing of how fast decisions are carried out.
             return;
         }
-        let was = if swap.was_resident { "resident" } else { "loaded" };
+        let was = if swap.was_resident { RESIDENT_BEFORE } else { LOADED_FOR_IT };
         self.swap_seconds.with_label_values(&[was]).observe(swap.microseconds as f64 / 1e6);
     }
 
@@ -224,6 +239,7 @@ impl Metrics {
         standing: &Standing,
         now: Moment,
     ) -> Result<Vec<u8>> {
+        let _alone = self.rendering.lock();
         self.offered.set(load.items_per_second(now));
         self.queue_length.set(queue as i64);
         self.process_bytes.set(ProcessMemory::now().resident() as i64);
@@ -272,3 +288,6 @@ impl Outcome {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

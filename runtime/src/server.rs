@@ -33,6 +33,7 @@ use self::intake::Intake;
 pub(crate) use self::{
     front::Front,
     listen::serve,
+    repository::REQUESTED,
     tls::{Tls, TlsError, TlsFiles},
 };
 use crate::{

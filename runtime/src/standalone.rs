@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Reason of the variant that serves at first.
-const INITIAL: &str = "Initial";
+pub(crate) const INITIAL: &str = "Initial";
 
 /// Serves until a signal comes.
 pub(crate) async fn serve(arguments: ServeArguments) -> Result<(), Error> {

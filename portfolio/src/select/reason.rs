@@ -24,6 +24,17 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::Pinned,
+        Self::LoadUnknown,
+        Self::MeetsObjective,
+        Self::SteppedDown,
+        Self::SteppedUp,
+        Self::NothingMeetsObjective,
+        Self::NothingMeasured,
+    ];
+
     /// The reason as one `CamelCase` word.
     pub fn as_str(self) -> &'static str {
         match self {
