@@ -107,6 +107,19 @@ pub(crate) enum ProtocolError {
         /// The model's.
         expected: String,
     },
+    /// The output is wanted in a form that it does not come in.
+    #[error(
+        "the request asks for the output \"{name}\" with the parameter \"{parameter}\", which this server does not have: leave it out"
+    )]
+    Form {
+        /// The output.
+        name: String,
+        /// The parameter.
+        parameter: &'static str,
+    },
+    /// The timeout is none. Over REST the JSON is wrong then.
+    #[error("the parameter \"timeout\" is no whole number of microseconds from 0: send it as int64_param")]
+    Timeout,
     /// The input is of another type than the model's.
     #[error("the input \"{name}\" has the datatype \"{given}\": send {expected}")]
     Datatype {

@@ -32,26 +32,32 @@ pub(crate) fn read(
     let InferInputTensor { name, datatype, shape, contents, .. } = input;
     let described = Described { name: &name, datatype: &datatype, shape: &shape };
     let items = described.items(interface)?;
-    outputs.iter().try_for_each(|output| expect_output(&output.name, interface))?;
+    outputs.iter().try_for_each(|output| {
+        expect_output(&output.name, |parameter| output.parameters.contains_key(parameter), interface)
+    })?;
     let input = contents::values(&described, interface.input.datatype, contents, &raw)?;
     described.expect_length(input.len(), items.saturating_mul(interface.input_length()))?;
-    let timeout = request::timeout(parameters.get("timeout").and_then(whole_number));
+    let timeout = parameters.get("timeout").map(microseconds).transpose()?;
     Ok(InferenceRequest {
         id: Some(id).filter(|id| !id.is_empty()),
         items,
         input,
         raw_output: !raw.is_empty(),
-        timeout,
+        timeout: request::timeout(timeout),
     })
 }
 
-fn whole_number(parameter: &InferParameter) -> Option<u64> {
-    match parameter.parameter_choice.as_ref()? {
-        ParameterChoice::Int64Param(number) => u64::try_from(*number).ok(),
-        ParameterChoice::Uint64Param(number) => Some(*number),
-        ParameterChoice::BoolParam(_) | ParameterChoice::StringParam(_) | ParameterChoice::DoubleParam(_) => {
-            None
+/// The time that a parameter names, which is a whole number over REST as well.
+fn microseconds(parameter: &InferParameter) -> Result<u64, ProtocolError> {
+    match &parameter.parameter_choice {
+        Some(ParameterChoice::Int64Param(number)) => {
+            u64::try_from(*number).map_err(|_| ProtocolError::Timeout)
         }
+        Some(ParameterChoice::Uint64Param(number)) => Ok(*number),
+        Some(
+            ParameterChoice::BoolParam(_) | ParameterChoice::StringParam(_) | ParameterChoice::DoubleParam(_),
+        )
+        | None => Err(ProtocolError::Timeout),
     }
 }
 
@@ -101,7 +107,10 @@ pub(crate) fn deadline(text: &str) -> Option<Duration> {
 mod tests {
     use dnnshifter_portfolio::description::Datatype;
 
-    use super::{super::inference::InferTensorContents, *};
+    use super::{
+        super::inference::{InferTensorContents, model_infer_request::InferRequestedOutputTensor},
+        *,
+    };
     use crate::{fuzzing::interface as interface_of, values::Values};
 
     fn interface() -> Interface {
@@ -151,9 +160,24 @@ mod tests {
     #[test]
     fn a_timeout_is_a_parameter_or_a_header() {
         let mut message = message(&[1, 2, 2], None, &[&[0; 16]]);
-        let microseconds = InferParameter { parameter_choice: Some(ParameterChoice::Int64Param(2500)) };
-        message.parameters.insert("timeout".to_owned(), microseconds);
-        assert_eq!(read(message, &interface()).unwrap().timeout, Some(Duration::from_micros(2500)));
+        let mut timeout = |choice| {
+            let microseconds = InferParameter { parameter_choice: Some(choice) };
+            message.parameters.insert("timeout".to_owned(), microseconds);
+            read(message.clone(), &interface()).map(|request| request.timeout)
+        };
+        for whole in [ParameterChoice::Int64Param(2500), ParameterChoice::Uint64Param(2500)] {
+            assert_eq!(timeout(whole).unwrap(), Some(Duration::from_micros(2500)));
+        }
+        assert_eq!(timeout(ParameterChoice::Int64Param(0)).unwrap(), None);
+        for wrong in [
+            ParameterChoice::Int64Param(-1),
+            ParameterChoice::DoubleParam(2.5),
+            ParameterChoice::BoolParam(true),
+            ParameterChoice::StringParam("2500".to_owned()),
+        ] {
+            let said = timeout(wrong).unwrap_err().to_string();
+            assert!(said.starts_with("the parameter \"timeout\" is no whole number"), "{said}");
+        }
         let cases = [
             ("20m", Some(20_000)),
             ("3S", Some(3_000_000)),
@@ -164,6 +188,20 @@ mod tests {
         ];
         for (text, microseconds) in cases {
             assert_eq!(deadline(text), microseconds.map(Duration::from_micros), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_output_in_another_form_is_refused() {
+        for parameter in ["classification", "shared_memory_region"] {
+            let mut message = message(&[1, 2, 2], None, &[&[0; 16]]);
+            let one = InferParameter { parameter_choice: Some(ParameterChoice::Int64Param(1)) };
+            message.outputs = vec![InferRequestedOutputTensor {
+                name: "scores".to_owned(),
+                parameters: std::iter::once((parameter.to_owned(), one)).collect(),
+            }];
+            let said = read(message, &interface()).unwrap_err().to_string();
+            assert!(said.contains(&format!("with the parameter \"{parameter}\"")), "{said}");
         }
     }
 

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, de::IgnoredAny};
 
 use super::{
     ProtocolError,
     bounded::{AtMost, excerpt},
     data::Data,
-    tensor::{Described, expect_output},
+    tensor::{CLASSIFICATION, Described, expect_output},
 };
 use crate::{
     engine::Interface,
@@ -33,22 +33,19 @@ pub(crate) struct InferenceRequest {
     pub(crate) timeout: Option<Duration>,
 }
 
-/// A request to a model whose input is of the type `T`.
+/// A request to a model whose input is of the type `T`. What may be absent may be null, as some clients write it.
 #[derive(Deserialize)]
 #[serde(bound = "T: Element")]
 struct Body<T> {
     id: Option<String>,
-    #[serde(default)]
-    parameters: RequestParameters,
+    parameters: Option<RequestParameters>,
     inputs: AtMost<Input<T>, MOST>,
-    #[serde(default)]
-    outputs: AtMost<RequestedOutput, MOST>,
+    outputs: Option<AtMost<RequestedOutput, MOST>>,
 }
 
 #[derive(Default, Deserialize)]
 struct RequestParameters {
-    #[serde(default)]
-    binary_data_output: bool,
+    binary_data_output: Option<bool>,
     /// Microseconds, as Triton has it (`docs/protocol/extension_schedule_policy.md`).
     timeout: Option<u64>,
 }
@@ -59,8 +56,7 @@ struct Input<T> {
     name: String,
     shape: AtMost<i64, MOST>,
     datatype: String,
-    #[serde(default)]
-    parameters: InputParameters,
+    parameters: Option<InputParameters>,
     data: Option<Data<T>>,
 }
 
@@ -72,13 +68,14 @@ struct InputParameters {
 #[derive(Deserialize)]
 struct RequestedOutput {
     name: String,
-    #[serde(default)]
-    parameters: OutputParameters,
+    parameters: Option<OutputParameters>,
 }
 
 #[derive(Default, Deserialize)]
 struct OutputParameters {
     binary_data: Option<bool>,
+    classification: Option<IgnoredAny>,
+    shared_memory_region: Option<IgnoredAny>,
 }
 
 /// Reads the body of a request to a model with the tensors of `interface`. `json_length` is the header of the binary tensor
@@ -97,8 +94,9 @@ fn parse_with<T: Element>(
     raw: &[u8],
     interface: &Interface,
 ) -> Result<InferenceRequest, ProtocolError> {
-    let Body { id, parameters, inputs: AtMost(inputs), outputs: AtMost(outputs) } =
+    let Body { id, parameters, inputs: AtMost(inputs), outputs } =
         serde_json::from_slice::<Body<T>>(json).map_err(ProtocolError::Json)?;
+    let (parameters, AtMost(outputs)) = (parameters.unwrap_or_default(), outputs.unwrap_or_default());
     let given = inputs.len();
     let [input]: [Input<T>; 1] = inputs
         .try_into()
@@ -106,17 +104,29 @@ fn parse_with<T: Element>(
     let Input { name, shape: AtMost(shape), datatype, parameters: of_input, data } = input;
     let described = Described { name: &name, datatype: &datatype, shape: &shape };
     let items = described.items(interface)?;
-    outputs.iter().try_for_each(|output| expect_output(&output.name, interface))?;
-    let input = values(&described, data, &of_input, raw)?;
+    outputs.iter().try_for_each(|output| output.expect(interface))?;
+    let input = values(&described, data, &of_input.unwrap_or_default(), raw)?;
     described.expect_length(input.len(), items.saturating_mul(interface.input_length()))?;
-    let raw_output = outputs.first().and_then(|output| output.parameters.binary_data);
+    let raw_output = outputs.first().and_then(|output| output.parameters.as_ref()?.binary_data);
     Ok(InferenceRequest {
         id,
         items,
         input,
-        raw_output: raw_output.unwrap_or(parameters.binary_data_output),
+        raw_output: raw_output.or(parameters.binary_data_output).unwrap_or_default(),
         timeout: timeout(parameters.timeout),
     })
+}
+
+impl RequestedOutput {
+    /// Refuses one that the model does not have, or that is wanted in a form which it does not come in.
+    fn expect(&self, interface: &Interface) -> Result<(), ProtocolError> {
+        let parameters = self.parameters.as_ref();
+        let has = |name: &str| match name {
+            CLASSIFICATION => parameters.is_some_and(|it| it.classification.is_some()),
+            _ => parameters.is_some_and(|it| it.shared_memory_region.is_some()),
+        };
+        expect_output(&self.name, has, interface)
+    }
 }
 
 /// As Triton has it, zero is none.
@@ -313,9 +323,38 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_output_is_refused() {
-        let json = r#"{"inputs":[{"name":"image","shape":[1,2,2],"datatype":"FP32","data":[1,2,3,4]}],"outputs":[{"name":"x"}]}"#;
-        assert!(read(json).unwrap_err().to_string().contains("no output \"x\": use \"scores\""));
+    fn an_output_that_is_unknown_or_wanted_in_another_form_is_refused() {
+        for (output, expected) in [
+            (r#"{"name":"x"}"#, "no output \"x\": use \"scores\""),
+            (
+                r#"{"name":"scores","parameters":{"classification":1}}"#,
+                "\"scores\" with the parameter \"classification\"",
+            ),
+            (
+                r#"{"name":"scores","parameters":{"shared_memory_region":"r","shared_memory_byte_size":12}}"#,
+                "\"scores\" with the parameter \"shared_memory_region\"",
+            ),
+        ] {
+            let json = format!(
+                r#"{{"inputs":[{{"name":"image","shape":[1,2,2],"datatype":"FP32","data":[1,2,3,4]}}],"outputs":[{output}]}}"#
+            );
+            let said = read(&json).unwrap_err().to_string();
+            assert!(said.contains(expected), "{output}: {said}");
+        }
+    }
+
+    #[test]
+    fn what_may_be_absent_may_be_null() {
+        let json = r#"{"id":null,"parameters":null,"outputs":null,
+            "inputs":[{"name":"image","shape":[1,2,2],"datatype":"FP32","parameters":null,"data":[1,2,3,4]}]}"#;
+        let (nothing, absent) = (read(json).unwrap(), json.replace("null", "{}").replace(r#""id":{},"#, ""));
+        assert_eq!(read(&absent.replace(r#""outputs":{}"#, r#""outputs":[]"#)).unwrap(), nothing);
+        let json = r#"{"parameters":{"binary_data_output":null,"timeout":null},"outputs":[{"name":"scores","parameters":null}],
+            "inputs":[{"name":"image","shape":[1,2,2],"datatype":"FP32","parameters":{"binary_data_size":null},"data":[1,2,3,4]}]}"#;
+        assert_eq!(read(json).unwrap(), nothing);
+        let json = json
+            .replace(r#""parameters":null"#, r#""parameters":{"binary_data":null,"classification":null}"#);
+        assert_eq!(read(&json).unwrap(), nothing);
     }
 
     #[test]
@@ -328,7 +367,10 @@ mod tests {
         };
         assert_eq!(timeout("2500").unwrap(), Some(Duration::from_micros(2500)));
         assert_eq!(timeout("0").unwrap(), None);
-        assert!(timeout("-1").is_err());
+        for text in ["-1", "2.5", "true", "\"2500\""] {
+            let said = timeout(text).unwrap_err().to_string();
+            assert!(said.contains("expected u64"), "{text}: {said}");
+        }
     }
 
     #[test]

@@ -64,11 +64,24 @@ fn is_same(given: &[i64], expected: &[u64]) -> bool {
         && given.iter().zip(expected).all(|(given, expected)| u64::try_from(*given) == Ok(*expected))
 }
 
-/// Refuses an output that the model does not have.
-pub(super) fn expect_output(name: &str, interface: &Interface) -> Result<(), ProtocolError> {
+/// Parameters by which Triton gives an output in another form (`extension_classification.md`, `extension_shared_memory.md`). A client that sends
+/// one would take what it gets for something else, so that these are refused, where others are passed over.
+pub(super) const CLASSIFICATION: &str = "classification";
+const SHARED_MEMORY: &str = "shared_memory_region";
+
+/// Refuses an output that the model does not have, or that is wanted in another form: by the parameters that the request `has` for it.
+pub(super) fn expect_output(
+    name: &str,
+    has: impl Fn(&str) -> bool,
+    interface: &Interface,
+) -> Result<(), ProtocolError> {
     let expected = &interface.output.name;
-    if name == expected {
-        return Ok(());
+    if name != expected {
+        let (given, expected) = (excerpt(name), expected.clone());
+        return Err(ProtocolError::Name { kind: "output", given, expected });
     }
-    Err(ProtocolError::Name { kind: "output", given: excerpt(name), expected: expected.clone() })
+    match [CLASSIFICATION, SHARED_MEMORY].into_iter().find(|parameter| has(parameter)) {
+        Some(parameter) => Err(ProtocolError::Form { name: expected.clone(), parameter }),
+        None => Ok(()),
+    }
 }
