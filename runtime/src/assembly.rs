@@ -1,10 +1,13 @@
 //! How the parts are put together: the same for a laptop and for a node.
 
+mod threads;
+
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use tokio::{net::TcpListener, runtime::Handle};
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use self::threads::Threads;
 use crate::{
     Error,
     cgroup::{self, Cgroup},
@@ -25,6 +28,8 @@ pub(crate) struct Plan {
     pub(crate) chooser: Chooser,
     /// Whose load is reported.
     pub(crate) identity: Identity,
+    /// What inferences are computed with.
+    pub(crate) threads: Threads,
     /// Holds a folder for each variant.
     pub(crate) models: PathBuf,
     /// Holds what outlives the process, if there is such a directory.
@@ -54,7 +59,7 @@ pub(crate) struct Assembly {
 impl Assembly {
     /// Starts the engine, the lane and the keeper, and binds the address.
     pub(crate) async fn start(plan: Plan) -> Result<Self, Error> {
-        let Plan { model, chooser, identity, models, store, listen, tls, drain } = plan;
+        let Plan { model, chooser, identity, threads, models, store, listen, tls, drain } = plan;
         let tls = match tls {
             Some(files) => Some(Arc::new(Tls::load(files).await?)),
             None => None,
@@ -63,7 +68,7 @@ impl Assembly {
             TcpListener::bind(listen).await.map_err(|source| Error::Listen { address: listen, source })?;
         let cgroup = Cgroup::of_this_process("/".as_ref());
         let limits = cgroup.limits();
-        let threads = OnnxRuntime::threads_for(limits.quota.map(cgroup::share));
+        let threads = threads.count(limits.quota.map(cgroup::share));
         let engine = OnnxRuntime::start(threads)?;
         let engine = match &store {
             Some(store) => engine.keeping_in(store),

@@ -59,6 +59,9 @@ pub struct ServeArguments {
     /// Refuse requests (429) that would be answered later than this, in milliseconds; by default none is.
     #[arg(long, value_name = "MILLISECONDS")]
     pub latency_objective: Option<u64>,
+    /// Threads.
+    #[command(flatten)]
+    pub threads: ThreadsArguments,
     /// Directory where networks are kept that were optimised for this machine, so that they start faster and take less memory;
     /// by default nothing is written.
     #[arg(long, env = "DNNSHIFTER_STORE")]
@@ -79,9 +82,21 @@ pub struct ProfileArguments {
     /// Print JSON, as it is written to the placement's status.
     #[arg(long)]
     pub json: bool,
+    /// Threads.
+    #[command(flatten)]
+    pub threads: ThreadsArguments,
     /// Directory where networks are kept that were optimised for this machine; by default nothing is written.
     #[arg(long, env = "DNNSHIFTER_STORE")]
     pub store: Option<PathBuf>,
+}
+
+/// Of threads.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct ThreadsArguments {
+    /// Compute an inference with so many threads. By default with as many as whole CPUs are granted by a quota; without one `serve` takes all
+    /// processors that it may run on, and `profile` one, as a node does.
+    #[arg(long = "threads", value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) count: Option<u16>,
 }
 
 /// Of `optimise`.
@@ -208,6 +223,17 @@ mod tests {
         let Command::Serve(serve) = cli.command else { panic!("not serve") };
         assert_eq!(serve.tls.files().unwrap().client_ca, Some("a".into()));
         assert!(parse(&[]).is_ok());
+    }
+
+    #[test]
+    fn threads_are_at_least_one() {
+        let parse = |count: &str| {
+            Cli::try_parse_from(["dnnshifter-runtime", "serve", "d", "--threads", count])
+                .map(|cli| cli.command)
+        };
+        let Command::Serve(serve) = parse("4").unwrap() else { panic!("not serve") };
+        assert_eq!(serve.threads.count, Some(4));
+        assert!(parse("0").is_err() && parse("-1").is_err() && parse("many").is_err());
     }
 
     #[test]

@@ -23,7 +23,7 @@ use tokio::sync::watch as channel;
 use self::{reflex::Reflex, report::Reporter, store::Store, wanted::Directive};
 use crate::{
     Error,
-    assembly::{Assembly, Plan},
+    assembly::{Assembly, Plan, Threads},
     cli::NodeArguments,
     metrics::Identity,
     server::{Chooser, Service},
@@ -78,6 +78,7 @@ fn plan(arguments: &NodeArguments) -> Plan {
             namespace: arguments.namespace.clone(),
             node: arguments.node_name.clone(),
         },
+        threads: Threads::OfSharedNode,
         models: arguments.models.clone(),
         store: arguments.store.clone(),
         listen: arguments.listen,

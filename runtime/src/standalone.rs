@@ -9,7 +9,7 @@ use std::{
 
 use crate::{
     Error,
-    assembly::{Assembly, Plan},
+    assembly::{Assembly, Plan, Threads},
     cli::ServeArguments,
     metrics::Identity,
     server::Chooser,
@@ -22,7 +22,8 @@ pub(crate) const INITIAL: &str = "Initial";
 
 /// Serves until a signal comes.
 pub(crate) async fn serve(arguments: ServeArguments) -> Result<(), Error> {
-    let ServeArguments { directory, listen, name, variant, latency_objective, store, tls, drain } = arguments;
+    let ServeArguments { directory, listen, name, variant, latency_objective, threads, store, tls, drain } =
+        arguments;
     let order = variant::found_in(&directory)?;
     let nothing = || Error::NoVariants { directory: directory.display().to_string() };
     let first = variant.or_else(|| order.first().cloned()).ok_or_else(nothing)?;
@@ -37,6 +38,7 @@ pub(crate) async fn serve(arguments: ServeArguments) -> Result<(), Error> {
         model: model.clone(),
         chooser: Chooser::Clients,
         identity,
+        threads: threads.count.map_or(Threads::OfMachine, |count| Threads::Given(count.into())),
         models: directory,
         store,
         listen,

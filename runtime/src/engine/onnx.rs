@@ -7,7 +7,7 @@
 
 mod tensor;
 
-use std::{env, path::Path, thread};
+use std::{env, path::Path};
 
 use ort::{
     environment::{Environment, EnvironmentBuilder, GlobalThreadPoolOptions},
@@ -64,12 +64,6 @@ impl OnnxRuntime {
         let environment = environment(threads.max(1))?;
         let release = version::release_of(&library()).unwrap_or_else(|| "unknown".to_owned());
         Ok(Self { environment, release, optimised: None })
-    }
-
-    /// So many threads as whole CPUs are granted: the quota (in CPUs) rounded down, at least one.
-    pub(crate) fn threads_for(quota: Option<f64>) -> usize {
-        let processors = thread::available_parallelism().map_or(1, usize::from);
-        quota.map_or(1, |quota| (quota.floor() as usize).clamp(1, processors))
     }
 
     /// The library's release, as `1.31.1`.

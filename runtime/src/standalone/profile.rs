@@ -11,7 +11,7 @@ use dnnshifter_portfolio::NodeProfile;
 
 use crate::{
     Error,
-    assembly::{Assembly, Plan},
+    assembly::{Assembly, Plan, Threads},
     cli::ProfileArguments,
     metrics::Identity,
     server::Chooser,
@@ -24,7 +24,7 @@ const LOOK: Duration = Duration::from_secs(1);
 
 /// Measures and prints; variants that cannot be used are told in the log.
 pub(crate) async fn profile(arguments: ProfileArguments) -> Result<(), Error> {
-    let ProfileArguments { directory, json, store } = arguments;
+    let ProfileArguments { directory, json, threads, store } = arguments;
     let order = variant::found_in(&directory)?;
     if order.is_empty() {
         return Err(Error::NoVariants { directory: directory.display().to_string() });
@@ -33,6 +33,8 @@ pub(crate) async fn profile(arguments: ProfileArguments) -> Result<(), Error> {
         model: super::name_of(&directory),
         chooser: Chooser::Clients,
         identity: Identity::default(),
+        // What a node would report.
+        threads: threads.count.map_or(Threads::OfSharedNode, |count| Threads::Given(count.into())),
         models: directory,
         store,
         // Nobody is answered here.
