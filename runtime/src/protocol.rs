@@ -217,7 +217,12 @@ pub(crate) enum ProtocolError {
     },
     /// The message cannot be read.
     #[error("the request is not a ModelInferRequest: {0}")]
-    Message(#[source] prost::DecodeError),
+    Message(#[from] prost::DecodeError),
+    /// A name in the message is no text.
+    #[error(
+        "the request has a name that is not UTF-8: of the model, its version, the request, a tensor or a datatype"
+    )]
+    Names,
     /// The message is large beside its values.
     #[error("the request has {bytes} bytes beside its values, but at most {limit} are read")]
     Frame {

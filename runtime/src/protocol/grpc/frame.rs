@@ -2,10 +2,7 @@
 //! struct, and a small whole number of one byte is one of eight.
 
 use bytes::Buf;
-use prost::{
-    DecodeError,
-    encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field},
-};
+use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
 
 use super::super::ProtocolError;
 use crate::values::MOST_TEXTS;
@@ -16,7 +13,7 @@ const LARGEST_FRAME_BYTES: usize = 16 << 10;
 /// Refuses an encoded `ModelInferRequest` that would take far more memory than so many values.
 pub(crate) fn expect_modest(message: &[u8], most_values: usize) -> Result<(), ProtocolError> {
     let mut tally = Tally::default();
-    tally.add(message, Part::Request).map_err(ProtocolError::Message)?;
+    tally.add(message, Part::Request)?;
     let rest = message.len().saturating_sub(tally.value_bytes);
     if rest > LARGEST_FRAME_BYTES {
         return Err(ProtocolError::Frame { bytes: rest, limit: LARGEST_FRAME_BYTES });
@@ -29,12 +26,18 @@ pub(crate) fn expect_modest(message: &[u8], most_values: usize) -> Result<(), Pr
     Ok(())
 }
 
+/// Refuses a name that the decoder would refuse as well: but that is found by `tonic`, which then says that the server is broken.
+fn expect_text(name: &[u8]) -> Result<(), ProtocolError> {
+    str::from_utf8(name).map(drop).map_err(|_| ProtocolError::Names)
+}
+
 /// Where in a request: values are in `raw_input_contents`, and in the lists of `inputs` . `contents`.
 #[derive(Clone, Copy)]
 enum Part {
     Request,
     Input,
     Contents,
+    Output,
 }
 
 /// What a message has of values.
@@ -49,7 +52,7 @@ struct Tally {
 }
 
 impl Tally {
-    fn add(&mut self, mut message: &[u8], part: Part) -> Result<(), DecodeError> {
+    fn add(&mut self, mut message: &[u8], part: Part) -> Result<(), ProtocolError> {
         while message.has_remaining() {
             let before = message.len();
             let (tag, kind) = decode_key(&mut message)?;
@@ -62,7 +65,11 @@ impl Tally {
             let Some((field, rest)) = message.split_at_checked(length) else { break };
             message = rest;
             match (part, tag) {
+                (Part::Request, 1..=3) | (Part::Input | Part::Output, 1) | (Part::Input, 2) => {
+                    expect_text(field)?;
+                }
                 (Part::Request, 5) => self.add(field, Part::Input)?,
+                (Part::Request, 6) => self.add(field, Part::Output)?,
                 (Part::Input, 5) => self.add(field, Part::Contents)?,
                 (Part::Request, 7) | (Part::Contents, 6 | 7) => self.add_values(field.len(), 0),
                 // Their keys and lengths may be more than themselves.

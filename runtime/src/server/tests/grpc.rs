@@ -1,5 +1,6 @@
 //! The protocol over gRPC, on the frames that clients send.
 
+mod hostile;
 mod reflection;
 mod repository;
 
