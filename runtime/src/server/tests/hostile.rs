@@ -44,7 +44,7 @@ impl Served {
     }
 
     /// A good request over a new connection, and the first line of its answer.
-    async fn infer(&self) -> String {
+    pub(super) async fn infer(&self) -> String {
         let body = one_item();
         let mut client = self.connect().await;
         let head = format!(
@@ -245,13 +245,10 @@ async fn requests_of_many_short_texts_are_refused_before_they_take_all_memory() 
     let body = body.to_string();
     engine.shut();
     // Bodies of 240 kB, of which thirty would be no eighth of what may be held: but each takes 3.4 MB.
-    let mut waiting = Vec::new();
-    let refused = (0..30).find_map(|_| {
-        let mut asking = Box::pin(ask(&service, Method::POST, INFER, body.clone()));
-        let reply = (&mut asking).now_or_never();
-        waiting.push(asking);
-        reply
-    });
+    // They are kept: whose client is gone gives its memory back.
+    let mut waiting: Vec<_> =
+        (0..30).map(|_| Box::pin(ask(&service, Method::POST, INFER, body.clone()))).collect();
+    let refused = waiting.iter_mut().find_map(FutureExt::now_or_never);
     engine.open();
     let refused = refused.expect("all thirty wait");
     assert_eq!(refused.status, StatusCode::TOO_MANY_REQUESTS);
