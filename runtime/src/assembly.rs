@@ -48,6 +48,8 @@ pub(crate) struct Assembly {
     pub(crate) service: Arc<Service>,
     /// The node's limits.
     pub(crate) host: Host,
+    /// Where it listens, with the port that was found free where none was named.
+    pub(crate) address: SocketAddr,
     /// Cancelled when everything is to end.
     pub(crate) stop: CancellationToken,
     listener: TcpListener,
@@ -66,6 +68,7 @@ impl Assembly {
         };
         let listener =
             TcpListener::bind(listen).await.map_err(|source| Error::Listen { address: listen, source })?;
+        let address = listener.local_addr().unwrap_or(listen);
         let cgroup = Cgroup::of_this_process("/".as_ref());
         let limits = cgroup.limits();
         let threads = threads.count(limits.quota.map(cgroup::share));
@@ -104,7 +107,7 @@ impl Assembly {
         let keeper = keeper.start(tokio, stop.clone()).map_err(Error::Thread)?;
         // Nobody waits for it: it may be loading a network, and ends with the process.
         service.keeper.get_or_init(|| keeper);
-        Ok(Self { service, host, stop, listener, tls, drain, attempts })
+        Ok(Self { service, host, address, stop, listener, tls, drain, attempts })
     }
 
     /// Ends everything without having answered.

@@ -49,7 +49,7 @@ pub(crate) async fn serve(arguments: ServeArguments) -> Result<(), Error> {
     assembly.service.lane.keep_within(latency_objective.map(Duration::from_millis));
     let wanted = Wanted { variant: first, reason: INITIAL.to_owned(), is_ceiling: false };
     assembly.service.switch.direct(&order, Some(wanted), Instant::now());
-    tracing::info!(%listen, scheme, model, variants = order.len(), "serving: POST /v2/models/{model}/infer");
+    tracing::info!(listen = %assembly.address, scheme, model, variants = order.len(), "serving: POST /v2/models/{model}/infer");
     assembly.run().await
 }
 
