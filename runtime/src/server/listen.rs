@@ -245,6 +245,14 @@ impl Connection {
             () = self.idle_too_long() => SHORT_FAREWELL,
         };
         serving.as_mut().graceful_shutdown();
+        if self.end.is_cancelled() {
+            // Somebody waits for its room: it says goodbye, and is not waited for, unless a request has just come.
+            match timeout(Duration::ZERO, serving.as_mut()).await {
+                Ok(ended) => return log(ended),
+                Err(_) if self.idle_since().is_some() => return,
+                Err(_) => (),
+            }
+        }
         if let Ok(ended) = timeout(farewell, serving).await {
             log(ended);
         }

@@ -3,6 +3,7 @@
 mod failing;
 mod grpc;
 mod hostile;
+mod http2;
 mod loading;
 mod tls;
 mod trace;
