@@ -10,6 +10,7 @@ mod trace;
 mod unload;
 mod versions;
 mod waiting;
+mod wire;
 
 use std::time::{Duration, Instant};
 
