@@ -3,6 +3,7 @@
 //! An [`Engine`] opens a network's file; the [`Network`] it gives computes batches. Engines know nothing of requests,
 //! variants or switching. [`onnx`] is ONNX Runtime; with a store ([`optimised`]) it maps networks that were optimised before.
 
+mod ahead;
 mod denormals;
 mod machine;
 mod mapped;
@@ -15,7 +16,7 @@ use std::{error::Error, path::Path};
 
 use dnnshifter_portfolio::{VariantDescription, description::TensorDescription};
 
-pub(crate) use self::{onnx::OnnxRuntime, optimise::optimise};
+pub(crate) use self::{onnx::OnnxRuntime, optimise::optimise, optimised::OptimisedError};
 use crate::{
     stamp::Stamp,
     values::{Part, Values},

@@ -3,7 +3,7 @@
 use std::{
     path::Path,
     sync::{
-        Arc,
+        Arc, LazyLock,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
@@ -13,7 +13,7 @@ use dnnshifter_portfolio::{VariantDescription, VariantName, VariantProfile, prof
 use parking_lot::{Condvar, Mutex};
 
 use crate::{
-    engine::{Engine, EngineError, Interface, Network},
+    engine::{Engine, EngineError, Interface, Network, OnnxRuntime},
     keeper::memory::Footprint,
     lane::Lane,
     metrics::{Identity, Metrics},
@@ -22,6 +22,9 @@ use crate::{
     values::{Number, Part, Values, of_any_type},
     variant::{Resident, VariantFolder},
 };
+
+/// ONNX Runtime, which starts once a process.
+pub(crate) static ONNX_RUNTIME: LazyLock<OnnxRuntime> = LazyLock::new(|| OnnxRuntime::start(1).unwrap());
 
 /// Every output of the networks it opens is this number; they wait while its gate is shut.
 #[derive(Clone, Default)]

@@ -3,24 +3,20 @@
 mod again;
 mod types;
 
-use std::{fs, path::Path, sync::LazyLock};
+use std::{fs, path::Path};
 
 use dnnshifter_portfolio::description::{DESCRIPTION_FILE, MODEL_FILE};
 
 use super::*;
 use crate::{
-    engine::OnnxRuntime,
     keeper::chain,
-    testing::{Constant, description, name, names},
+    testing::{Constant, ONNX_RUNTIME, description, name, names},
     values::Part,
 };
 
 /// Flatten, then Gemm: the scores of an image are its first value, its second, and the sum of all four plus one.
 /// Written with `onnx.helper` 1.23 (opset 13, free batch dimension), as is the other fixture.
 const TINY: &[u8] = include_bytes!("../../fixtures/tiny.onnx");
-
-/// ONNX Runtime starts once a process.
-static ENGINE: LazyLock<OnnxRuntime> = LazyLock::new(|| OnnxRuntime::start(1).unwrap());
 
 fn tiny(variant: &str) -> VariantDescription {
     let mut description = description(variant, 0.0);
@@ -39,7 +35,7 @@ fn load(description: &VariantDescription, network: &[u8]) -> Result<Resident, St
     let models = tempfile::tempdir().unwrap();
     write(models.path(), "a", &serde_json::to_string(description).unwrap(), network);
     let folder = read(models.path(), &name("a")).map_err(|error| chain(&error))?;
-    Resident::load(&*ENGINE, folder).map_err(|error| chain(&error))
+    Resident::load(&*ONNX_RUNTIME, folder).map_err(|error| chain(&error))
 }
 
 #[test]

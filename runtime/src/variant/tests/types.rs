@@ -94,6 +94,6 @@ fn a_network_whose_items_have_more_texts_than_a_request_may_have_is_refused() {
 
 #[test]
 fn the_engine_says_which_release_it_is() {
-    let numbers: Vec<_> = ENGINE.release().split('.').map(str::parse::<u32>).collect();
-    assert!(numbers.len() == 3 && numbers.iter().all(Result::is_ok), "{}", ENGINE.release());
+    let numbers: Vec<_> = ONNX_RUNTIME.release().split('.').map(str::parse::<u32>).collect();
+    assert!(numbers.len() == 3 && numbers.iter().all(Result::is_ok), "{}", ONNX_RUNTIME.release());
 }
