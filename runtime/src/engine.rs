@@ -10,6 +10,8 @@ mod mapped;
 mod onnx;
 mod optimise;
 mod optimised;
+#[cfg(test)]
+pub(crate) mod suite;
 mod version;
 
 use std::{error::Error, path::Path};
