@@ -33,6 +33,12 @@ pub(crate) trait Engine: Send + Sync {
     /// Opens the network in the file `path`, whose tensors are those of `interface`, optimised for this machine.
     fn prepare(&self, path: &Path, interface: &Interface) -> Result<Box<dyn Network>, EngineError>;
 
+    /// What was kept of the network in `path` has given wrong outputs: it is thrown away, so that the next [`Self::prepare`] makes it
+    /// anew. Whether there is hope in that: not where nothing was kept, or where this process has made it itself.
+    fn distrust(&self, _path: &Path) -> bool {
+        false
+    }
+
     /// So many bytes of memory [`Self::prepare`] may take at its peak, for a network of `file_bytes` in the file `path`.
     fn peak_bytes(&self, _path: &Path, file_bytes: u64) -> u64 {
         file_bytes.saturating_mul(PEAK_OF_OPENING)

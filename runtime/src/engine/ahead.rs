@@ -3,9 +3,12 @@
 //! The files are the business of [`optimised`](super::optimised), the work that of another process ([`optimise`](super::optimise)).
 
 use std::{
+    collections::BTreeSet,
     env,
     path::{Path, PathBuf},
 };
+
+use parking_lot::Mutex;
 
 use super::{
     EngineError, machine, optimise,
@@ -23,6 +26,8 @@ type Optimiser = dyn Fn(&Path, &Path) -> Result<(), EngineError> + Send + Sync;
 pub(super) struct Ahead {
     networks: OptimisedNetworks,
     optimise: Box<Optimiser>,
+    /// What this process has made: made again it would be the same.
+    made: Mutex<BTreeSet<PathBuf>>,
 }
 
 impl Ahead {
@@ -38,7 +43,7 @@ impl Ahead {
         optimise: impl Fn(&Path, &Path) -> Result<(), EngineError> + Send + Sync + 'static,
     ) -> Self {
         let networks = OptimisedNetworks::new(store.join(FOLDER), machine::key(engine_build));
-        Self { networks, optimise: Box::new(optimise) }
+        Self { networks, optimise: Box::new(optimise), made: Mutex::default() }
     }
 
     /// Whether there is an optimised form of `network`.
@@ -66,7 +71,25 @@ impl Ahead {
 
     /// Makes the optimised form of `network` now, if there is none.
     pub(super) fn make(&self, network: &Path) -> Result<PathBuf, OptimisedError> {
-        self.networks.find_or_make(network, |directory| (self.optimise)(network, directory))
+        let mut made = false;
+        let file = self.networks.find_or_make(network, |directory| {
+            made = true;
+            (self.optimise)(network, directory)
+        })?;
+        if made {
+            self.made.lock().insert(file.clone());
+        }
+        Ok(file)
+    }
+
+    /// Throws away the optimised form of `network` if an earlier process has made it; whether it has.
+    pub(super) fn distrust(&self, network: &Path) -> bool {
+        let file = self.networks.find(network);
+        let distrusted = file.is_some_and(|file| !self.made.lock().contains(&file));
+        if distrusted {
+            self.discard(network);
+        }
+        distrusted
     }
 
     /// Throws the optimised form of `network` away.

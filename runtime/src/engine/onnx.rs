@@ -153,6 +153,10 @@ impl Engine for OnnxRuntime {
         Ok(Box::new(network))
     }
 
+    fn distrust(&self, path: &Path) -> bool {
+        self.ahead.as_ref().is_some_and(|ahead| ahead.distrust(path))
+    }
+
     fn peak_bytes(&self, path: &Path, file_bytes: u64) -> u64 {
         let mapped = self.ahead.as_ref().is_some_and(|ahead| ahead.has(path));
         if mapped {

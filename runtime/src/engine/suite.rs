@@ -56,6 +56,7 @@ held_by_every_engine!(
     a_run_that_fails_appends_nothing_and_the_next_one_computes,
     networks_do_not_disturb_each_other_on_whatever_thread,
     a_network_that_is_opened_again_computes_the_same,
+    what_is_distrusted_is_made_anew,
     what_is_said_of_memory_can_be,
 );
 
@@ -194,6 +195,21 @@ fn a_network_that_is_opened_again_computes_the_same(engine: &dyn Engine) {
         network.run(1, input.whole(), &mut output).unwrap();
         assert_eq!(output, expected);
     }
+}
+
+fn what_is_distrusted_is_made_anew(engine: &dyn Engine) {
+    let fixture = shifted();
+    let (_directory, path) = fixture.written();
+    let input = Values::zeros(Datatype::Fp32, networks::WEIGHTS);
+    let mut before = engine.prepare(&path, &fixture.interface).unwrap();
+    engine.distrust(&path);
+    assert!(!engine.distrust(&path), "there is nothing left to throw away");
+    let mut output = Values::with_capacity(Datatype::Fp32, 0);
+    // What is open stays whole.
+    before.run(1, input.whole(), &mut output).unwrap();
+    engine.prepare(&path, &fixture.interface).unwrap().run(1, input.whole(), &mut output).unwrap();
+    let shifts = (0..networks::WEIGHTS).map(shift);
+    assert_eq!(output, Values::Fp32(shifts.clone().chain(shifts).collect()));
 }
 
 fn what_is_said_of_memory_can_be(engine: &dyn Engine) {

@@ -72,9 +72,26 @@ impl Keeper {
     /// Loads a variant while it is marked as one that may end the process.
     fn attempt(&self, name: &VariantName) -> Result<(Resident, Footprint), VariantError> {
         let attempt = self.attempts.begin(name, SystemTime::now())?;
-        let outcome = self.try_load(name);
+        let outcome = match self.try_load(name) {
+            Err(error) if self.is_misled(name, &error) => {
+                tracing::warn!(variant = %name, error = chain(&error), "what was optimised before is not this variant, and is made anew");
+                self.try_load(name)
+            }
+            outcome => outcome,
+        };
         attempt.survived();
         outcome
+    }
+
+    /// Whether a variant may only be at fault by what an earlier process has kept of it, which is thrown away then.
+    fn is_misled(&self, name: &VariantName, error: &VariantError) -> bool {
+        let computes_wrongly = match error {
+            VariantError::Check { .. } | VariantError::CheckTexts => true,
+            VariantError::Engine(error) => !matches!(error, EngineError::Died { .. }),
+            _ => false,
+        };
+        computes_wrongly
+            && variant::read(&self.models, name).is_ok_and(|folder| self.engine.distrust(folder.network()))
     }
 
     /// Tells the switch, and whoever reads logs, that a variant cannot be used.
@@ -118,3 +135,6 @@ fn rest_after(error: &VariantError) -> Option<Duration> {
     }
     matches!(error, VariantError::Engine(EngineError::Died { .. })).then_some(attempts::FIRST_REST)
 }
+
+#[cfg(test)]
+mod tests;
