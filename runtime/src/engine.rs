@@ -19,10 +19,7 @@ use std::{error::Error, path::Path};
 use dnnshifter_portfolio::{VariantDescription, description::TensorDescription};
 
 pub(crate) use self::{onnx::OnnxRuntime, optimise::optimise, optimised::OptimisedError};
-use crate::{
-    stamp::Stamp,
-    values::{Part, Values},
-};
+use crate::values::{Part, Values};
 
 /// While an engine opens a network that is not optimised it holds the file, its weights, and their packed copies: measured,
 /// 59 MB took 200 to 240.
@@ -54,11 +51,6 @@ pub(crate) trait Network: Send {
     /// Bytes of its weights that are mapped from a file, instead of copied to private memory.
     fn mapped_bytes(&self) -> u64 {
         0
-    }
-
-    /// The files that it is mapped from: where they are the same, it computes the same. None where it is not mapped.
-    fn stamps(&self) -> &[Stamp] {
-        &[]
     }
 
     /// Whether all its weights are in memory already, so that the first inference waits for no disk.

@@ -34,7 +34,7 @@ use crate::{
     lane::Lane,
     metrics::Metrics,
     switch::Switch,
-    variant::{Proof, Resident},
+    variant::Resident,
 };
 
 /// A variant that is found in memory computes so seldom: for what no look shows, as its tables of pages. An inference of the largest
@@ -77,8 +77,6 @@ pub(crate) struct Keeper {
 /// What the keeper has seen so far, and comes back to.
 #[derive(Default)]
 pub(crate) struct Notes {
-    /// What was held against its check vector, as long as its files are the same.
-    proven: BTreeMap<VariantName, Proof>,
     /// Variants that are tried again, and when.
     postponed: BTreeMap<VariantName, Instant>,
     /// What was measured of each variant.

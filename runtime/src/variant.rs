@@ -24,7 +24,6 @@ pub(crate) use self::{
 };
 use crate::{
     engine::{Engine, EngineError, Interface, Network},
-    stamp::Stamp,
     values::Values,
 };
 
@@ -40,13 +39,6 @@ const LATELY: Duration = Duration::from_secs(1);
 /// The times of so many inferences of one item are kept.
 const RECENT_TIMES: usize = 512;
 
-/// That a variant's outputs were those of its check vector: it holds as long as its files are the same.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Proof {
-    description: Stamp,
-    network: Vec<Stamp>,
-}
-
 /// A variant that is loaded, checked and warm.
 pub(crate) struct Resident {
     /// What the variant says of itself.
@@ -56,8 +48,6 @@ pub(crate) struct Resident {
     /// The input of its check vector.
     check_input: Values,
     network: Mutex<Box<dyn Network>>,
-    /// That it was held against the check vector; none where its files cannot be told from others.
-    proof: Option<Proof>,
     /// The latest times of one item alone, in microseconds, the oldest first.
     recent_us: Mutex<VecDeque<u32>>,
     /// Running mean of the time that one item takes, in nanoseconds.
@@ -71,42 +61,21 @@ pub(crate) struct Resident {
 }
 
 impl Resident {
-    /// Opens the network, computes the check vector, and refuses what does not hold. That one inference also makes it warm: all
-    /// weights have been read.
+    /// Opens the network, computes the check vector, and refuses what does not hold: always, since its files may have been damaged
+    /// after they were last seen. That one inference also makes it warm: all weights have been read.
     pub(crate) fn load(engine: &dyn Engine, folder: VariantFolder) -> Result<Self, VariantError> {
         let resident = Self::open(engine, folder)?;
         resident.check().map(|()| resident)
     }
 
-    /// The same in a hurry: what was `proven` of the same files is not computed again while all weights are in memory. An item is
-    /// then believed to take as long `as_before`.
-    pub(crate) fn load_again(
-        engine: &dyn Engine,
-        folder: VariantFolder,
-        proven: &Proof,
-        as_before: Duration,
-    ) -> Result<Self, VariantError> {
-        let resident = Self::open(engine, folder)?;
-        if resident.proof.as_ref() == Some(proven) && resident.network.lock().is_in_memory() {
-            let nanoseconds = u64::try_from(as_before.as_nanos()).unwrap_or(u64::MAX);
-            resident.service_ns.store(nanoseconds, Ordering::Relaxed);
-            return Ok(resident);
-        }
-        resident.check().map(|()| resident)
-    }
-
     fn open(engine: &dyn Engine, folder: VariantFolder) -> Result<Self, VariantError> {
-        let VariantFolder { description, network, stamp, .. } = folder;
+        let VariantFolder { description, network, .. } = folder;
         let interface = Interface::of(&description);
         let network = engine.prepare(&network, &interface)?;
-        let stamps = network.stamps();
-        let proof = stamp.filter(|_| !stamps.is_empty());
-        let proof = proof.map(|description| Proof { description, network: stamps.to_vec() });
         Ok(Self {
             check_input: Values::of_check(interface.input.datatype, &description.check.input),
             interface,
             network: Mutex::new(network),
-            proof,
             recent_us: Mutex::default(),
             service_ns: AtomicU64::new(0),
             cold: AtomicBool::new(false),
@@ -122,11 +91,6 @@ impl Resident {
         self.hold_against_check(&output.to_check())?;
         self.cold.store(true, Ordering::Relaxed);
         Ok(())
-    }
-
-    /// That it was held against its check vector, to be kept for when it is loaded again.
-    pub(crate) fn proof(&self) -> Option<&Proof> {
-        self.proof.as_ref()
     }
 
     /// The variant's name.

@@ -23,10 +23,7 @@ use super::{
     Engine, EngineError, Interface, Network, OptimisedError, PEAK_OF_OPENING, ahead::Ahead,
     denormals::DenormalsAsZero, mapped::Mapped, version,
 };
-use crate::{
-    stamp::Stamp,
-    values::{Part, Values, of_any_type},
-};
+use crate::values::{Part, Values, of_any_type};
 
 /// Private memory of a session whose weights are mapped: 3 MB were measured for VGG-16, 42 for ResNet-50 at 224x224.
 const SESSION_BYTES: u64 = 16 << 20;
@@ -96,10 +93,8 @@ impl OnnxRuntime {
     fn mapped(&self, path: &Path) -> Result<Option<(Session, Mapped)>, EngineError> {
         let Some(ahead) = &self.ahead else { return Ok(None) };
         let Some(file) = ahead.file(path)? else { return Ok(None) };
-        // Before it is opened: what changes after that look is another file.
-        let mapped = Mapped::beside(&file);
         match self.session(&file, GraphOptimizationLevel::Disable) {
-            Ok(session) => Ok(Some((session, mapped))),
+            Ok(session) => Ok(Some((session, Mapped::beside(&file)))),
             Err(error) => {
                 tracing::warn!(%error, "an optimised network does not open, and is thrown away");
                 ahead.discard(path);
@@ -214,10 +209,6 @@ impl Network for OnnxNetwork {
 
     fn mapped_bytes(&self) -> u64 {
         self.mapped.weights_bytes
-    }
-
-    fn stamps(&self) -> &[Stamp] {
-        &self.mapped.stamps
     }
 
     fn is_in_memory(&self) -> bool {

@@ -10,8 +10,8 @@ use super::{
 };
 use crate::{
     engine::{EngineError, Interface},
-    switch::{Slot, Standing},
-    variant::{self, Proof, Resident, VariantError},
+    switch::Slot,
+    variant::{self, Resident, VariantError},
 };
 
 impl Keeper {
@@ -34,9 +34,6 @@ impl Keeper {
                 let elapsed = started.elapsed();
                 self.metrics.variant_load_seconds.observe(elapsed.as_secs_f64());
                 tracing::info!(variant = %name, milliseconds = elapsed.as_millis() as u64, anonymous_bytes = footprint.anonymous_bytes, mapped_bytes = footprint.mapped_bytes, "loaded");
-                if let Some(proof) = resident.proof() {
-                    self.notes.proven.insert(name.clone(), proof.clone());
-                }
                 self.switch.loaded(resident, footprint);
             }
             Err(error @ VariantError::Memory { .. }) => {
@@ -111,20 +108,9 @@ impl Keeper {
         if standing.residents().any(|(other, _)| other.interface != interface) {
             return Err(VariantError::Interface);
         }
-        let resident = match self.proven(&standing, name) {
-            Some((proof, as_before)) => Resident::load_again(self.engine.as_ref(), folder, proof, as_before)?,
-            None => Resident::load(self.engine.as_ref(), folder)?,
-        };
+        let resident = Resident::load(self.engine.as_ref(), folder)?;
         let mapped_bytes = resident.mapped_bytes();
         Ok((resident, Footprint::measured(before, ProcessMemory::now(), file_bytes, mapped_bytes)))
-    }
-
-    /// That a variant was checked before, and how long an item took then: while it is waited for, this is not done again. One that
-    /// nobody waits for is: it gets warm by that.
-    fn proven(&self, standing: &Standing, name: &VariantName) -> Option<(&Proof, Duration)> {
-        let proof = self.notes.proven.get(name).filter(|_| agenda::urgent(standing) == Some(name))?;
-        let profile = standing.profiles.get(name)?;
-        Some((proof, Duration::from_micros(profile.wall.mean_us)))
     }
 }
 

@@ -11,7 +11,7 @@ use dnnshifter_portfolio::{
 };
 
 use super::VariantError;
-use crate::{engine::Interface, protocol::largest_batch, stamp::Stamp};
+use crate::{engine::Interface, protocol::largest_batch};
 
 /// A description of more bytes than this is none: the largest part is the check vector, and a million values are 10 MB.
 const LARGEST_DESCRIPTION_BYTES: u64 = 32 << 20;
@@ -24,14 +24,12 @@ pub(crate) struct VariantFolder {
     pub(super) network: PathBuf,
     /// The size of the file, which counts: that in the description is only a word of whoever wrote it.
     network_bytes: u64,
-    /// Of the description's file; none where there is no file.
-    pub(super) stamp: Option<Stamp>,
 }
 
 impl VariantFolder {
     /// For engines that open no file.
     pub(crate) fn without_file(description: VariantDescription) -> Self {
-        Self { description, network: PathBuf::new(), network_bytes: 0, stamp: None }
+        Self { description, network: PathBuf::new(), network_bytes: 0 }
     }
 
     /// The network's file.
@@ -50,7 +48,6 @@ pub(crate) fn read(models: &Path, name: &VariantName) -> Result<VariantFolder, V
     let folder = models.join(name.as_str());
     let (path, network) = (folder.join(DESCRIPTION_FILE), folder.join(MODEL_FILE));
     let shown = path.display().to_string();
-    let stamp = Stamp::of(&path).ok();
     let bytes = size(&path)?;
     if bytes > LARGEST_DESCRIPTION_BYTES {
         return Err(VariantError::TooLarge { path: shown, bytes });
@@ -65,7 +62,7 @@ pub(crate) fn read(models: &Path, name: &VariantName) -> Result<VariantFolder, V
     if largest_batch(&interface) == 0 {
         return Err(VariantError::Texts { path: shown, given: interface.input_length() });
     }
-    Ok(VariantFolder { description, network_bytes: size(&network)?, network, stamp })
+    Ok(VariantFolder { description, network_bytes: size(&network)?, network })
 }
 
 fn size(path: &Path) -> Result<u64, VariantError> {

@@ -1,6 +1,6 @@
 //! Variants that load, and variants that are refused.
 
-mod again;
+mod idle;
 mod types;
 
 use std::{fs, path::Path};
@@ -11,7 +11,6 @@ use super::*;
 use crate::{
     keeper::chain,
     testing::{Constant, ONNX_RUNTIME, description, name, names},
-    values::Part,
 };
 
 /// Flatten, then Gemm: the scores of an image are its first value, its second, and the sum of all four plus one.
