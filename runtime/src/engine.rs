@@ -48,6 +48,11 @@ pub(crate) trait Network: Send {
     /// are of the types of its interface.
     fn run(&mut self, items: usize, input: Part<'_>, output: &mut Values) -> Result<(), EngineError>;
 
+    /// Gives back the memory that batches have taken; the next one takes it anew.
+    fn shrink(&mut self) -> Result<(), EngineError> {
+        Ok(())
+    }
+
     /// Bytes of its weights that are mapped from a file, instead of copied to private memory.
     fn mapped_bytes(&self) -> u64 {
         0

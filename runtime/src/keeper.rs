@@ -26,7 +26,7 @@ use dnnshifter_portfolio::{NodeProfile, VariantName, VariantProfile};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
-use self::{agenda::Task, attempts::Attempts, history::History};
+use self::{agenda::Task, attempts::Attempts, history::History, loading::Known};
 use crate::{
     cgroup::{Cgroup, Limits},
     clock,
@@ -77,6 +77,8 @@ pub(crate) struct Keeper {
 /// What the keeper has seen so far, and comes back to.
 #[derive(Default)]
 pub(crate) struct Notes {
+    /// What was measured of variants when they were loaded.
+    known: BTreeMap<VariantName, Known>,
     /// Variants that are tried again, and when.
     postponed: BTreeMap<VariantName, Instant>,
     /// What was measured of each variant.

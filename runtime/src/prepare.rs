@@ -98,7 +98,7 @@ impl Preparation {
             return Ok(());
         }
         let needed_bytes = self.engine.peak_bytes(folder.network(), folder.file_bytes());
-        memory::admit(ProcessMemory::now(), needed_bytes, self.memory_limit)?;
+        memory::admit(ProcessMemory::now().resident(), needed_bytes, self.memory_limit)?;
         let started = Instant::now();
         let attempt = self.attempts.begin(name, SystemTime::now())?;
         let outcome = self.engine.optimise_ahead(folder.network());

@@ -24,11 +24,12 @@ pub(crate) use self::{
 };
 use crate::{
     engine::{Engine, EngineError, Interface, Network},
+    keeper::chain,
     values::Values,
 };
 
 /// A batch is computed in parts of at most so many items, so that the memory of an inference is bounded.
-const LARGEST_PART: usize = 8;
+pub(crate) const LARGEST_PART: usize = 8;
 
 /// The weight of the newest measurement in the running mean of the service time.
 const SERVICE_WEIGHT: f64 = 1.0 / 16.0;
@@ -48,6 +49,8 @@ pub(crate) struct Resident {
     /// The input of its check vector.
     check_input: Values,
     network: Mutex<Box<dyn Network>>,
+    /// It computes so many items at once: what it was seen to take memory for.
+    largest_part: usize,
     /// The latest times of one item alone, in microseconds, the oldest first.
     recent_us: Mutex<VecDeque<u32>>,
     /// Running mean of the time that one item takes, in nanoseconds.
@@ -76,6 +79,7 @@ impl Resident {
             check_input: Values::of_check(interface.input.datatype, &description.check.input),
             interface,
             network: Mutex::new(network),
+            largest_part: 1,
             recent_us: Mutex::default(),
             service_ns: AtomicU64::new(0),
             cold: AtomicBool::new(false),
@@ -91,6 +95,44 @@ impl Resident {
         self.hold_against_check(&output.to_check())?;
         self.cold.store(true, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Computes larger and larger parts, up to [`LARGEST_PART`], as long as `has_room` for one of twice the last size. Their memory is
+    /// then given back once `measure` has looked at it. One that fails ends it: a network may be made for single items.
+    pub(crate) fn stretch<T>(
+        mut self,
+        has_room: impl Fn() -> bool,
+        measure: impl FnOnce() -> T,
+    ) -> (Self, T) {
+        while self.largest_part < LARGEST_PART && has_room() {
+            if let Err(error) = self.try_part(self.largest_part * 2) {
+                tracing::warn!(variant = %self.name(), error = chain(&error), "a variant computes no larger parts of a batch");
+                break;
+            }
+            self.largest_part *= 2;
+        }
+        let measured = measure();
+        if let Err(error) = self.network.get_mut().shrink() {
+            tracing::warn!(variant = %self.name(), error = chain(&error), "a variant gives no memory back");
+        }
+        (self, measured)
+    }
+
+    fn try_part(&self, items: usize) -> Result<(), EngineError> {
+        let (input, output) = (&self.interface.input, &self.interface.output);
+        let input = Values::zeros(input.datatype, self.interface.input_length().saturating_mul(items));
+        let mut output = Values::with_capacity(output.datatype, 0);
+        self.network.lock().run(items, input.whole(), &mut output)
+    }
+
+    /// It may compute parts of so many items from now on, as it was seen to do before.
+    pub(crate) fn computing_parts_of(self, largest_part: usize) -> Self {
+        Self { largest_part, ..self }
+    }
+
+    /// So many items it computes at once.
+    pub(crate) fn largest_part(&self) -> usize {
+        self.largest_part
     }
 
     /// The variant's name.
@@ -110,7 +152,7 @@ impl Resident {
         let mut output = Values::with_capacity(self.interface.output.datatype, capacity);
         let mut network = self.network.lock();
         let started = Instant::now();
-        for part in input.parts(length.saturating_mul(LARGEST_PART)) {
+        for part in input.parts(length.saturating_mul(self.largest_part)) {
             network.run(part.len() / length, part, &mut output)?;
         }
         drop(network);

@@ -10,6 +10,7 @@ mod tensor;
 
 use std::{path::Path, sync::Arc, thread};
 
+use dnnshifter_portfolio::description::Datatype;
 use ort::{
     environment::Environment,
     session::{RunOptions, Session, builder::GraphOptimizationLevel},
@@ -41,7 +42,9 @@ struct OnnxNetwork {
     session: Session,
     input_name: String,
     output_name: String,
+    datatype: Datatype,
     input_shape: Vec<i64>,
+    input_length: usize,
     output_length: usize,
     mapped: Mapped,
 }
@@ -136,6 +139,8 @@ impl Engine for OnnxRuntime {
         let mut network = OnnxNetwork {
             input_name: input.name.clone(),
             output_name: output.name.clone(),
+            datatype: input.datatype,
+            input_length: interface.input_length(),
             input_shape: input.shape.iter().map(|side| i64::try_from(*side).unwrap_or(i64::MAX)).collect(),
             output_length: interface.output_length(),
             mapped,
@@ -143,7 +148,7 @@ impl Engine for OnnxRuntime {
         };
         // A mapped one has taken none.
         if network.mapped.weights_bytes == 0 {
-            network.give_back_memory(&Values::zeros(input.datatype, interface.input_length()))?;
+            network.shrink()?;
         }
         Ok(Box::new(network))
     }
@@ -163,20 +168,6 @@ impl Engine for OnnxRuntime {
 }
 
 impl OnnxNetwork {
-    /// Computes once and lets the arena shrink: what optimising and packing weights took is given back.
-    fn give_back_memory(&mut self, input: &Values) -> Result<(), EngineError> {
-        let shrinking = || -> ort::Result<RunOptions> {
-            let mut options = RunOptions::new()?;
-            options.set("memory.enable_memory_arena_shrinkage", "cpu:0")?;
-            Ok(options)
-        };
-        let failed = |source: ort::Error| EngineError::Run { items: 1, source: source.into() };
-        let options = shrinking().map_err(failed)?;
-        let tensor = tensor(self.shape(1), input.whole()).map_err(failed)?;
-        let inputs = ort::inputs![self.input_name.as_str() => tensor];
-        self.session.run_with_options(inputs, &options).map(drop).map_err(failed)
-    }
-
     fn shape(&self, items: usize) -> Vec<i64> {
         std::iter::once(items as i64).chain(self.input_shape.iter().copied()).collect()
     }
@@ -205,6 +196,22 @@ impl Network for OnnxNetwork {
             return Err(EngineError::Output { items, given, expected });
         }
         Ok(())
+    }
+
+    /// The arena shrinks at the end of an inference that asks for it: what optimising, packing weights and large batches took is
+    /// given back. Asked for each time, it would cost each inference the faults of its pages.
+    fn shrink(&mut self) -> Result<(), EngineError> {
+        let shrinking = || -> ort::Result<RunOptions> {
+            let mut options = RunOptions::new()?;
+            options.set("memory.enable_memory_arena_shrinkage", "cpu:0")?;
+            Ok(options)
+        };
+        let failed = |source: ort::Error| EngineError::Run { items: 1, source: source.into() };
+        let options = shrinking().map_err(failed)?;
+        let item = Values::zeros(self.datatype, self.input_length);
+        let tensor = tensor(self.shape(1), item.whole()).map_err(failed)?;
+        let inputs = ort::inputs![self.input_name.as_str() => tensor];
+        self.session.run_with_options(inputs, &options).map(drop).map_err(failed)
     }
 
     fn mapped_bytes(&self) -> u64 {

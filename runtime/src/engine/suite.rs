@@ -220,6 +220,7 @@ fn what_is_said_of_memory_can_be(engine: &dyn Engine) {
     let mut network = engine.prepare(&path, &fixture.interface).unwrap();
     assert!(engine.peak_bytes(&path, file_bytes) >= file_bytes);
     assert!(network.mapped_bytes() <= file_bytes);
+    network.shrink().unwrap();
     let input = counting(Datatype::Fp32, networks::WEIGHTS);
     let mut output = Values::with_capacity(Datatype::Fp32, 0);
     network.run(1, input.whole(), &mut output).unwrap();

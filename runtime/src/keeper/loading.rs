@@ -49,25 +49,29 @@ impl Keeper {
         }
     }
 
-    /// What is wanted gets the room of the least useful variants.
-    fn load_with_room(&self, name: &VariantName) -> Result<(Resident, Footprint), VariantError> {
+    /// What is wanted gets the room of the least useful variants, if that is enough: else nothing is given up for it.
+    fn load_with_room(&mut self, name: &VariantName) -> Result<(Resident, Footprint), VariantError> {
         loop {
             let outcome = self.attempt(name);
-            if !matches!(outcome, Err(VariantError::Memory { .. })) {
+            let Err(VariantError::Memory { needed_bytes, free_bytes }) = outcome else { return outcome };
+            let missing_bytes = needed_bytes.saturating_sub(free_bytes);
+            let given_up = agenda::to_give_up(&self.switch.standing(), name, missing_bytes);
+            if given_up.is_empty() {
                 return outcome;
             }
-            let Some(given_up) = agenda::least_useful(&self.switch.standing(), name) else { return outcome };
-            tracing::info!(variant = %given_up, "gave up a variant, to make room");
-            self.switch.no_room(
-                &given_up,
-                format!("there is no room for it beside {name}: it is loaded again once it is wanted"),
-            );
+            for other in given_up {
+                tracing::info!(variant = %other, "gave up a variant, to make room");
+                self.switch.no_room(
+                    &other,
+                    format!("there is no room for it beside {name}: it is loaded again once it is wanted"),
+                );
+            }
             drop(self.switch.take_retired());
         }
     }
 
     /// Loads a variant while it is marked as one that may end the process.
-    fn attempt(&self, name: &VariantName) -> Result<(Resident, Footprint), VariantError> {
+    fn attempt(&mut self, name: &VariantName) -> Result<(Resident, Footprint), VariantError> {
         let attempt = self.attempts.begin(name, SystemTime::now())?;
         let outcome = match self.try_load(name) {
             Err(error) if self.is_misled(name, &error) => {
@@ -97,20 +101,50 @@ impl Keeper {
         self.switch.refused(name, why);
     }
 
-    fn try_load(&self, name: &VariantName) -> Result<(Resident, Footprint), VariantError> {
+    fn try_load(&mut self, name: &VariantName) -> Result<(Resident, Footprint), VariantError> {
         let folder = variant::read(&self.models, name)?;
         let file_bytes = folder.file_bytes();
-        let before = ProcessMemory::now();
-        let needed_bytes = self.engine.peak_bytes(folder.network(), file_bytes);
-        memory::admit(before, needed_bytes, self.host.limits.memory_bytes)?;
+        let known = self.notes.known.get(name).filter(|known| known.file_bytes == file_bytes).copied();
         let standing = self.switch.standing();
+        let (before, limit) = (ProcessMemory::now(), self.host.limits.memory_bytes);
+        let loaded = standing.residents().map(|(_, footprint)| footprint);
+        let in_use = memory::in_use(before, self.host.base_memory_bytes, loaded);
+        let peak_bytes = self.engine.peak_bytes(folder.network(), file_bytes);
+        memory::admit(in_use, known.map_or(peak_bytes, |known| known.needed_bytes(peak_bytes)), limit)?;
         let interface = Interface::of(&folder.description);
         if standing.residents().any(|(other, _)| other.interface != interface) {
             return Err(VariantError::Interface);
         }
         let resident = Resident::load(self.engine.as_ref(), folder)?;
+        if let Some(Known { footprint, largest_part, .. }) = known {
+            return Ok((resident.computing_parts_of(largest_part), footprint));
+        }
         let mapped_bytes = resident.mapped_bytes();
-        Ok((resident, Footprint::measured(before, ProcessMemory::now(), file_bytes, mapped_bytes)))
+        let measured = || Footprint::measured(before, ProcessMemory::now(), file_bytes, mapped_bytes);
+        // What batches take grows with them: twice as much, at the most.
+        let has_room = || memory::admit(in_use, measured().with_twice_the_batch(), limit).is_ok();
+        let (resident, footprint) = resident.stretch(has_room, measured);
+        let known = Known { file_bytes, footprint, largest_part: resident.largest_part() };
+        self.notes.known.insert(name.clone(), known);
+        memory::admit(in_use, footprint.bytes(), limit)?;
+        Ok((resident, footprint))
+    }
+}
+
+/// What was measured of a variant when it was loaded for the first time: it holds for the next times, which then are faster.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Known {
+    /// Of a network of so many bytes.
+    file_bytes: u64,
+    footprint: Footprint,
+    largest_part: usize,
+}
+
+impl Known {
+    /// What is to be free, where opening may take `peak_bytes`: an estimate, and far too much where most is mapped.
+    fn needed_bytes(self, peak_bytes: u64) -> u64 {
+        let measured = self.footprint.bytes();
+        if self.footprint.mapped_bytes > 0 { measured } else { measured.max(peak_bytes) }
     }
 }
 

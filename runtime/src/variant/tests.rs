@@ -156,3 +156,18 @@ fn the_time_of_the_first_inference_is_forgotten_for_that_of_the_next() {
     resident.warm().unwrap();
     assert!(resident.service_time() < Duration::from_secs(1));
 }
+
+#[test]
+fn a_batch_is_computed_in_parts_of_what_had_room() {
+    let engine = Constant::of(1.0);
+    let load = || Resident::load(&engine, VariantFolder::without_file(description("a", 1.0))).unwrap();
+    for (rooms, largest_part, runs) in [(0, 1, 9), (2, 4, 3), (9, LARGEST_PART, 2)] {
+        let looks = std::cell::Cell::new(0);
+        let has_room = || looks.replace(looks.get() + 1) < rooms;
+        let (resident, ()) = load().stretch(has_room, || ());
+        assert_eq!(resident.largest_part(), largest_part);
+        let before = engine.runs();
+        resident.run(9, &Values::Fp32(vec![0.0; 36])).unwrap();
+        assert_eq!(engine.runs() - before, runs);
+    }
+}

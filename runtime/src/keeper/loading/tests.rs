@@ -1,5 +1,6 @@
 //! What becomes of variants that are loaded: from real files, in a keeper whose thread does not run.
 
+mod room;
 mod stored;
 
 use std::{fs, path::Path, sync::Arc};
