@@ -89,6 +89,7 @@ impl Switch {
             let Slot::Resident(variant, _) = &slot else { return };
             let name = variant.name().clone();
             if state.standing.slots.contains_key(&name) {
+                state.standing.without_room.remove(&name);
                 state.standing.slots.insert(name, slot);
             }
         });

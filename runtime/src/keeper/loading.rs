@@ -14,14 +14,20 @@ use crate::{
     variant::{self, Resident, VariantError},
 };
 
+/// What is wanted, and had no room, is tried again so often: what was in its way may have been there for a moment only.
+const ROOM_EVERY: Duration = Duration::from_secs(30);
+
 impl Keeper {
-    /// Loads one of the variants whose time has come again, if it is still placed here, and refused.
+    /// Loads one of the variants whose time has come again, if it is still placed here, and refused; and wanted, if there was no room.
     pub(super) fn try_postponed(&mut self) {
         let now = Instant::now();
         let due = self.notes.postponed.iter().find(|(_, when)| **when <= now).map(|(name, _)| name.clone());
         let Some(name) = due else { return };
         self.notes.postponed.remove(&name);
-        if matches!(self.switch.standing().slots.get(&name), Some(Slot::Refused(_))) {
+        let standing = self.switch.standing();
+        let is_wanted = standing.wanted.as_ref().is_some_and(|wanted| wanted.variant == name);
+        let may_fit = is_wanted || !standing.without_room.contains(&name);
+        if may_fit && matches!(standing.slots.get(&name), Some(Slot::Refused(_))) {
             self.load(&name);
         }
     }
@@ -37,8 +43,12 @@ impl Keeper {
                 self.switch.loaded(resident, footprint);
             }
             Err(error @ VariantError::Memory { .. }) => {
-                tracing::warn!(variant = %name, error = chain(&error), "there is no room for a variant");
-                self.switch.no_room(name, chain(&error));
+                self.notes.postponed.insert(name.clone(), started + ROOM_EVERY);
+                // Tried again, it is told once.
+                if !self.switch.standing().without_room.contains(name) {
+                    tracing::warn!(variant = %name, error = chain(&error), "there is no room for a variant");
+                    self.switch.no_room(name, chain(&error));
+                }
             }
             Err(error) => {
                 if let Some(rest) = rest_after(&error) {

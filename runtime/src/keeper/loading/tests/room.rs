@@ -120,3 +120,34 @@ fn a_variant_that_is_loaded_again_computes_its_check_vector_and_nothing_more() {
     assert_eq!(place.loaded("big"), ["big", "small"]);
     assert_eq!((place.engine.0.runs(), largest(&place)), (9, vec![LARGEST_PART; 2]));
 }
+
+/// As if all that was put off were due.
+fn wait_for_the_postponed(keeper: &mut Keeper) {
+    keeper.notes.postponed.values_mut().for_each(|when| *when = Instant::now());
+    keeper.try_postponed();
+}
+
+#[test]
+fn what_is_wanted_is_tried_again_once_there_may_be_room() {
+    let mut place = Place::of(&[("big", 5), ("small", 6)], "small");
+    assert_eq!(place.loaded("big"), ["small"]);
+    let why = place.keeper.why("big");
+    wait_for_the_postponed(&mut place.keeper);
+    assert_eq!((place.residents(), place.keeper.why("big")), (vec!["small"], why));
+    place.keeper.host.limits.memory_bytes = Some(20 * TIB);
+    place.keeper.try_postponed();
+    assert_eq!(place.residents(), ["small"], "not before its time");
+    wait_for_the_postponed(&mut place.keeper);
+    assert_eq!(place.residents(), ["big", "small"]);
+    assert_eq!(place.keeper.switch.active().unwrap().name(), &name("big"));
+    assert!(place.keeper.switch.standing().without_room.is_empty());
+}
+
+#[test]
+fn what_had_no_room_and_is_not_wanted_is_left_alone() {
+    let mut place = Place::of(&[("big", 5), ("small", 6)], "small");
+    place.keeper.host.limits.memory_bytes = Some(20 * TIB);
+    wait_for_the_postponed(&mut place.keeper);
+    assert_eq!(place.residents(), ["small"]);
+    assert_eq!(place.loaded("big"), ["big", "small"]);
+}
