@@ -97,9 +97,11 @@ impl Service {
         })
     }
 
-    /// Whether the threads beside the server are there; without one of them only a new process helps.
+    /// Whether the threads beside the server are there, and no inference is stuck; else only a new process helps.
     pub(crate) fn alive(&self) -> bool {
-        self.lane.is_alive() && self.keeper.get().is_none_or(|keeper| !keeper.is_finished())
+        self.lane.is_alive()
+            && !self.lane.is_stuck()
+            && self.keeper.get().is_none_or(|keeper| !keeper.is_finished())
     }
 
     /// Whether requests should be sent here: a variant answers, and the process is not about to end.
