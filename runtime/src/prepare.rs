@@ -21,7 +21,7 @@ use crate::{
     keeper::{
         attempts::Attempts,
         chain,
-        memory::{self, ProcessMemory},
+        memory::{Budget, ProcessMemory},
     },
     shutdown,
     variant::{self, VariantError},
@@ -32,7 +32,7 @@ struct Preparation {
     models: PathBuf,
     engine: OnnxRuntime,
     attempts: Attempts,
-    memory_limit: Option<u64>,
+    budget: Budget,
 }
 
 /// Why a variant was not prepared.
@@ -52,14 +52,14 @@ pub(crate) async fn prepare(arguments: PrepareArguments) -> Result<(), Error> {
     let attempts = Attempts::kept_in(Some(&store));
     // The work is that of other processes, one thread each.
     let engine = OnnxRuntime::start(1)?.keeping_in(&store);
-    let memory_limit = Cgroup::of_this_process("/".as_ref()).limits().memory_bytes;
-    let preparation = Preparation { models, engine, attempts: attempts.clone(), memory_limit };
-    let (done, ended) = oneshot::channel();
+    let budget = Budget::without_requests(Cgroup::of_this_process("/".as_ref()).limits().memory_bytes);
+    let preparation = Preparation { models, engine, attempts: attempts.clone(), budget };
+    // Nothing is sent: it closes when the thread ends, however it does.
+    let (working, ended) = oneshot::channel::<()>();
     // Not one that the process waits for at its end: a signal ends it at once.
     let work = move || {
         preparation.prepare_all();
-        // Nobody waits for it after a signal.
-        drop(done.send(()));
+        drop(working);
     };
     thread::Builder::new().name("prepare".to_owned()).spawn(work).map_err(Error::Thread)?;
     tokio::select! {
@@ -98,7 +98,7 @@ impl Preparation {
             return Ok(());
         }
         let needed_bytes = self.engine.peak_bytes(folder.network(), folder.file_bytes());
-        memory::admit(ProcessMemory::now().resident(), needed_bytes, self.memory_limit)?;
+        self.budget.admit(ProcessMemory::now().resident(), needed_bytes)?;
         let started = Instant::now();
         let attempt = self.attempts.begin(name, SystemTime::now())?;
         let outcome = self.engine.optimise_ahead(folder.network());

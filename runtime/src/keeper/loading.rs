@@ -6,7 +6,7 @@ use dnnshifter_portfolio::VariantName;
 
 use super::{
     Keeper, agenda, attempts, chain,
-    memory::{self, Footprint, ProcessMemory},
+    memory::{self, Budget, Footprint, ProcessMemory},
 };
 use crate::{
     engine::{EngineError, Interface},
@@ -116,11 +116,12 @@ impl Keeper {
         let file_bytes = folder.file_bytes();
         let known = self.notes.known.get(name).filter(|known| known.file_bytes == file_bytes).copied();
         let standing = self.switch.standing();
-        let (before, limit) = (ProcessMemory::now(), self.host.limits.memory_bytes);
+        let budget = Budget::beside_requests(self.host.limits.memory_bytes);
+        let before = ProcessMemory::now();
         let loaded = standing.residents().map(|(_, footprint)| footprint);
         let in_use = memory::in_use(before, self.host.base_memory_bytes, loaded);
         let peak_bytes = self.engine.peak_bytes(folder.network(), file_bytes);
-        memory::admit(in_use, known.map_or(peak_bytes, |known| known.needed_bytes(peak_bytes)), limit)?;
+        budget.admit(in_use, known.map_or(peak_bytes, |known| known.needed_bytes(peak_bytes)))?;
         let interface = Interface::of(&folder.description);
         if standing.residents().any(|(other, _)| other.interface != interface) {
             return Err(VariantError::Interface);
@@ -132,11 +133,11 @@ impl Keeper {
         let mapped_bytes = resident.mapped_bytes();
         let measured = || Footprint::measured(before, ProcessMemory::now(), file_bytes, mapped_bytes);
         // What batches take grows with them: twice as much, at the most.
-        let has_room = || memory::admit(in_use, measured().with_twice_the_batch(), limit).is_ok();
+        let has_room = || budget.admit(in_use, measured().with_twice_the_batch()).is_ok();
         let (resident, footprint) = resident.stretch(has_room, measured);
         let known = Known { file_bytes, footprint, largest_part: resident.largest_part() };
         self.notes.known.insert(name.clone(), known);
-        memory::admit(in_use, footprint.bytes(), limit)?;
+        budget.admit(in_use, footprint.bytes())?;
         Ok((resident, footprint))
     }
 }

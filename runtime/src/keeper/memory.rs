@@ -89,12 +89,31 @@ pub(crate) fn in_use(now: ProcessMemory, base: u64, loaded: impl IntoIterator<It
     counted.max(now.resident())
 }
 
-/// Whether `needed_bytes` may be taken besides those that are in use, within the limit.
-pub(crate) fn admit(in_use: u64, needed_bytes: u64, limit: Option<u64>) -> Result<(), VariantError> {
-    let Some(limit) = limit else { return Ok(()) };
-    let reserved = reserved_for_requests(Some(limit)).saturating_add(limit / PART_UNCOUNTED);
-    let free_bytes = limit.saturating_sub(reserved).saturating_sub(in_use);
-    if needed_bytes > free_bytes { Err(VariantError::Memory { needed_bytes, free_bytes }) } else { Ok(()) }
+/// What of a memory limit, if there is one, may be taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Budget(Option<u64>);
+
+impl Budget {
+    /// Beside what requests may hold.
+    pub(crate) fn beside_requests(limit: Option<u64>) -> Self {
+        let without = Self::without_requests(limit).0;
+        Self(without.map(|bytes| bytes.saturating_sub(reserved_for_requests(limit))))
+    }
+
+    /// Where there are no requests.
+    pub(crate) fn without_requests(limit: Option<u64>) -> Self {
+        Self(limit.map(|limit| limit - limit / PART_UNCOUNTED))
+    }
+
+    /// Whether `needed_bytes` may be taken besides those that are in use.
+    pub(crate) fn admit(self, in_use: u64, needed_bytes: u64) -> Result<(), VariantError> {
+        let Some(free_bytes) = self.0.map(|bytes| bytes.saturating_sub(in_use)) else { return Ok(()) };
+        if needed_bytes > free_bytes {
+            Err(VariantError::Memory { needed_bytes, free_bytes })
+        } else {
+            Ok(())
+        }
+    }
 }
 
 #[cfg(test)]
@@ -114,10 +133,13 @@ mod tests {
     #[test]
     fn a_variant_is_let_in_only_beside_what_requests_may_hold() {
         // Of 800 MiB, 64 are for requests and 40 are not counted.
-        assert!(admit(96 * MIB, 600 * MIB, Some(800 * MIB)).is_ok());
-        assert!(admit(96 * MIB, 601 * MIB, Some(800 * MIB)).is_err());
-        assert!(admit(900 * MIB, 1, Some(800 * MIB)).is_err());
-        assert!(admit(96 * MIB, 1 << 40, None).is_ok());
+        let budget = Budget::beside_requests(Some(800 * MIB));
+        assert!(budget.admit(96 * MIB, 600 * MIB).is_ok());
+        assert!(budget.admit(96 * MIB, 601 * MIB).is_err());
+        assert!(budget.admit(900 * MIB, 1).is_err());
+        let alone = Budget::without_requests(Some(800 * MIB));
+        assert!(alone.admit(96 * MIB, 664 * MIB).is_ok() && alone.admit(96 * MIB, 665 * MIB).is_err());
+        assert!(Budget::beside_requests(None).admit(96 * MIB, 1 << 40).is_ok());
     }
 
     #[test]

@@ -28,7 +28,7 @@ impl Place {
             models,
             engine: ONNX_RUNTIME.keeping_in_by_itself(&store),
             attempts: Attempts::kept_in(Some(&store)),
-            memory_limit: None,
+            budget: Budget::default(),
         };
         Self { directory, preparation }
     }
@@ -81,7 +81,7 @@ fn a_variant_that_ended_an_earlier_attempt_or_has_no_room_is_left_for_later() {
     let refused = place.preparation.prepare_one(&name("good")).unwrap_err();
     assert!(matches!(refused, PrepareError::Variant(VariantError::Died { .. })), "{refused}");
     place.preparation.attempts.end();
-    place.preparation.memory_limit = Some(1 << 20);
+    place.preparation.budget = Budget::without_requests(Some(1 << 20));
     let refused = place.preparation.prepare_one(&name("good")).unwrap_err();
     assert!(matches!(refused, PrepareError::Variant(VariantError::Memory { .. })), "{refused}");
     assert!(place.entries().is_empty());
