@@ -135,6 +135,7 @@ impl Keeper {
             self.try_postponed();
             let stale = |name: &VariantName| self.notes.is_stale(name, Instant::now());
             match agenda::next(&self.switch.standing(), stale) {
+                Task::Prove(variant) => self.prove(&variant),
                 Task::Load(variant) => self.load(&variant),
                 Task::Measure(variant, footprint) => {
                     self.measure(&variant, footprint, rest, interrupted);
@@ -147,6 +148,14 @@ impl Keeper {
                     }
                 }),
             }
+        }
+    }
+
+    /// Inferences have failed: by the requests, or by the variant, which then may not serve. It is tried again later: what is broken may
+    /// be the memory, or the moment.
+    fn prove(&mut self, variant: &Resident) {
+        if let Err(error) = variant.prove() {
+            self.refuse_for_now(variant.name(), format!("its inferences fail: {}", chain(&error)));
         }
     }
 
@@ -195,15 +204,4 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::testing::{resident, resident_in_memory};
-
-    #[test]
-    fn what_is_in_memory_need_not_compute_but_once_a_minute() {
-        let aged = |age| resident_in_memory("a").aged(age);
-        assert!(is_warm(&aged(COMPUTE_EVERY / 2)));
-        assert!(!is_warm(&aged(COMPUTE_EVERY)));
-        assert!(!is_warm(&resident("a", 1.0)), "nobody knows where its weights are");
-    }
-}
+mod tests;

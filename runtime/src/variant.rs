@@ -8,7 +8,7 @@ mod folder;
 
 use std::{
     collections::VecDeque,
-    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     time::{Duration, Instant},
 };
 
@@ -37,6 +37,9 @@ const SERVICE_WEIGHT: f64 = 1.0 / 16.0;
 /// What was in memory so long ago is believed to be there still: the kernel takes pages that are used away last.
 const LATELY: Duration = Duration::from_secs(1);
 
+/// After so many inferences in a row that failed, it is doubtful whether the requests are at fault.
+const DOUBTFUL: u32 = 3;
+
 /// The times of so many inferences of one item are kept.
 const RECENT_TIMES: usize = 512;
 
@@ -51,6 +54,8 @@ pub(crate) struct Resident {
     network: Mutex<Box<dyn Network>>,
     /// It computes so many items at once: what it was seen to take memory for.
     largest_part: usize,
+    /// Inferences that have failed since the last one that did not.
+    failures: AtomicU32,
     /// The latest times of one item alone, in microseconds, the oldest first.
     recent_us: Mutex<VecDeque<u32>>,
     /// Running mean of the time that one item takes, in nanoseconds.
@@ -68,7 +73,9 @@ impl Resident {
     /// after they were last seen. That one inference also makes it warm: all weights have been read.
     pub(crate) fn load(engine: &dyn Engine, folder: VariantFolder) -> Result<Self, VariantError> {
         let resident = Self::open(engine, folder)?;
-        resident.check().map(|()| resident)
+        resident.prove()?;
+        resident.cold.store(true, Ordering::Relaxed);
+        Ok(resident)
     }
 
     fn open(engine: &dyn Engine, folder: VariantFolder) -> Result<Self, VariantError> {
@@ -80,6 +87,7 @@ impl Resident {
             interface,
             network: Mutex::new(network),
             largest_part: 1,
+            failures: AtomicU32::new(0),
             recent_us: Mutex::default(),
             service_ns: AtomicU64::new(0),
             cold: AtomicBool::new(false),
@@ -90,11 +98,15 @@ impl Resident {
         })
     }
 
-    fn check(&self) -> Result<(), VariantError> {
+    /// Computes the check vector, and says whether the outputs are what they should be.
+    pub(crate) fn prove(&self) -> Result<(), VariantError> {
         let output = self.run(1, &self.check_input)?;
-        self.hold_against_check(&output.to_check())?;
-        self.cold.store(true, Ordering::Relaxed);
-        Ok(())
+        self.hold_against_check(&output.to_check())
+    }
+
+    /// Whether it may be at fault that inferences failed.
+    pub(crate) fn is_doubtful(&self) -> bool {
+        self.failures.load(Ordering::Relaxed) >= DOUBTFUL
     }
 
     /// Computes larger and larger parts, up to [`LARGEST_PART`], as long as `has_room` for one of twice the last size. Their memory is
@@ -147,6 +159,15 @@ impl Resident {
 
     /// Computes a batch of `items`.
     pub(crate) fn run(&self, items: usize, input: &Values) -> Result<Values, EngineError> {
+        let outcome = self.try_run(items, input);
+        match &outcome {
+            Ok(_) => self.failures.store(0, Ordering::Relaxed),
+            Err(_) => _ = self.failures.fetch_add(1, Ordering::Relaxed),
+        }
+        outcome
+    }
+
+    fn try_run(&self, items: usize, input: &Values) -> Result<Values, EngineError> {
         let length = self.interface.input_length().max(1);
         let capacity = items.saturating_mul(self.interface.output_length());
         let mut output = Values::with_capacity(self.interface.output.datatype, capacity);
@@ -160,9 +181,14 @@ impl Resident {
         Ok(output)
     }
 
-    /// Computes the check vector, so that weights and code are where the processor finds them at once.
+    /// Computes the check vector, so that weights and code are where the processor finds them at once. Where that fails, no request is
+    /// at fault.
     pub(crate) fn warm(&self) -> Result<(), EngineError> {
-        self.run(1, &self.check_input).map(drop)
+        let outcome = self.run(1, &self.check_input).map(drop);
+        if outcome.is_err() {
+            self.failures.fetch_max(DOUBTFUL, Ordering::Relaxed);
+        }
+        outcome
     }
 
     /// The running mean of the time that one item takes.

@@ -18,6 +18,8 @@ const LONGEST_REST: Duration = Duration::from_secs(5);
 
 /// A piece of work.
 pub(super) enum Task {
+    /// See whether this variant still computes what it should.
+    Prove(Arc<Resident>),
     /// Load this variant.
     Load(VariantName),
     /// Measure this one.
@@ -28,9 +30,12 @@ pub(super) enum Task {
     Rest(Duration),
 }
 
-/// First something must serve, then what is wanted, then all others, the least accurate first; then all are measured, those that are
+/// First comes what may be broken; then something must serve, then what is wanted, then all others, the least accurate first; then all are measured, those that are
 /// `stale` again; then they are kept warm.
 pub(super) fn next(standing: &Standing, stale: impl Fn(&VariantName) -> bool) -> Task {
+    if let Some((doubtful, _)) = standing.residents().find(|(resident, _)| resident.is_doubtful()) {
+        return Task::Prove(Arc::clone(doubtful));
+    }
     let mut pending = standing.order.iter().rev().filter(|name| is_pending(standing, name));
     if let Some(variant) = urgent(standing).or_else(|| pending.next()) {
         return Task::Load(variant.clone());
@@ -190,7 +195,7 @@ mod tests {
         let mut standing = standing(&["a", "b"], "a", "a");
         let measured = |standing: &Standing| match next(standing, |name| name.as_str() == "b") {
             Task::Measure(resident, _) => Some(resident.name().to_string()),
-            Task::Load(_) | Task::Warm(_) | Task::Rest(_) => None,
+            Task::Prove(_) | Task::Load(_) | Task::Warm(_) | Task::Rest(_) => None,
         };
         assert_eq!(measured(&standing).as_deref(), Some("b"));
         for variant in ["a", "b"] {

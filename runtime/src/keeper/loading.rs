@@ -111,6 +111,12 @@ impl Keeper {
         self.switch.refused(name, why);
     }
 
+    /// The same, of one that has computed before: it is tried again, as what ended a process is.
+    pub(super) fn refuse_for_now(&mut self, name: &VariantName, why: String) {
+        self.notes.postponed.insert(name.clone(), Instant::now() + attempts::FIRST_REST);
+        self.refuse(name, why);
+    }
+
     fn try_load(&mut self, name: &VariantName) -> Result<(Resident, Footprint), VariantError> {
         let folder = variant::read(&self.models, name)?;
         let file_bytes = folder.file_bytes();

@@ -3,7 +3,7 @@
 use std::fs;
 
 use super::*;
-use crate::testing::{ONNX_RUNTIME, description, name};
+use crate::testing::{ONNX_RUNTIME, description, name, write_variant};
 
 const TINY: &[u8] = include_bytes!("../../fixtures/tiny.onnx");
 
@@ -18,11 +18,7 @@ impl Place {
         let directory = tempfile::tempdir().unwrap();
         let (models, store) = (directory.path().join("models"), directory.path().join("store"));
         for (variant, network) in networks {
-            let folder = models.join(variant);
-            fs::create_dir_all(&folder).unwrap();
-            let text = serde_json::to_string(&description(variant, 0.0)).unwrap();
-            fs::write(folder.join("variant.json"), text).unwrap();
-            fs::write(folder.join("model.onnx"), network).unwrap();
+            write_variant(&models, &description(variant, 0.0), network);
         }
         let preparation = Preparation {
             models,

@@ -55,7 +55,7 @@ impl Place {
         for (variant, tib) in variants {
             let mut described = description(variant, 0.0);
             described.bytes = tib * TIB;
-            write(models.path(), &described, b"a network");
+            write_variant(models.path(), &described, b"a network");
         }
         let engine = Mapping::default();
         let order: Vec<_> = variants.iter().map(|(variant, _)| *variant).collect();

@@ -27,7 +27,7 @@ fn place(first_output: f32) -> tempfile::TempDir {
     let mut output: Vec<f32> = (0..WEIGHTS).map(shift).collect();
     output[0] = first_output;
     described.check = CheckVector { input: vec![0.0; WEIGHTS].into(), output: output.into() };
-    write(&place.path().join("models"), &described, &fixture.bytes);
+    write_variant(&place.path().join("models"), &described, &fixture.bytes);
     place
 }
 
