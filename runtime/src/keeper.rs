@@ -154,8 +154,11 @@ impl Keeper {
     /// Inferences have failed: by the requests, or by the variant, which then may not serve. It is tried again later: what is broken may
     /// be the memory, or the moment.
     fn prove(&mut self, variant: &Resident) {
-        if let Err(error) = variant.prove() {
-            self.refuse_for_now(variant.name(), format!("its inferences fail: {}", chain(&error)));
+        match variant.prove() {
+            Ok(()) => variant.acquit(),
+            Err(error) => {
+                self.refuse_for_now(variant.name(), format!("its inferences fail: {}", chain(&error)));
+            }
         }
     }
 

@@ -40,6 +40,9 @@ const LATELY: Duration = Duration::from_secs(1);
 /// After so many inferences in a row that failed, it is doubtful whether the requests are at fault.
 const DOUBTFUL: u32 = 3;
 
+/// Where its check vector held nevertheless, the requests are at fault for so long: who sends bad ones must not keep the keeper busy.
+const ACQUITTED: Duration = Duration::from_secs(10);
+
 /// The times of so many inferences of one item are kept.
 const RECENT_TIMES: usize = 512;
 
@@ -56,6 +59,8 @@ pub(crate) struct Resident {
     largest_part: usize,
     /// Inferences that have failed since the last one that did not.
     failures: AtomicU32,
+    /// When they were found not to be its fault.
+    acquitted: Mutex<Option<Instant>>,
     /// The latest times of one item alone, in microseconds, the oldest first.
     recent_us: Mutex<VecDeque<u32>>,
     /// Running mean of the time that one item takes, in nanoseconds.
@@ -88,6 +93,7 @@ impl Resident {
             network: Mutex::new(network),
             largest_part: 1,
             failures: AtomicU32::new(0),
+            acquitted: Mutex::default(),
             recent_us: Mutex::default(),
             service_ns: AtomicU64::new(0),
             cold: AtomicBool::new(false),
@@ -107,6 +113,12 @@ impl Resident {
     /// Whether it may be at fault that inferences failed.
     pub(crate) fn is_doubtful(&self) -> bool {
         self.failures.load(Ordering::Relaxed) >= DOUBTFUL
+            && self.acquitted.lock().is_none_or(|since| since.elapsed() >= ACQUITTED)
+    }
+
+    /// It is not.
+    pub(crate) fn acquit(&self) {
+        *self.acquitted.lock() = Some(Instant::now());
     }
 
     /// Computes larger and larger parts, up to [`LARGEST_PART`], as long as `has_room` for one of twice the last size. Their memory is
@@ -187,6 +199,7 @@ impl Resident {
         let outcome = self.run(1, &self.check_input).map(drop);
         if outcome.is_err() {
             self.failures.fetch_max(DOUBTFUL, Ordering::Relaxed);
+            *self.acquitted.lock() = None;
         }
         outcome
     }

@@ -89,8 +89,14 @@ fn a_variant_that_computes_its_check_vector_is_not_refused_for_bad_requests() {
     assert!(!place.prove(), "one was answered");
     assert_eq!(place.ask([2, 2, 2]), [true; 3]);
     assert!(place.prove());
-    assert!(!place.prove());
+    assert_eq!(place.ask([2, 2, 2]), [true; 3]);
+    assert!(!place.prove(), "who sends bad requests does not keep the keeper busy");
     assert_eq!(place.serving().as_deref(), Some("big"));
+    // Its own inferences are above suspicion.
+    place.engines[0].fail_from(1);
+    assert!(place.keeper.switch.active().unwrap().warm().is_err());
+    assert!(place.prove());
+    assert_eq!(place.serving().as_deref(), Some("small"));
 }
 
 #[test]
