@@ -1,6 +1,9 @@
 //! What pods and their Deployment say of pods that do not start. Pure.
 
-use k8s_openapi::api::{apps::v1::Deployment, core::v1::Pod};
+use k8s_openapi::api::{
+    apps::v1::Deployment,
+    core::v1::{ContainerState, Pod},
+};
 
 /// What the first of the pods that says something says; those that are on their way out do not count.
 pub(crate) fn complaint<'a>(pods: impl IntoIterator<Item = &'a Pod>) -> Option<String> {
@@ -9,17 +12,23 @@ pub(crate) fn complaint<'a>(pods: impl IntoIterator<Item = &'a Pod>) -> Option<S
 
 fn complaint_of(pod: &Pod) -> Option<String> {
     let status = pod.status.as_ref()?;
-    let waiting = status.container_statuses.iter().flatten().find_map(|container| {
-        let state = container.state.as_ref()?;
-        let waiting = state.waiting.as_ref().and_then(|w| Some((w.reason.clone()?, w.message.clone())));
-        let ended = state.terminated.as_ref().and_then(|t| Some((t.reason.clone()?, t.message.clone())));
-        waiting.or(ended).filter(|(reason, _)| reason != "ContainerCreating" && reason != "PodInitializing")
-    });
+    // While those of the preparation say something, the others only wait for it.
+    let containers = status.init_container_statuses.iter().chain(&status.container_statuses).flatten();
+    let waiting = containers.filter_map(|container| container.state.as_ref()).find_map(trouble);
     let unscheduled =
         status.conditions.iter().flatten().find(|c| c.type_ == "PodScheduled" && c.status == "False");
     let unscheduled = unscheduled.and_then(|c| Some((c.reason.clone()?, c.message.clone())));
     let (reason, message) = waiting.or(unscheduled)?;
     Some(explained(reason, message))
+}
+
+/// Why a container does not run: reason and message.
+fn trouble(state: &ContainerState) -> Option<(String, Option<String>)> {
+    let waiting = state.waiting.as_ref().and_then(|w| Some((w.reason.clone()?, w.message.clone())));
+    // The preparation ends well, and stays ended.
+    let failed = state.terminated.as_ref().filter(|ended| ended.exit_code != 0);
+    let failed = failed.and_then(|t| Some((t.reason.clone()?, t.message.clone())));
+    waiting.or(failed).filter(|(reason, _)| reason != "ContainerCreating" && reason != "PodInitializing")
 }
 
 /// Whether a pod finds no room on its node at present.

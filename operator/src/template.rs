@@ -83,6 +83,7 @@ impl Template<'_> {
                 priority_class_name: self.class.priority_class_name.clone(),
                 image_pull_secrets: self.image_pull_secrets(),
                 termination_grace_period_seconds: Some(30),
+                init_containers: Some(vec![container::preparation(self)]),
                 containers: vec![container::runtime(self, site, hash)],
                 volumes: Some(self.volumes()),
                 ..PodSpec::default()

@@ -12,10 +12,14 @@ use crate::{
     Error,
     cgroup::{self, Cgroup},
     engine::OnnxRuntime,
-    keeper::{Host, Keeper, Notes, attempts::Attempts, memory::ProcessMemory},
+    keeper::{
+        Host, Keeper, Notes,
+        attempts::Attempts,
+        memory::{ProcessMemory, reserved_for_requests},
+    },
     lane::{Lane, shortcut},
     metrics::{Identity, Metrics},
-    server::{self, Chooser, Front, Service, Tls, TlsFiles},
+    server::{self, Chooser, Front, Intake, Service, Tls, TlsFiles},
     shutdown,
     switch::Switch,
 };
@@ -85,8 +89,10 @@ impl Assembly {
         let switch = Arc::new(Switch::new(Arc::clone(&metrics)));
         let lane = Lane::start(Arc::clone(&switch), shortcut::LONGEST).map_err(Error::Thread)?;
         let lane = Arc::new(lane);
-        let service =
-            Service::new(model, chooser, (Arc::clone(&switch), Arc::clone(&lane)), Arc::clone(&metrics));
+        let held_bytes = reserved_for_requests(limits.memory_bytes);
+        let intake = Intake::holding(usize::try_from(held_bytes).unwrap_or(usize::MAX));
+        let parts = (Arc::clone(&switch), Arc::clone(&lane), intake);
+        let service = Service::new(model, chooser, parts, Arc::clone(&metrics));
         let (tokio, stop) = (Handle::current(), CancellationToken::new());
         let of_cost = tokio.clone();
         let protocol_cost = Box::new(move |like: &_| server::cost::measure(&of_cost, like));

@@ -22,7 +22,7 @@ pub struct Cli {
 /// How logs are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
-    /// One JSON object a line. The default of `node`.
+    /// One JSON object a line. The default of `node` and `prepare`.
     Json,
     /// For people. The default of `serve`.
     Text,
@@ -37,6 +37,8 @@ pub enum Command {
     Node(NodeArguments),
     /// Measure a directory of variants under the limits of this process, as a node does when it starts.
     Profile(ProfileArguments),
+    /// Optimise a directory of variants for this machine, and end: the command of the init container of the operator's pods.
+    Prepare(PrepareArguments),
     /// Optimise a network for this machine: what the runtime has another process of its own do.
     #[command(hide = true)]
     Optimise(OptimiseArguments),
@@ -97,6 +99,17 @@ pub struct ThreadsArguments {
     /// processors that it may run on, and `profile` one, as a node does.
     #[arg(long = "threads", value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) count: Option<u16>,
+}
+
+/// Of `prepare`.
+#[derive(Debug, Args)]
+pub struct PrepareArguments {
+    /// Directory with a folder for each variant, which holds model.onnx and variant.json.
+    #[arg(long, env = "DNNSHIFTER_MODELS", default_value = "/variants")]
+    pub models: PathBuf,
+    /// Directory where the optimised networks are kept.
+    #[arg(long, env = "DNNSHIFTER_STORE")]
+    pub store: PathBuf,
 }
 
 /// Of `optimise`.
@@ -188,7 +201,7 @@ impl Cli {
     pub fn log_format(&self) -> LogFormat {
         let default = match self.command {
             Command::Serve(_) | Command::Profile(_) | Command::Optimise(_) => LogFormat::Text,
-            Command::Node(_) => LogFormat::Json,
+            Command::Node(_) | Command::Prepare(_) => LogFormat::Json,
         };
         self.log_format.unwrap_or(default)
     }

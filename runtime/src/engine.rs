@@ -3,23 +3,23 @@
 //! An [`Engine`] opens a network's file; the [`Network`] it gives computes batches. Engines know nothing of requests,
 //! variants or switching. [`onnx`] is ONNX Runtime; with a store ([`optimised`]) it maps networks that were optimised before.
 
+mod ahead;
 mod denormals;
 mod machine;
 mod mapped;
 mod onnx;
 mod optimise;
 mod optimised;
+#[cfg(test)]
+pub(crate) mod suite;
 mod version;
 
 use std::{error::Error, path::Path};
 
 use dnnshifter_portfolio::{VariantDescription, description::TensorDescription};
 
-pub(crate) use self::{onnx::OnnxRuntime, optimise::optimise};
-use crate::{
-    stamp::Stamp,
-    values::{Part, Values},
-};
+pub(crate) use self::{onnx::OnnxRuntime, optimise::optimise, optimised::OptimisedError};
+use crate::values::{Part, Values};
 
 /// While an engine opens a network that is not optimised it holds the file, its weights, and their packed copies: measured,
 /// 59 MB took 200 to 240.
@@ -29,6 +29,12 @@ const PEAK_OF_OPENING: u64 = 4;
 pub(crate) trait Engine: Send + Sync {
     /// Opens the network in the file `path`, whose tensors are those of `interface`, optimised for this machine.
     fn prepare(&self, path: &Path, interface: &Interface) -> Result<Box<dyn Network>, EngineError>;
+
+    /// What was kept of the network in `path` has given wrong outputs: it is thrown away, so that the next [`Self::prepare`] makes it
+    /// anew. Whether there is hope in that: not where nothing was kept, or where this process has made it itself.
+    fn distrust(&self, _path: &Path) -> bool {
+        false
+    }
 
     /// So many bytes of memory [`Self::prepare`] may take at its peak, for a network of `file_bytes` in the file `path`.
     fn peak_bytes(&self, _path: &Path, file_bytes: u64) -> u64 {
@@ -47,14 +53,14 @@ pub(crate) trait Network: Send {
         usize::MAX
     }
 
+    /// Gives back the memory that batches have taken; the next one takes it anew.
+    fn shrink(&mut self) -> Result<(), EngineError> {
+        Ok(())
+    }
+
     /// Bytes of its weights that are mapped from a file, instead of copied to private memory.
     fn mapped_bytes(&self) -> u64 {
         0
-    }
-
-    /// The files that it is mapped from: where they are the same, it computes the same. None where it is not mapped.
-    fn stamps(&self) -> &[Stamp] {
-        &[]
     }
 
     /// Whether all its weights are in memory already, so that the first inference waits for no disk.

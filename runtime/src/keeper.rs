@@ -26,7 +26,7 @@ use dnnshifter_portfolio::{NodeProfile, VariantName, VariantProfile};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
-use self::{agenda::Task, attempts::Attempts, history::History};
+use self::{agenda::Task, attempts::Attempts, history::History, loading::Known};
 use crate::{
     cgroup::{Cgroup, Limits},
     clock,
@@ -34,7 +34,7 @@ use crate::{
     lane::Lane,
     metrics::Metrics,
     switch::Switch,
-    variant::{Proof, Resident},
+    variant::Resident,
 };
 
 /// A variant that is found in memory computes so seldom: for what no look shows, as its tables of pages. An inference of the largest
@@ -77,8 +77,8 @@ pub(crate) struct Keeper {
 /// What the keeper has seen so far, and comes back to.
 #[derive(Default)]
 pub(crate) struct Notes {
-    /// What was held against its check vector, as long as its files are the same.
-    proven: BTreeMap<VariantName, Proof>,
+    /// What was measured of variants when they were loaded.
+    known: BTreeMap<VariantName, Known>,
     /// Variants that are tried again, and when.
     postponed: BTreeMap<VariantName, Instant>,
     /// What was measured of each variant.
@@ -135,6 +135,7 @@ impl Keeper {
             self.try_postponed();
             let stale = |name: &VariantName| self.notes.is_stale(name, Instant::now());
             match agenda::next(&self.switch.standing(), stale) {
+                Task::Prove(variant) => self.prove(&variant),
                 Task::Load(variant) => self.load(&variant),
                 Task::Measure(variant, footprint) => {
                     self.measure(&variant, footprint, rest, interrupted);
@@ -146,6 +147,17 @@ impl Keeper {
                         _ = tokio::time::timeout(at_most, work.changed()) => (),
                     }
                 }),
+            }
+        }
+    }
+
+    /// Inferences have failed: by the requests, or by the variant, which then may not serve. It is tried again later: what is broken may
+    /// be the memory, or the moment.
+    fn prove(&mut self, variant: &Resident) {
+        match variant.prove() {
+            Ok(()) => variant.acquit(),
+            Err(error) => {
+                self.refuse_for_now(variant.name(), format!("its inferences fail: {}", chain(&error)));
             }
         }
     }
@@ -195,15 +207,4 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::testing::{resident, resident_in_memory};
-
-    #[test]
-    fn what_is_in_memory_need_not_compute_but_once_a_minute() {
-        let aged = |age| resident_in_memory("a").aged(age);
-        assert!(is_warm(&aged(COMPUTE_EVERY / 2)));
-        assert!(!is_warm(&aged(COMPUTE_EVERY)));
-        assert!(!is_warm(&resident("a", 1.0)), "nobody knows where its weights are");
-    }
-}
+mod tests;

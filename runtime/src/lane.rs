@@ -31,6 +31,11 @@ use self::{
 };
 use crate::{engine::EngineError, switch::Switch, values::Values, variant::Resident};
 
+/// An inference that has run for longer than this is stuck, unless it was to be expected: ...
+const LONGEST_INFERENCE: Duration = Duration::from_mins(1);
+/// ... large batches of slow networks on a part of a CPU may take as many times what they take at other times.
+const MOST_TIMES_SLOWER: u32 = 10;
+
 /// A batch to compute.
 pub(crate) struct Batch {
     /// How many items.
@@ -144,6 +149,20 @@ impl Lane {
     /// Whether the thread that computes is there.
     pub(crate) fn is_alive(&self) -> bool {
         self.thread.as_ref().is_some_and(|thread| !thread.is_finished())
+    }
+
+    /// Whether an inference takes so long that it will hardly end.
+    pub(crate) fn is_stuck(&self) -> bool {
+        let Some((items, elapsed)) = self.shared.queue.running() else { return false };
+        let each = self.shared.switch.active().map_or(Duration::ZERO, |active| active.service_time());
+        let items = u32::try_from(items).unwrap_or(u32::MAX);
+        elapsed > LONGEST_INFERENCE.max(each.saturating_mul(items).saturating_mul(MOST_TIMES_SLOWER))
+    }
+
+    /// Pretends that what is being computed has begun so much earlier.
+    #[cfg(test)]
+    pub(crate) fn age(&self, earlier: Duration) {
+        self.shared.queue.age(earlier);
     }
 
     /// Requests that wait or are being computed.

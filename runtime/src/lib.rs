@@ -18,6 +18,7 @@ mod load;
 mod metrics;
 mod node;
 mod objective;
+mod prepare;
 mod protocol;
 mod server;
 mod shutdown;
@@ -115,6 +116,7 @@ pub async fn run(cli: Cli) -> Result<(), Error> {
         Command::Serve(arguments) => standalone::serve(arguments).await,
         Command::Node(arguments) => node::serve(arguments).await,
         Command::Profile(arguments) => standalone::profile::profile(arguments).await,
+        Command::Prepare(arguments) => prepare::prepare(arguments).await,
         Command::Optimise(arguments) => Ok(engine::optimise(&arguments.network, &arguments.directory)?),
     }
 }

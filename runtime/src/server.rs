@@ -29,9 +29,9 @@ use axum::{
     routing::{get, post},
 };
 
-use self::intake::Intake;
 pub(crate) use self::{
     front::Front,
+    intake::Intake,
     listen::serve,
     repository::REQUESTED,
     tls::{Tls, TlsError, TlsFiles},
@@ -80,7 +80,7 @@ impl Service {
     pub(crate) fn new(
         model: String,
         chooser: Chooser,
-        (switch, lane): (Arc<Switch>, Arc<Lane>),
+        (switch, lane, intake): (Arc<Switch>, Arc<Lane>, Intake),
         metrics: Arc<Metrics>,
     ) -> Arc<Self> {
         Arc::new(Self {
@@ -88,7 +88,7 @@ impl Service {
             chooser,
             switch,
             lane,
-            intake: Intake::default(),
+            intake,
             metrics,
             load: LoadMeter::default(),
             objective: ObjectiveMeter::default(),
@@ -98,9 +98,11 @@ impl Service {
         })
     }
 
-    /// Whether the threads beside the server are there; without one of them only a new process helps.
+    /// Whether the threads beside the server are there, and no inference is stuck; else only a new process helps.
     pub(crate) fn alive(&self) -> bool {
-        self.lane.is_alive() && self.keeper.get().is_none_or(|keeper| !keeper.is_finished())
+        self.lane.is_alive()
+            && !self.lane.is_stuck()
+            && self.keeper.get().is_none_or(|keeper| !keeper.is_finished())
     }
 
     /// Whether requests should be sent here: a variant answers, and the process is not about to end.

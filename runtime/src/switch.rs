@@ -89,6 +89,7 @@ impl Switch {
             let Slot::Resident(variant, _) = &slot else { return };
             let name = variant.name().clone();
             if state.standing.slots.contains_key(&name) {
+                state.standing.without_room.remove(&name);
                 state.standing.slots.insert(name, slot);
             }
         });
@@ -166,9 +167,22 @@ impl Switch {
         }
     }
 
+    /// What was refused while it served does not serve on, even if nothing else can; what is only placed no longer does.
+    fn stop_refused(&self, state: &mut State) {
+        let standing = &mut state.standing;
+        let slot = standing.active.as_ref().and_then(|active| standing.slots.get(&active.variant));
+        if matches!(slot, Some(Slot::Refused(_))) {
+            standing.active = None;
+            self.active.store(None);
+        }
+    }
+
     /// Chooses anew, and exchanges the pointer if another variant is to serve.
     fn settle(&self, state: &mut State) -> Option<Swap> {
-        let Choice { variant, reason } = choose(&state.standing)?;
+        let Some(Choice { variant, reason }) = choose(&state.standing) else {
+            self.stop_refused(state);
+            return None;
+        };
         let before = state.standing.active.as_ref();
         if before.is_some_and(|active| active.variant == variant) {
             state.standing.active.as_mut()?.reason = reason;

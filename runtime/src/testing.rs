@@ -1,27 +1,36 @@
 //! What the tests share: variants that need no file, on an engine that computes what it is told.
 
 use std::{
+    fs,
     path::Path,
     sync::{
-        Arc,
+        Arc, LazyLock,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
 
-use dnnshifter_portfolio::{VariantDescription, VariantName, VariantProfile, profile::Distribution};
+use dnnshifter_portfolio::{
+    VariantDescription, VariantName, VariantProfile,
+    description::{DESCRIPTION_FILE, MODEL_FILE},
+    profile::Distribution,
+};
 use parking_lot::{Condvar, Mutex};
 
 use crate::{
-    engine::{Engine, EngineError, Interface, Network},
-    keeper::memory::Footprint,
+    cgroup::{Cgroup, Limits},
+    engine::{Engine, EngineError, Interface, Network, OnnxRuntime},
+    keeper::{Host, Keeper, Notes, attempts::Attempts, memory::Footprint},
     lane::Lane,
     metrics::{Identity, Metrics},
-    server::{Chooser, Service},
+    server::{Chooser, Intake, Service},
     switch::{Switch, Wanted},
     values::{Number, Part, Values, of_any_type},
     variant::{Resident, VariantFolder},
 };
+
+/// ONNX Runtime, which starts once a process.
+pub(crate) static ONNX_RUNTIME: LazyLock<OnnxRuntime> = LazyLock::new(|| OnnxRuntime::start(1).unwrap());
 
 /// Every output of the networks it opens is this number; they wait while its gate is shut.
 #[derive(Clone, Default)]
@@ -31,6 +40,8 @@ pub(crate) struct Constant {
     broken: Arc<AtomicBool>,
     overflows: Arc<AtomicBool>,
     runs: Arc<AtomicUsize>,
+    /// Batches of so many items fail, and larger ones; zero means that none does.
+    failing_from: Arc<AtomicUsize>,
 }
 
 impl Constant {
@@ -59,6 +70,11 @@ impl Constant {
         self.overflows.store(true, Ordering::SeqCst);
     }
 
+    /// From now on batches of so many items and more fail.
+    pub(crate) fn fail_from(&self, items: usize) {
+        self.failing_from.store(items, Ordering::SeqCst);
+    }
+
     /// Inferences so far.
     pub(crate) fn runs(&self) -> usize {
         self.runs.load(Ordering::SeqCst)
@@ -75,6 +91,9 @@ impl Network for Constant {
     fn run(&mut self, items: usize, _input: Part<'_>, output: &mut Values) -> Result<(), EngineError> {
         self.gate.1.wait_while(&mut self.gate.0.lock(), |shut| *shut);
         assert!(!self.broken.load(Ordering::SeqCst), "the engine breaks down, as it was told");
+        if (1..=items).contains(&self.failing_from.load(Ordering::SeqCst)) {
+            return Err(EngineError::Run { items, source: "it fails, as it was told".into() });
+        }
         self.runs.fetch_add(1, Ordering::SeqCst);
         let value = if self.overflows.load(Ordering::SeqCst) { f32::INFINITY } else { self.value };
         of_any_type!(
@@ -174,7 +193,42 @@ pub(crate) fn service_at_once(
         switch.loaded(variant, Footprint::default());
     }
     let lane = Arc::new(Lane::start(Arc::clone(&switch), longest_at_once).unwrap());
-    Service::new("m".to_owned(), chooser, (switch, lane), metrics)
+    Service::new("m".to_owned(), chooser, (switch, lane, Intake::default()), metrics)
+}
+
+/// A keeper whose thread does not run, of these variants, the most accurate first, the first of which is wanted.
+pub(crate) fn keeper(
+    engine: Arc<dyn Engine>,
+    models: &Path,
+    order: &[&str],
+    memory_bytes: Option<u64>,
+) -> Keeper {
+    let metrics = Metrics::new(&Identity::default()).unwrap();
+    let switch = Arc::new(Switch::new(Arc::clone(&metrics)));
+    switch.direct(&names(order), order.first().map(|first| wanted(first)), Instant::now());
+    let lane = Arc::new(Lane::start(Arc::clone(&switch), Duration::ZERO).unwrap());
+    let limits = Limits { memory_bytes, ..Limits::default() };
+    Keeper {
+        engine,
+        threads: 1,
+        models: models.to_owned(),
+        switch,
+        lane,
+        cgroup: Cgroup::of_this_process(models),
+        host: Host { limits, base_memory_bytes: 0 },
+        protocol_cost: Box::new(|_| None),
+        attempts: Attempts::default(),
+        metrics,
+        notes: Notes::default(),
+    }
+}
+
+/// A variant's folder in `models`.
+pub(crate) fn write_variant(models: &Path, description: &VariantDescription, network: &[u8]) {
+    let folder = models.join(description.name.as_str());
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(folder.join(DESCRIPTION_FILE), serde_json::to_string(description).unwrap()).unwrap();
+    fs::write(folder.join(MODEL_FILE), network).unwrap();
 }
 
 /// Long enough never to pass in a test, for tests that are about arithmetic and not about time.

@@ -8,7 +8,7 @@ mod folder;
 
 use std::{
     collections::VecDeque,
-    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     time::{Duration, Instant},
 };
 
@@ -24,12 +24,12 @@ pub(crate) use self::{
 };
 use crate::{
     engine::{Engine, EngineError, Interface, Network},
-    stamp::Stamp,
+    keeper::chain,
     values::Values,
 };
 
 /// A batch is computed in parts of at most so many items, so that the memory of an inference is bounded.
-const LARGEST_PART: usize = 8;
+pub(crate) const LARGEST_PART: usize = 8;
 
 /// The weight of the newest measurement in the running mean of the service time.
 const SERVICE_WEIGHT: f64 = 1.0 / 16.0;
@@ -37,15 +37,14 @@ const SERVICE_WEIGHT: f64 = 1.0 / 16.0;
 /// What was in memory so long ago is believed to be there still: the kernel takes pages that are used away last.
 const LATELY: Duration = Duration::from_secs(1);
 
+/// After so many inferences in a row that failed, it is doubtful whether the requests are at fault.
+const DOUBTFUL: u32 = 3;
+
+/// Where its check vector held nevertheless, the requests are at fault for so long: who sends bad ones must not keep the keeper busy.
+const ACQUITTED: Duration = Duration::from_secs(10);
+
 /// The times of so many inferences of one item are kept.
 const RECENT_TIMES: usize = 512;
-
-/// That a variant's outputs were those of its check vector: it holds as long as its files are the same.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Proof {
-    description: Stamp,
-    network: Vec<Stamp>,
-}
 
 /// A variant that is loaded, checked and warm.
 pub(crate) struct Resident {
@@ -56,8 +55,12 @@ pub(crate) struct Resident {
     /// The input of its check vector.
     check_input: Values,
     network: Mutex<Box<dyn Network>>,
-    /// That it was held against the check vector; none where its files cannot be told from others.
-    proof: Option<Proof>,
+    /// It computes so many items at once: what it was seen to take memory for.
+    largest_part: usize,
+    /// Inferences that have failed since the last one that did not.
+    failures: AtomicU32,
+    /// When they were found not to be its fault.
+    acquitted: Mutex<Option<Instant>>,
     /// The latest times of one item alone, in microseconds, the oldest first.
     recent_us: Mutex<VecDeque<u32>>,
     /// Running mean of the time that one item takes, in nanoseconds.
@@ -71,42 +74,26 @@ pub(crate) struct Resident {
 }
 
 impl Resident {
-    /// Opens the network, computes the check vector, and refuses what does not hold. That one inference also makes it warm: all
-    /// weights have been read.
+    /// Opens the network, computes the check vector, and refuses what does not hold: always, since its files may have been damaged
+    /// after they were last seen. That one inference also makes it warm: all weights have been read.
     pub(crate) fn load(engine: &dyn Engine, folder: VariantFolder) -> Result<Self, VariantError> {
         let resident = Self::open(engine, folder)?;
-        resident.check().map(|()| resident)
-    }
-
-    /// The same in a hurry: what was `proven` of the same files is not computed again while all weights are in memory. An item is
-    /// then believed to take as long `as_before`.
-    pub(crate) fn load_again(
-        engine: &dyn Engine,
-        folder: VariantFolder,
-        proven: &Proof,
-        as_before: Duration,
-    ) -> Result<Self, VariantError> {
-        let resident = Self::open(engine, folder)?;
-        if resident.proof.as_ref() == Some(proven) && resident.network.lock().is_in_memory() {
-            let nanoseconds = u64::try_from(as_before.as_nanos()).unwrap_or(u64::MAX);
-            resident.service_ns.store(nanoseconds, Ordering::Relaxed);
-            return Ok(resident);
-        }
-        resident.check().map(|()| resident)
+        resident.prove()?;
+        resident.cold.store(true, Ordering::Relaxed);
+        Ok(resident)
     }
 
     fn open(engine: &dyn Engine, folder: VariantFolder) -> Result<Self, VariantError> {
-        let VariantFolder { description, network, stamp, .. } = folder;
+        let VariantFolder { description, network, .. } = folder;
         let interface = Interface::of(&description);
         let network = engine.prepare(&network, &interface)?;
-        let stamps = network.stamps();
-        let proof = stamp.filter(|_| !stamps.is_empty());
-        let proof = proof.map(|description| Proof { description, network: stamps.to_vec() });
         Ok(Self {
             check_input: Values::of_check(interface.input.datatype, &description.check.input),
             interface,
             network: Mutex::new(network),
-            proof,
+            largest_part: 1,
+            failures: AtomicU32::new(0),
+            acquitted: Mutex::default(),
             recent_us: Mutex::default(),
             service_ns: AtomicU64::new(0),
             cold: AtomicBool::new(false),
@@ -117,16 +104,60 @@ impl Resident {
         })
     }
 
-    fn check(&self) -> Result<(), VariantError> {
+    /// Computes the check vector, and says whether the outputs are what they should be.
+    pub(crate) fn prove(&self) -> Result<(), VariantError> {
         let output = self.run(1, &self.check_input)?;
-        self.hold_against_check(&output.to_check())?;
-        self.cold.store(true, Ordering::Relaxed);
-        Ok(())
+        self.hold_against_check(&output.to_check())
     }
 
-    /// That it was held against its check vector, to be kept for when it is loaded again.
-    pub(crate) fn proof(&self) -> Option<&Proof> {
-        self.proof.as_ref()
+    /// Whether it may be at fault that inferences failed.
+    pub(crate) fn is_doubtful(&self) -> bool {
+        self.failures.load(Ordering::Relaxed) >= DOUBTFUL
+            && self.acquitted.lock().is_none_or(|since| since.elapsed() >= ACQUITTED)
+    }
+
+    /// It is not.
+    pub(crate) fn acquit(&self) {
+        *self.acquitted.lock() = Some(Instant::now());
+    }
+
+    /// Computes larger and larger parts, up to [`LARGEST_PART`] or what the network takes, as long as `has_room` for one of twice the
+    /// last size. Their memory is then given back once `measure` has looked at it. One that fails ends it.
+    pub(crate) fn stretch<T>(
+        mut self,
+        has_room: impl Fn() -> bool,
+        measure: impl FnOnce() -> T,
+    ) -> (Self, T) {
+        let most_items = self.network.get_mut().most_items().min(LARGEST_PART);
+        while self.largest_part < most_items && has_room() {
+            if let Err(error) = self.try_part(self.largest_part * 2) {
+                tracing::warn!(variant = %self.name(), error = chain(&error), "a variant computes no larger parts of a batch");
+                break;
+            }
+            self.largest_part *= 2;
+        }
+        let measured = measure();
+        if let Err(error) = self.network.get_mut().shrink() {
+            tracing::warn!(variant = %self.name(), error = chain(&error), "a variant gives no memory back");
+        }
+        (self, measured)
+    }
+
+    fn try_part(&self, items: usize) -> Result<(), EngineError> {
+        let (input, output) = (&self.interface.input, &self.interface.output);
+        let input = Values::zeros(input.datatype, self.interface.input_length().saturating_mul(items));
+        let mut output = Values::with_capacity(output.datatype, 0);
+        self.network.lock().run(items, input.whole(), &mut output)
+    }
+
+    /// It may compute parts of so many items from now on, as it was seen to do before.
+    pub(crate) fn computing_parts_of(self, largest_part: usize) -> Self {
+        Self { largest_part, ..self }
+    }
+
+    /// So many items it computes at once.
+    pub(crate) fn largest_part(&self) -> usize {
+        self.largest_part
     }
 
     /// The variant's name.
@@ -141,13 +172,21 @@ impl Resident {
 
     /// Computes a batch of `items`.
     pub(crate) fn run(&self, items: usize, input: &Values) -> Result<Values, EngineError> {
+        let outcome = self.try_run(items, input);
+        match &outcome {
+            Ok(_) => self.failures.store(0, Ordering::Relaxed),
+            Err(_) => _ = self.failures.fetch_add(1, Ordering::Relaxed),
+        }
+        outcome
+    }
+
+    fn try_run(&self, items: usize, input: &Values) -> Result<Values, EngineError> {
         let length = self.interface.input_length().max(1);
         let capacity = items.saturating_mul(self.interface.output_length());
         let mut output = Values::with_capacity(self.interface.output.datatype, capacity);
         let mut network = self.network.lock();
         let started = Instant::now();
-        let most_items = network.most_items().min(LARGEST_PART);
-        for part in input.parts(length.saturating_mul(most_items)) {
+        for part in input.parts(length.saturating_mul(self.largest_part)) {
             network.run(part.len() / length, part, &mut output)?;
         }
         drop(network);
@@ -155,9 +194,15 @@ impl Resident {
         Ok(output)
     }
 
-    /// Computes the check vector, so that weights and code are where the processor finds them at once.
+    /// Computes the check vector, so that weights and code are where the processor finds them at once. Where that fails, no request is
+    /// at fault.
     pub(crate) fn warm(&self) -> Result<(), EngineError> {
-        self.run(1, &self.check_input).map(drop)
+        let outcome = self.run(1, &self.check_input).map(drop);
+        if outcome.is_err() {
+            self.failures.fetch_max(DOUBTFUL, Ordering::Relaxed);
+            *self.acquitted.lock() = None;
+        }
+        outcome
     }
 
     /// The running mean of the time that one item takes.

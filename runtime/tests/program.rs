@@ -206,6 +206,7 @@ fn without_the_library_of_its_engine_it_says_so_and_ends() {
         vec!["serve", models, "--listen", "127.0.0.1:0"],
         vec!["profile", models],
         vec!["optimise", network, output],
+        vec!["prepare", "--models", models, "--store", output],
     ];
     for command in commands {
         for library in [path("nowhere.so"), path("text"), "libc.so.6".into()] {
@@ -217,4 +218,26 @@ fn without_the_library_of_its_engine_it_says_so_and_ends() {
             assert_eq!(code, Some(1), "{command:?}: {said}");
         }
     }
+}
+
+#[test]
+fn variants_are_prepared_once_and_a_bad_one_fails_nothing() {
+    let directory = variants();
+    let bad = directory.path().join("b");
+    fs::create_dir(&bad).unwrap();
+    fs::write(bad.join("model.onnx"), "no network").unwrap();
+    fs::write(bad.join("variant.json"), DESCRIPTION.replace(r#""name": "a""#, r#""name": "b""#)).unwrap();
+    let store = tempfile::tempdir().unwrap();
+    let paths = [directory.path(), store.path()].map(|path| path.to_str().unwrap());
+    let prepare = ["prepare", "--models", paths[0], "--store", paths[1]];
+    let library = std::env::var_os("ORT_DYLIB_PATH").unwrap();
+    for optimised in [1, 0] {
+        let (code, said) = run(&prepare, Path::new(&library));
+        assert_eq!(code, Some(0), "{said}");
+        assert_eq!(said.matches(r#""message":"optimised""#).count(), optimised, "{said}");
+        assert_eq!(said.matches("failed to prepare a variant").count(), 1, "{said}");
+    }
+    let entries = fs::read_dir(store.path().join("optimised")).unwrap();
+    let sealed = entries.filter(|entry| entry.as_ref().unwrap().path().join("seal.json").exists());
+    assert_eq!(sealed.count(), 1);
 }

@@ -258,13 +258,29 @@ fn a_ready_pod_serves_before_its_deployment_counts_it() {
 fn a_pod_that_does_not_start_is_quoted() {
     let pulling = "{status: {containerStatuses: [{name: runtime, image: i, imageID: '', ready: false, restartCount: 0, state: {waiting: {reason: ImagePullBackOff, message: 'back-off pulling'}}}]}}";
     let pending = "{status: {conditions: [{type: PodScheduled, status: 'False', reason: Unschedulable, message: 'no room'}]}}";
-    for (pod, complaint) in
-        [(pulling, "ImagePullBackOff: back-off pulling"), (pending, "Unschedulable: no room")]
-    {
+    let complaint = |pod: &str| {
         let mut failing = observed("x", "1");
         failing.pods = vec![read::<Pod>(pod)];
-        assert_eq!(validate(failing).complaint.as_deref(), Some(complaint));
+        validate(failing).complaint
+    };
+    for (pod, expected) in
+        [(pulling, "ImagePullBackOff: back-off pulling"), (pending, "Unschedulable: no room")]
+    {
+        assert_eq!(complaint(pod).as_deref(), Some(expected));
     }
+    // The other container only waits for the first.
+    let preparing = |state: &str| {
+        let container = "image: i, imageID: '', ready: false, restartCount: 0";
+        complaint(&format!(
+            "{{status: {{initContainerStatuses: [{{name: prepare, {container}, state: {{{state}}}}}], containerStatuses: [{{name: runtime, {container}, state: {{waiting: {{reason: PodInitializing}}}}}}]}}}}"
+        ))
+    };
+    let pulling = preparing("waiting: {reason: ErrImagePull, message: 'not found'}");
+    assert_eq!(pulling.as_deref(), Some("ErrImagePull: not found"));
+    let killed = preparing("terminated: {exitCode: 137, reason: OOMKilled}");
+    assert_eq!(killed.as_deref(), Some("OOMKilled"));
+    assert_eq!(preparing("terminated: {exitCode: 0, reason: Completed}"), None);
+    assert_eq!(preparing("running: {}"), None);
 }
 
 /// The kubelet tells of it in an Event only; the pod just stays `ContainerCreating`.

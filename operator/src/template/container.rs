@@ -1,4 +1,4 @@
-//! The runtime's container: its environment, mounts and probes are the contract between operator and runtime.
+//! The runtime's containers: their environment, mounts and probes are the contract between operator and runtime.
 
 use dnnshifter_portfolio::description::MODEL_FOLDER;
 use k8s_openapi::{
@@ -45,12 +45,24 @@ pub(super) fn runtime(template: &Template<'_>, site: Site<'_>, hash: &str) -> Co
     }
 }
 
+/// Optimises the variants for the node's processor before anything serves, with the same limits: beside requests it would take the
+/// CPU time and the memory that they need. Where it has done so before, it ends at once. What fails there fails nothing here: the
+/// runtime does it then.
+pub(super) fn preparation(template: &Template<'_>) -> Container {
+    Container {
+        name: "prepare".to_owned(),
+        image: Some(template.runtime_image.to_owned()),
+        args: Some(vec!["prepare".to_owned()]),
+        env: Some(folders()),
+        resources: template.class.resources.as_ref().map(resources),
+        security_context: Some(container_security()),
+        // No certificates: it speaks with nobody.
+        volume_mounts: Some(folder_mounts(template)),
+        ..Container::default()
+    }
+}
+
 fn environment(template: &Template<'_>, site: Site<'_>, hash: &str) -> Vec<EnvVar> {
-    let value = |name: &str, value: &str| EnvVar {
-        name: name.to_owned(),
-        value: Some(value.to_owned()),
-        value_from: None,
-    };
     let field = |name: &str, path: &str| EnvVar {
         name: name.to_owned(),
         value: None,
@@ -68,18 +80,31 @@ fn environment(template: &Template<'_>, site: Site<'_>, hash: &str) -> Vec<EnvVa
         value("DNNSHIFTER_PLACEMENT", site.placement),
         field("DNNSHIFTER_NODE_NAME", "spec.nodeName"),
         field("DNNSHIFTER_POD_UID", "metadata.uid"),
-        value("DNNSHIFTER_MODELS", VARIANTS_PATH),
-        value("DNNSHIFTER_STORE", STORE_PATH),
+    ];
+    environment.extend(folders());
+    environment.extend([
         value("DNNSHIFTER_LISTEN", &format!("0.0.0.0:{RUNTIME_PORT}")),
         value("DNNSHIFTER_TEMPLATE_HASH", hash),
-    ];
+    ]);
     environment.extend(
         template.serving.tls.iter().flat_map(tls::files).map(|file| value(file.variable, &file.path)),
     );
     environment
 }
 
+fn folders() -> Vec<EnvVar> {
+    vec![value("DNNSHIFTER_MODELS", VARIANTS_PATH), value("DNNSHIFTER_STORE", STORE_PATH)]
+}
+
+fn value(name: &str, value: &str) -> EnvVar {
+    EnvVar { name: name.to_owned(), value: Some(value.to_owned()), value_from: None }
+}
+
 fn mounts(template: &Template<'_>) -> Vec<VolumeMount> {
+    folder_mounts(template).into_iter().chain(template.serving.tls.iter().flat_map(tls::mounts)).collect()
+}
+
+fn folder_mounts(template: &Template<'_>) -> Vec<VolumeMount> {
     let store = VolumeMount {
         name: STORE_VOLUME.to_owned(),
         mount_path: STORE_PATH.to_owned(),
@@ -92,8 +117,7 @@ fn mounts(template: &Template<'_>) -> Vec<VolumeMount> {
         read_only: Some(true),
         ..VolumeMount::default()
     });
-    let tls = template.serving.tls.iter().flat_map(tls::mounts);
-    std::iter::once(store).chain(variants).chain(tls).collect()
+    std::iter::once(store).chain(variants).collect()
 }
 
 pub(crate) fn resources(resources: &PodResources) -> ResourceRequirements {

@@ -1,4 +1,4 @@
-//! What a network is mapped from: whether the files are still the same, and whether they are in memory.
+//! What a network's weights are mapped from, and whether that is in memory.
 
 use std::{
     fs::{self, File},
@@ -9,28 +9,23 @@ use std::{
 use rustix::io::{Errno, ReadWriteFlags, preadv2};
 
 use super::optimised::WEIGHTS_FILE;
-use crate::stamp::Stamp;
 
 /// One byte of so many is looked at: the kernel reads files, and forgets them, in runs of pages.
 const STRIDE_BYTES: usize = 64 << 10;
 
-/// The files that a network is mapped from; the default is none.
+/// The file that a network's weights are mapped from; the default is none.
 #[derive(Default)]
 pub(super) struct Mapped {
-    /// Of each.
-    pub(super) stamps: Vec<Stamp>,
     weights: PathBuf,
     pub(super) weights_bytes: u64,
 }
 
 impl Mapped {
-    /// By an optimised network's file. Without weights beside it, or without a stamp of each, it counts as none.
+    /// By an optimised network's file. Without weights beside it, it counts as none.
     pub(super) fn beside(network: &Path) -> Self {
         let weights = network.with_file_name(WEIGHTS_FILE);
-        let stamps: io::Result<Vec<_>> = [network, weights.as_path()].into_iter().map(Stamp::of).collect();
-        let looked = stamps.and_then(|stamps| Ok((stamps, fs::metadata(&weights)?.len())));
-        match looked {
-            Ok((stamps, weights_bytes)) => Self { stamps, weights, weights_bytes },
+        match fs::metadata(&weights) {
+            Ok(metadata) => Self { weights, weights_bytes: metadata.len() },
             Err(_) => Self::default(),
         }
     }
@@ -60,19 +55,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_files_beside_a_network_are_seen_to_change() {
+    fn the_weights_beside_a_network_are_looked_at() {
         let directory = tempfile::tempdir().unwrap();
         let (network, weights) = (directory.path().join("network.onnx"), directory.path().join(WEIGHTS_FILE));
-        fs::write(&network, "n").unwrap();
-        assert!(Mapped::beside(&network).stamps.is_empty());
+        let none = Mapped::beside(&network);
+        assert!(none.weights_bytes == 0 && !none.is_in_memory());
         fs::write(&weights, vec![1; 3 * STRIDE_BYTES + 1]).unwrap();
-        let before = Mapped::beside(&network);
-        assert_eq!((before.stamps.len(), before.weights_bytes), (2, 3 * STRIDE_BYTES as u64 + 1));
+        let mapped = Mapped::beside(&network);
+        assert_eq!(mapped.weights_bytes, 3 * STRIDE_BYTES as u64 + 1);
         // A file system that cannot say is taken to need its disk.
-        assert!(before.look().is_ok());
-        fs::write(&weights, "1").unwrap();
-        assert_ne!(Mapped::beside(&network).stamps, before.stamps);
+        assert!(mapped.look().is_ok());
         fs::remove_file(&weights).unwrap();
-        assert!(!before.is_in_memory());
+        assert!(!mapped.is_in_memory());
     }
 }

@@ -5,46 +5,36 @@
 //! numbers count as zero: they are slow, and pruned networks have them. With a store, networks are optimised once and mapped: a
 //! loaded one takes 3 MB of private memory instead of four times its weights, and is there in milliseconds.
 
+mod library;
 mod tensor;
 
-use std::{env, path::Path};
+use std::{path::Path, sync::Arc};
 
+use dnnshifter_portfolio::description::Datatype;
 use ort::{
-    environment::{Environment, EnvironmentBuilder, GlobalThreadPoolOptions},
+    environment::Environment,
     session::{RunOptions, Session, builder::GraphOptimizationLevel},
 };
 
+pub(super) use self::library::environment;
 use self::tensor::{append, append_texts, fixed_items, is, tensor};
+#[cfg(test)]
+use super::optimise;
 use super::{
-    Engine, EngineError, Interface, Network, PEAK_OF_OPENING,
-    denormals::DenormalsAsZero,
-    machine,
-    mapped::Mapped,
-    optimise,
-    optimised::{OptimisedError, OptimisedNetworks},
-    version,
+    Engine, EngineError, Interface, Network, OptimisedError, PEAK_OF_OPENING, ahead::Ahead,
+    denormals::DenormalsAsZero, mapped::Mapped, version,
 };
-use crate::{
-    stamp::Stamp,
-    values::{Part, Values, of_any_type},
-};
-
-/// The variable that names ONNX Runtime's library, as `ort` itself reads it.
-const LIBRARY_VARIABLE: &str = "ORT_DYLIB_PATH";
-/// What the dynamic loader looks for if the variable is not set.
-const LIBRARY: &str = "libonnxruntime.so.1";
-
-/// Folder of the optimised networks within the store.
-const FOLDER: &str = "optimised";
+use crate::values::{Part, Values, of_any_type};
 
 /// Private memory of a session whose weights are mapped: 3 MB were measured for VGG-16, 42 for ResNet-50 at 224x224.
 const SESSION_BYTES: u64 = 16 << 20;
 
-/// ONNX Runtime, once a process.
+/// ONNX Runtime, once a process; clones share it.
+#[derive(Clone)]
 pub(crate) struct OnnxRuntime {
     environment: Environment,
     release: String,
-    optimised: Option<OptimisedNetworks>,
+    ahead: Option<Arc<Ahead>>,
 }
 
 /// A session, and the number of values that one item of its output has.
@@ -52,7 +42,9 @@ struct OnnxNetwork {
     session: Session,
     input_name: String,
     output_name: String,
+    datatype: Datatype,
     input_shape: Vec<i64>,
+    input_length: usize,
     output_length: usize,
     most_items: usize,
     mapped: Mapped,
@@ -62,8 +54,8 @@ impl OnnxRuntime {
     /// Loads the library that `ORT_DYLIB_PATH` names, and starts it with `threads` threads for each operator.
     pub(crate) fn start(threads: usize) -> Result<Self, EngineError> {
         let environment = environment(threads.max(1))?;
-        let release = version::release_of(&library()).unwrap_or_else(|| "unknown".to_owned());
-        Ok(Self { environment, release, optimised: None })
+        let release = version::release_of(&library::path()).unwrap_or_else(|| "unknown".to_owned());
+        Ok(Self { environment, release, ahead: None })
     }
 
     /// The library's release, as `1.31.1`.
@@ -73,41 +65,37 @@ impl OnnxRuntime {
 
     /// Keeps optimised networks in a folder of `store` from now on.
     pub(crate) fn keeping_in(self, store: &Path) -> Self {
-        let optimised = OptimisedNetworks::new(store.join(FOLDER), machine::key(ort::info()));
-        Self { optimised: Some(optimised), ..self }
+        let ahead = Ahead::kept_in(store, ort::info());
+        Self { ahead: Some(Arc::new(ahead)), ..self }
+    }
+
+    /// The same for tests, which have no program of ours to do it.
+    #[cfg(test)]
+    pub(crate) fn keeping_in_by_itself(&self, store: &Path) -> Self {
+        let environment = self.environment.clone();
+        let here = move |network: &Path, directory: &Path| optimise::here(&environment, network, directory);
+        Self { ahead: Some(Arc::new(Ahead::made_by(store, ort::info(), here))), ..self.clone() }
+    }
+
+    /// Whether the network in `path` was optimised before, as far as can be told in no time.
+    pub(crate) fn was_optimised(&self, path: &Path) -> bool {
+        self.ahead.as_ref().is_some_and(|ahead| ahead.was_made(path))
+    }
+
+    /// Optimises the network in `path`, for whoever opens it later.
+    pub(crate) fn optimise_ahead(&self, path: &Path) -> Result<(), OptimisedError> {
+        self.ahead.as_ref().map_or(Ok(()), |ahead| ahead.make(path).map(drop))
     }
 
     /// Opens the optimised form of the network in `path`, and says what is mapped. `None` where there is none.
     fn mapped(&self, path: &Path) -> Result<Option<(Session, Mapped)>, EngineError> {
-        let Some(optimised) = &self.optimised else { return Ok(None) };
-        let making = |directory: &Path| {
-            let program = env::current_exe().map_err(|source| EngineError::Optimise {
-                path: path.display().to_string(),
-                source: source.into(),
-            })?;
-            optimise::in_another_process(&program, path, directory)
-        };
-        let file = match optimised.find_or_make(path, making) {
-            Ok(file) => file,
-            // It would kill this process, too.
-            Err(OptimisedError::Engine(died @ EngineError::Died { .. })) => return Err(died),
-            Err(error) => {
-                tracing::warn!(
-                    error = crate::keeper::chain(&error),
-                    "the network is optimised in memory instead"
-                );
-                return Ok(None);
-            }
-        };
-        // Before it is opened: what changes after that look is another file.
-        let mapped = Mapped::beside(&file);
+        let Some(ahead) = &self.ahead else { return Ok(None) };
+        let Some(file) = ahead.file(path)? else { return Ok(None) };
         match self.session(&file, GraphOptimizationLevel::Disable) {
-            Ok(session) => Ok(Some((session, mapped))),
+            Ok(session) => Ok(Some((session, Mapped::beside(&file)))),
             Err(error) => {
                 tracing::warn!(%error, "an optimised network does not open, and is thrown away");
-                if let Err(error) = optimised.discard(path) {
-                    tracing::warn!(%error, "failed to throw away an optimised network");
-                }
+                ahead.discard(path);
                 Ok(None)
             }
         }
@@ -128,30 +116,6 @@ impl OnnxRuntime {
             .with_parallel_execution(false)?
             .commit_from_file(path)
     }
-}
-
-/// The library's path, or the name that the dynamic loader looks for.
-fn library() -> String {
-    let path = env::var(LIBRARY_VARIABLE).ok().filter(|path| !path.is_empty());
-    path.unwrap_or_else(|| LIBRARY.to_owned())
-}
-
-/// Loads the library, and makes the engine's only environment of this process. Without the first, `ort` would look for a library
-/// by itself, and panic where there is none.
-pub(super) fn environment(threads: usize) -> Result<Environment, EngineError> {
-    let path = library();
-    let library =
-        ort::init_from(&path).map_err(|source| EngineError::Library { path, source: source.into() })?;
-    started(library, threads).map_err(|source| EngineError::Start { source: source.into() })
-}
-
-fn started(library: EnvironmentBuilder, threads: usize) -> ort::Result<Environment> {
-    let pool = GlobalThreadPoolOptions::default()
-        .with_intra_threads(threads)?
-        .with_inter_threads(1)?
-        .with_spin_control(false)?
-        .with_flush_to_zero()?;
-    library.with_name("dnnshifter").with_telemetry(false).with_global_thread_pool(pool).build()
 }
 
 impl Engine for OnnxRuntime {
@@ -177,6 +141,8 @@ impl Engine for OnnxRuntime {
         let mut network = OnnxNetwork {
             input_name: input.name.clone(),
             output_name: output.name.clone(),
+            datatype: input.datatype,
+            input_length: interface.input_length(),
             input_shape: input.shape.iter().map(|side| i64::try_from(*side).unwrap_or(i64::MAX)).collect(),
             output_length: interface.output_length(),
             most_items,
@@ -185,13 +151,17 @@ impl Engine for OnnxRuntime {
         };
         // A mapped one has taken none.
         if network.mapped.weights_bytes == 0 {
-            network.give_back_memory(&Values::zeros(input.datatype, interface.input_length()))?;
+            network.shrink()?;
         }
         Ok(Box::new(network))
     }
 
+    fn distrust(&self, path: &Path) -> bool {
+        self.ahead.as_ref().is_some_and(|ahead| ahead.distrust(path))
+    }
+
     fn peak_bytes(&self, path: &Path, file_bytes: u64) -> u64 {
-        let mapped = self.optimised.as_ref().is_some_and(|optimised| optimised.find(path).is_some());
+        let mapped = self.ahead.as_ref().is_some_and(|ahead| ahead.has(path));
         if mapped {
             file_bytes.saturating_add(SESSION_BYTES)
         } else {
@@ -201,20 +171,6 @@ impl Engine for OnnxRuntime {
 }
 
 impl OnnxNetwork {
-    /// Computes once and lets the arena shrink: what optimising and packing weights took is given back.
-    fn give_back_memory(&mut self, input: &Values) -> Result<(), EngineError> {
-        let shrinking = || -> ort::Result<RunOptions> {
-            let mut options = RunOptions::new()?;
-            options.set("memory.enable_memory_arena_shrinkage", "cpu:0")?;
-            Ok(options)
-        };
-        let failed = |source: ort::Error| EngineError::Run { items: 1, source: source.into() };
-        let options = shrinking().map_err(failed)?;
-        let tensor = tensor(self.shape(1), input.whole()).map_err(failed)?;
-        let inputs = ort::inputs![self.input_name.as_str() => tensor];
-        self.session.run_with_options(inputs, &options).map(drop).map_err(failed)
-    }
-
     fn shape(&self, items: usize) -> Vec<i64> {
         std::iter::once(items as i64).chain(self.input_shape.iter().copied()).collect()
     }
@@ -249,12 +205,24 @@ impl Network for OnnxNetwork {
         self.most_items
     }
 
-    fn mapped_bytes(&self) -> u64 {
-        self.mapped.weights_bytes
+    /// The arena shrinks at the end of an inference that asks for it: what optimising, packing weights and large batches took is
+    /// given back. Asked for each time, it would cost each inference the faults of its pages.
+    fn shrink(&mut self) -> Result<(), EngineError> {
+        let shrinking = || -> ort::Result<RunOptions> {
+            let mut options = RunOptions::new()?;
+            options.set("memory.enable_memory_arena_shrinkage", "cpu:0")?;
+            Ok(options)
+        };
+        let failed = |source: ort::Error| EngineError::Run { items: 1, source: source.into() };
+        let options = shrinking().map_err(failed)?;
+        let item = Values::zeros(self.datatype, self.input_length);
+        let tensor = tensor(self.shape(1), item.whole()).map_err(failed)?;
+        let inputs = ort::inputs![self.input_name.as_str() => tensor];
+        self.session.run_with_options(inputs, &options).map(drop).map_err(failed)
     }
 
-    fn stamps(&self) -> &[Stamp] {
-        &self.mapped.stamps
+    fn mapped_bytes(&self) -> u64 {
+        self.mapped.weights_bytes
     }
 
     fn is_in_memory(&self) -> bool {

@@ -13,6 +13,8 @@ use ort::{
     session::{Session, builder::GraphOptimizationLevel},
 };
 
+use rustix::process::{Resource, Rlimit, setrlimit};
+
 use super::{
     EngineError,
     optimised::{NETWORK_FILE, WEIGHTS_FILE},
@@ -24,10 +26,21 @@ pub(crate) const COMMAND: &str = "optimise";
 /// Weights of fewer bytes stay in the network's file.
 const LEAST_MAPPED_BYTES: &str = "1024";
 
+/// The other process ends after so much CPU time: optimising takes seconds, and what never ends would keep a pod from starting.
+const MOST_CPU_SECONDS: u64 = 600;
+
 /// Optimises `network` for this machine, and writes it to `directory`. The work of the other process.
 pub(crate) fn optimise(network: &Path, directory: &Path) -> Result<(), EngineError> {
-    let environment = super::onnx::environment(1)?;
-    write(&environment, network, directory)
+    let most = Rlimit { current: Some(MOST_CPU_SECONDS), maximum: Some(MOST_CPU_SECONDS) };
+    if let Err(error) = setrlimit(Resource::Cpu, most) {
+        tracing::warn!(%error, "failed to limit the time of optimising");
+    }
+    here(&super::onnx::environment(1)?, network, directory)
+}
+
+/// The same in this process.
+pub(super) fn here(environment: &Environment, network: &Path, directory: &Path) -> Result<(), EngineError> {
+    write(environment, network, directory)
         .map(drop)
         .map_err(|source| EngineError::Open { path: network.display().to_string(), source: source.into() })
 }

@@ -6,9 +6,11 @@
 
 use std::{
     collections::BTreeMap,
+    ffi::OsStr,
     fs::{self, File},
     io,
     path::{Path, PathBuf},
+    time::SystemTime,
 };
 
 use parking_lot::Mutex;
@@ -31,7 +33,7 @@ const MOST_ENTRIES: usize = 24;
 
 /// Why there is no optimised network.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum OptimisedError {
+pub(crate) enum OptimisedError {
     /// A file of the store or the network itself cannot be read or written.
     #[error("failed to keep an optimised network in {path}")]
     Files {
@@ -54,10 +56,22 @@ pub(super) struct OptimisedNetworks {
     digests: Mutex<BTreeMap<PathBuf, (Stamp, String)>>,
 }
 
-/// The digests (SHA-256, hexadecimal) of an entry's files by their names.
+/// What closes an entry.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Seal {
+    /// The digests (SHA-256, hexadecimal) of its files by their names.
     files: BTreeMap<String, String>,
+    /// What it was made from.
+    #[serde(default)]
+    origin: Option<Origin>,
+}
+
+/// A network as it looks without being read. Devices and inodes are left out: those of an image are others after each mount.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Origin {
+    path: PathBuf,
+    bytes: u64,
+    modified: SystemTime,
 }
 
 impl OptimisedNetworks {
@@ -85,8 +99,19 @@ impl OptimisedNetworks {
         let entry = self.entry(network).map_err(|source| self.failed(source))?;
         self.begin(&partial, &entry).map_err(|source| self.failed(source))?;
         optimise(&partial)?;
-        self.finish(&partial, &entry).map_err(|source| self.failed(source))?;
+        self.finish(&partial, &entry, network).map_err(|source| self.failed(source))?;
         Ok(entry.join(NETWORK_FILE))
+    }
+
+    /// Whether an optimised form of `network` was made here, as far as can be told in no time: neither file is read, so that it may be
+    /// damaged, and the network another one of the same size and time.
+    pub(super) fn was_made(&self, network: &Path) -> bool {
+        let Some(origin) = Origin::of(network) else { return false };
+        let entries = fs::read_dir(&self.directory).into_iter().flatten().flatten();
+        entries
+            .filter(|entry| self.is_ours(&entry.file_name()))
+            .filter_map(|entry| read_seal(&entry.path()))
+            .any(|seal| seal.origin.as_ref() == Some(&origin))
     }
 
     /// Throws the optimised form of `network` away: the engine does not take it.
@@ -110,7 +135,7 @@ impl OptimisedNetworks {
     }
 
     /// Seals what was written, brings it to the disk, and gives it its name.
-    fn finish(&self, partial: &Path, entry: &Path) -> io::Result<()> {
+    fn finish(&self, partial: &Path, entry: &Path, network: &Path) -> io::Result<()> {
         let mut files = BTreeMap::new();
         for name in [NETWORK_FILE, WEIGHTS_FILE] {
             let path = partial.join(name);
@@ -120,17 +145,14 @@ impl OptimisedNetworks {
             }
         }
         let seal = File::create(partial.join(SEAL_FILE))?;
-        serde_json::to_writer(&seal, &Seal { files })?;
+        serde_json::to_writer(&seal, &Seal { files, origin: Origin::of(network) })?;
         seal.sync_all()?;
         fs::rename(partial, entry)?;
         File::open(&self.directory)?.sync_all()
     }
 
     fn is_whole(&self, entry: &Path) -> bool {
-        let seal = fs::read(entry.join(SEAL_FILE)).ok();
-        let Some(seal) = seal.and_then(|text| serde_json::from_slice::<Seal>(&text).ok()) else {
-            return false;
-        };
+        let Some(seal) = read_seal(entry) else { return false };
         let holds = |(name, expected): (&String, &String)| {
             [NETWORK_FILE, WEIGHTS_FILE].contains(&name.as_str())
                 && self.digest(&entry.join(name)).is_ok_and(|found| found == *expected)
@@ -147,7 +169,7 @@ impl OptimisedNetworks {
         };
         for entry in entries {
             let entry = entry?;
-            if entry.file_name().to_string_lossy().ends_with(&self.machine) {
+            if self.is_ours(&entry.file_name()) {
                 kept.push((entry.metadata()?.modified().ok(), entry.path()));
             } else {
                 remove(&entry.path())?;
@@ -156,6 +178,10 @@ impl OptimisedNetworks {
         kept.sort();
         let surplus = (kept.len() + 1).saturating_sub(MOST_ENTRIES);
         kept.iter().take(surplus).try_for_each(|(_, path)| remove(path))
+    }
+
+    fn is_ours(&self, entry: &OsStr) -> bool {
+        entry.to_string_lossy().ends_with(&self.machine)
     }
 
     /// A file is read whole when it is new or has changed: 59 MB take 35 ms, which a swap to a known variant must not.
@@ -173,6 +199,18 @@ impl OptimisedNetworks {
     fn failed(&self, source: io::Error) -> OptimisedError {
         OptimisedError::Files { path: self.directory.display().to_string(), source }
     }
+}
+
+impl Origin {
+    fn of(network: &Path) -> Option<Self> {
+        let metadata = fs::metadata(network).ok()?;
+        let modified = metadata.modified().ok()?;
+        Some(Self { path: network.to_owned(), bytes: metadata.len(), modified })
+    }
+}
+
+fn read_seal(entry: &Path) -> Option<Seal> {
+    serde_json::from_slice(&fs::read(entry.join(SEAL_FILE)).ok()?).ok()
 }
 
 fn digest(path: &Path) -> io::Result<String> {

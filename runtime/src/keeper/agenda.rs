@@ -1,6 +1,6 @@
 //! What the keeper does next: a pure function of what stands.
 
-use std::{sync::Arc, time::Duration};
+use std::{cmp::Reverse, sync::Arc, time::Duration};
 
 use dnnshifter_portfolio::VariantName;
 
@@ -18,6 +18,8 @@ const LONGEST_REST: Duration = Duration::from_secs(5);
 
 /// A piece of work.
 pub(super) enum Task {
+    /// See whether this variant still computes what it should.
+    Prove(Arc<Resident>),
     /// Load this variant.
     Load(VariantName),
     /// Measure this one.
@@ -28,9 +30,12 @@ pub(super) enum Task {
     Rest(Duration),
 }
 
-/// First something must serve, then what is wanted, then all others, the least accurate first; then all are measured, those that are
+/// First comes what may be broken; then something must serve, then what is wanted, then all others, the least accurate first; then all are measured, those that are
 /// `stale` again; then they are kept warm.
 pub(super) fn next(standing: &Standing, stale: impl Fn(&VariantName) -> bool) -> Task {
+    if let Some((doubtful, _)) = standing.residents().find(|(resident, _)| resident.is_doubtful()) {
+        return Task::Prove(Arc::clone(doubtful));
+    }
     let mut pending = standing.order.iter().rev().filter(|name| is_pending(standing, name));
     if let Some(variant) = urgent(standing).or_else(|| pending.next()) {
         return Task::Load(variant.clone());
@@ -65,20 +70,29 @@ fn is_pending(standing: &Standing, variant: &VariantName) -> bool {
     matches!(standing.slots.get(variant), Some(Slot::Pending))
 }
 
-/// The resident variant to give up, so that `wanted` finds room: the one farthest from it, since load rises and falls by steps; of two
-/// equally far ones the more accurate, which takes more. Neither what serves nor what is wanted; nothing for what is not wanted.
-pub(super) fn least_useful(standing: &Standing, wanted: &VariantName) -> Option<VariantName> {
-    if standing.wanted.as_ref().is_none_or(|it| it.variant != *wanted) {
-        return None;
-    }
-    let rank = standing.order.iter().position(|name| name == wanted)?;
+/// The resident variants to give up, so that `wanted` finds `missing_bytes`: those farthest from it, since load rises and falls by steps;
+/// of two equally far ones the more accurate, which takes more. Neither what serves nor what is wanted; none where all of them would
+/// not be enough, and none for what is not wanted.
+pub(super) fn to_give_up(standing: &Standing, wanted: &VariantName, missing_bytes: u64) -> Vec<VariantName> {
+    let is_wanted = standing.wanted.as_ref().is_some_and(|it| it.variant == *wanted);
+    let Some(rank) = standing.rank(wanted).filter(|_| is_wanted) else { return Vec::new() };
     let serves = standing.active.as_ref().map(|active| &active.variant);
-    let given_up = |name: &VariantName| {
-        matches!(standing.slots.get(name), Some(Slot::Resident(..))) && Some(name) != serves && name != wanted
-    };
-    let candidates = standing.order.iter().enumerate().filter(|(_, name)| given_up(name));
-    // `max_by_key` takes the last of equals, so the order is walked from the least accurate.
-    candidates.rev().max_by_key(|(index, _)| index.abs_diff(rank)).map(|(_, name)| name.clone())
+    let mut candidates: Vec<_> = standing
+        .residents()
+        .map(|(resident, footprint)| (resident.name(), footprint.bytes()))
+        .filter(|(name, _)| Some(*name) != serves && *name != wanted)
+        .filter_map(|(name, bytes)| Some((standing.rank(name)?, name, bytes)))
+        .collect();
+    candidates.sort_by_key(|(index, ..)| (Reverse(index.abs_diff(rank)), *index));
+    let (mut found_bytes, mut given_up) = (0_u64, Vec::new());
+    for (_, name, bytes) in candidates {
+        if found_bytes >= missing_bytes {
+            break;
+        }
+        found_bytes = found_bytes.saturating_add(bytes);
+        given_up.push(name.clone());
+    }
+    if found_bytes >= missing_bytes { given_up } else { Vec::new() }
 }
 
 #[cfg(test)]
@@ -115,23 +129,32 @@ mod tests {
         }
     }
 
-    fn given_up(loaded: &[&str], wanted: &str, active: &str) -> Option<String> {
-        least_useful(&standing(loaded, wanted, active), &name(wanted)).map(|name| name.to_string())
+    /// What is given up for so many bytes, each of the variants taking ten.
+    fn given_up(loaded: &[&str], (wanted, active): (&str, &str), missing_bytes: u64) -> Vec<VariantName> {
+        let mut standing = standing(loaded, wanted, active);
+        for slot in standing.slots.values_mut() {
+            if let Slot::Resident(_, footprint) = slot {
+                *footprint = Footprint { anonymous_bytes: 4, mapped_bytes: 6 };
+            }
+        }
+        to_give_up(&standing, &name(wanted), missing_bytes)
     }
 
     #[test]
-    fn the_variant_farthest_from_what_is_wanted_is_given_up() {
-        assert_eq!(given_up(&["c", "d", "e"], "a", "c").as_deref(), Some("e"));
-        assert_eq!(given_up(&["a", "b", "d"], "e", "b").as_deref(), Some("a"));
-        assert_eq!(given_up(&["a", "e", "b"], "c", "b").as_deref(), Some("a"));
+    fn the_variants_farthest_from_what_is_wanted_are_given_up() {
+        assert_eq!(given_up(&["c", "d", "e"], ("a", "c"), 10), names(&["e"]));
+        assert_eq!(given_up(&["a", "b", "d"], ("e", "b"), 1), names(&["a"]));
+        assert_eq!(given_up(&["a", "e", "b"], ("c", "b"), 10), names(&["a"]));
+        assert_eq!(given_up(&["a", "e", "b"], ("c", "b"), 11), names(&["a", "e"]));
     }
 
     #[test]
-    fn what_serves_or_is_wanted_is_never_given_up() {
-        assert_eq!(given_up(&["e"], "a", "e"), None);
-        assert_eq!(given_up(&["a", "e"], "a", "e"), None);
+    fn what_serves_or_is_wanted_is_never_given_up_and_nothing_in_vain() {
+        assert!(given_up(&["e"], ("a", "e"), 1).is_empty());
+        assert!(given_up(&["a", "e"], ("a", "e"), 1).is_empty());
+        assert!(given_up(&["a", "e", "b"], ("c", "b"), 21).is_empty());
         // Nothing is given up for a variant that nobody asks for.
-        assert_eq!(least_useful(&standing(&["c", "d", "e"], "c", "c"), &name("a")), None);
+        assert!(to_give_up(&standing(&["c", "d", "e"], "c", "c"), &name("a"), 1).is_empty());
     }
 
     #[test]
@@ -172,7 +195,7 @@ mod tests {
         let mut standing = standing(&["a", "b"], "a", "a");
         let measured = |standing: &Standing| match next(standing, |name| name.as_str() == "b") {
             Task::Measure(resident, _) => Some(resident.name().to_string()),
-            Task::Load(_) | Task::Warm(_) | Task::Rest(_) => None,
+            Task::Prove(_) | Task::Load(_) | Task::Warm(_) | Task::Rest(_) => None,
         };
         assert_eq!(measured(&standing).as_deref(), Some("b"));
         for variant in ["a", "b"] {

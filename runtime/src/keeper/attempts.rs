@@ -29,7 +29,7 @@ pub(crate) struct Attempts {
 
 /// One attempt, marked until it is [`Self::survived`]. Not when it is dropped: a panic is no good end.
 #[must_use]
-pub(super) struct Attempt {
+pub(crate) struct Attempt {
     mark: Option<PathBuf>,
 }
 
@@ -40,7 +40,7 @@ impl Attempts {
     }
 
     /// Begins to load `variant`, or says why not yet.
-    pub(super) fn begin(&self, variant: &VariantName, now: SystemTime) -> Result<Attempt, VariantError> {
+    pub(crate) fn begin(&self, variant: &VariantName, now: SystemTime) -> Result<Attempt, VariantError> {
         let Some(directory) = &self.directory else { return Ok(Attempt { mark: None }) };
         let mark = directory.join(variant.as_str());
         let deaths = deaths(&mark);
@@ -63,7 +63,7 @@ impl Attempts {
 
 impl Attempt {
     /// Loading is over, with or without success: the process lives.
-    pub(super) fn survived(self) {
+    pub(crate) fn survived(self) {
         if let Some(mark) = self.mark {
             clear(fs::remove_file(mark));
         }

@@ -6,22 +6,28 @@ use dnnshifter_portfolio::VariantName;
 
 use super::{
     Keeper, agenda, attempts, chain,
-    memory::{self, Footprint, ProcessMemory},
+    memory::{self, Budget, Footprint, ProcessMemory},
 };
 use crate::{
     engine::{EngineError, Interface},
-    switch::{Slot, Standing},
-    variant::{self, Proof, Resident, VariantError},
+    switch::Slot,
+    variant::{self, Resident, VariantError},
 };
 
+/// What is wanted, and had no room, is tried again so often: what was in its way may have been there for a moment only.
+const ROOM_EVERY: Duration = Duration::from_secs(30);
+
 impl Keeper {
-    /// Loads one of the variants whose time has come again, if it is still placed here, and refused.
+    /// Loads one of the variants whose time has come again, if it is still placed here, and refused; and wanted, if there was no room.
     pub(super) fn try_postponed(&mut self) {
         let now = Instant::now();
         let due = self.notes.postponed.iter().find(|(_, when)| **when <= now).map(|(name, _)| name.clone());
         let Some(name) = due else { return };
         self.notes.postponed.remove(&name);
-        if matches!(self.switch.standing().slots.get(&name), Some(Slot::Refused(_))) {
+        let standing = self.switch.standing();
+        let is_wanted = standing.wanted.as_ref().is_some_and(|wanted| wanted.variant == name);
+        let may_fit = is_wanted || !standing.without_room.contains(&name);
+        if may_fit && matches!(standing.slots.get(&name), Some(Slot::Refused(_))) {
             self.load(&name);
         }
     }
@@ -34,14 +40,15 @@ impl Keeper {
                 let elapsed = started.elapsed();
                 self.metrics.variant_load_seconds.observe(elapsed.as_secs_f64());
                 tracing::info!(variant = %name, milliseconds = elapsed.as_millis() as u64, anonymous_bytes = footprint.anonymous_bytes, mapped_bytes = footprint.mapped_bytes, "loaded");
-                if let Some(proof) = resident.proof() {
-                    self.notes.proven.insert(name.clone(), proof.clone());
-                }
                 self.switch.loaded(resident, footprint);
             }
             Err(error @ VariantError::Memory { .. }) => {
-                tracing::warn!(variant = %name, error = chain(&error), "there is no room for a variant");
-                self.switch.no_room(name, chain(&error));
+                self.notes.postponed.insert(name.clone(), started + ROOM_EVERY);
+                // Tried again, it is told once.
+                if !self.switch.standing().without_room.contains(name) {
+                    tracing::warn!(variant = %name, error = chain(&error), "there is no room for a variant");
+                    self.switch.no_room(name, chain(&error));
+                }
             }
             Err(error) => {
                 if let Some(rest) = rest_after(&error) {
@@ -52,29 +59,50 @@ impl Keeper {
         }
     }
 
-    /// What is wanted gets the room of the least useful variants.
-    fn load_with_room(&self, name: &VariantName) -> Result<(Resident, Footprint), VariantError> {
+    /// What is wanted gets the room of the least useful variants, if that is enough: else nothing is given up for it.
+    fn load_with_room(&mut self, name: &VariantName) -> Result<(Resident, Footprint), VariantError> {
         loop {
             let outcome = self.attempt(name);
-            if !matches!(outcome, Err(VariantError::Memory { .. })) {
+            let Err(VariantError::Memory { needed_bytes, free_bytes }) = outcome else { return outcome };
+            let missing_bytes = needed_bytes.saturating_sub(free_bytes);
+            let given_up = agenda::to_give_up(&self.switch.standing(), name, missing_bytes);
+            if given_up.is_empty() {
                 return outcome;
             }
-            let Some(given_up) = agenda::least_useful(&self.switch.standing(), name) else { return outcome };
-            tracing::info!(variant = %given_up, "gave up a variant, to make room");
-            self.switch.no_room(
-                &given_up,
-                format!("there is no room for it beside {name}: it is loaded again once it is wanted"),
-            );
+            for other in given_up {
+                tracing::info!(variant = %other, "gave up a variant, to make room");
+                self.switch.no_room(
+                    &other,
+                    format!("there is no room for it beside {name}: it is loaded again once it is wanted"),
+                );
+            }
             drop(self.switch.take_retired());
         }
     }
 
     /// Loads a variant while it is marked as one that may end the process.
-    fn attempt(&self, name: &VariantName) -> Result<(Resident, Footprint), VariantError> {
+    fn attempt(&mut self, name: &VariantName) -> Result<(Resident, Footprint), VariantError> {
         let attempt = self.attempts.begin(name, SystemTime::now())?;
-        let outcome = self.try_load(name);
+        let outcome = match self.try_load(name) {
+            Err(error) if self.is_misled(name, &error) => {
+                tracing::warn!(variant = %name, error = chain(&error), "what was optimised before is not this variant, and is made anew");
+                self.try_load(name)
+            }
+            outcome => outcome,
+        };
         attempt.survived();
         outcome
+    }
+
+    /// Whether a variant may only be at fault by what an earlier process has kept of it, which is thrown away then.
+    fn is_misled(&self, name: &VariantName, error: &VariantError) -> bool {
+        let computes_wrongly = match error {
+            VariantError::Check { .. } | VariantError::CheckTexts => true,
+            VariantError::Engine(error) => !matches!(error, EngineError::Died { .. }),
+            _ => false,
+        };
+        computes_wrongly
+            && variant::read(&self.models, name).is_ok_and(|folder| self.engine.distrust(folder.network()))
     }
 
     /// Tells the switch, and whoever reads logs, that a variant cannot be used.
@@ -83,31 +111,57 @@ impl Keeper {
         self.switch.refused(name, why);
     }
 
-    fn try_load(&self, name: &VariantName) -> Result<(Resident, Footprint), VariantError> {
+    /// The same, of one that has computed before: it is tried again, as what ended a process is.
+    pub(super) fn refuse_for_now(&mut self, name: &VariantName, why: String) {
+        self.notes.postponed.insert(name.clone(), Instant::now() + attempts::FIRST_REST);
+        self.refuse(name, why);
+    }
+
+    fn try_load(&mut self, name: &VariantName) -> Result<(Resident, Footprint), VariantError> {
         let folder = variant::read(&self.models, name)?;
         let file_bytes = folder.file_bytes();
-        let before = ProcessMemory::now();
-        let needed_bytes = self.engine.peak_bytes(folder.network(), file_bytes);
-        memory::admit(before, needed_bytes, self.host.limits.memory_bytes)?;
+        let known = self.notes.known.get(name).filter(|known| known.file_bytes == file_bytes).copied();
         let standing = self.switch.standing();
+        let budget = Budget::beside_requests(self.host.limits.memory_bytes);
+        let before = ProcessMemory::now();
+        let loaded = standing.residents().map(|(_, footprint)| footprint);
+        let in_use = memory::in_use(before, self.host.base_memory_bytes, loaded);
+        let peak_bytes = self.engine.peak_bytes(folder.network(), file_bytes);
+        budget.admit(in_use, known.map_or(peak_bytes, |known| known.needed_bytes(peak_bytes)))?;
         let interface = Interface::of(&folder.description);
         if standing.residents().any(|(other, _)| other.interface != interface) {
             return Err(VariantError::Interface);
         }
-        let resident = match self.proven(&standing, name) {
-            Some((proof, as_before)) => Resident::load_again(self.engine.as_ref(), folder, proof, as_before)?,
-            None => Resident::load(self.engine.as_ref(), folder)?,
-        };
+        let resident = Resident::load(self.engine.as_ref(), folder)?;
+        if let Some(Known { footprint, largest_part, .. }) = known {
+            return Ok((resident.computing_parts_of(largest_part), footprint));
+        }
         let mapped_bytes = resident.mapped_bytes();
-        Ok((resident, Footprint::measured(before, ProcessMemory::now(), file_bytes, mapped_bytes)))
+        let measured = || Footprint::measured(before, ProcessMemory::now(), file_bytes, mapped_bytes);
+        // What batches take grows with them: twice as much, at the most.
+        let has_room = || budget.admit(in_use, measured().with_twice_the_batch()).is_ok();
+        let (resident, footprint) = resident.stretch(has_room, measured);
+        let known = Known { file_bytes, footprint, largest_part: resident.largest_part() };
+        self.notes.known.insert(name.clone(), known);
+        budget.admit(in_use, footprint.bytes())?;
+        Ok((resident, footprint))
     }
+}
 
-    /// That a variant was checked before, and how long an item took then: while it is waited for, this is not done again. One that
-    /// nobody waits for is: it gets warm by that.
-    fn proven(&self, standing: &Standing, name: &VariantName) -> Option<(&Proof, Duration)> {
-        let proof = self.notes.proven.get(name).filter(|_| agenda::urgent(standing) == Some(name))?;
-        let profile = standing.profiles.get(name)?;
-        Some((proof, Duration::from_micros(profile.wall.mean_us)))
+/// What was measured of a variant when it was loaded for the first time: it holds for the next times, which then are faster.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Known {
+    /// Of a network of so many bytes.
+    file_bytes: u64,
+    footprint: Footprint,
+    largest_part: usize,
+}
+
+impl Known {
+    /// What is to be free, where opening may take `peak_bytes`: an estimate, and far too much where most is mapped.
+    fn needed_bytes(self, peak_bytes: u64) -> u64 {
+        let measured = self.footprint.bytes();
+        if self.footprint.mapped_bytes > 0 { measured } else { measured.max(peak_bytes) }
     }
 }
 
@@ -118,3 +172,6 @@ fn rest_after(error: &VariantError) -> Option<Duration> {
     }
     matches!(error, VariantError::Engine(EngineError::Died { .. })).then_some(attempts::FIRST_REST)
 }
+
+#[cfg(test)]
+mod tests;

@@ -45,7 +45,7 @@ impl Keeper {
                 return;
             }
             let Some(measured) = measured else {
-                return self.refuse(variant.name(), NOT_MEASURED.to_owned());
+                return self.refuse_for_now(variant.name(), NOT_MEASURED.to_owned());
             };
             let history = History::new(measured, Instant::now());
             self.notes.histories.insert(variant.name().clone(), history);

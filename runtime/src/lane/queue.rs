@@ -111,6 +111,19 @@ impl<T> Queue<T> {
         state.waiting.len() + usize::from(state.running.is_some())
     }
 
+    /// How many items are being computed, and for how long.
+    pub(super) fn running(&self) -> Option<(usize, Duration)> {
+        self.state.lock().running.map(|(items, since)| (items, since.elapsed()))
+    }
+
+    /// Pretends that what is being computed has begun so much earlier.
+    #[cfg(test)]
+    pub(super) fn age(&self, earlier: Duration) {
+        if let Some((_, since)) = &mut self.state.lock().running {
+            *since = since.checked_sub(earlier).unwrap();
+        }
+    }
+
     /// Lets `ticket` in, or says why not.
     pub(super) fn offer(&self, ticket: T, demand: Demand, now: Instant) -> Result<LetIn<T>, LaneError> {
         let Demand { client, items, timeout, at_hand, .. } = demand;

@@ -15,7 +15,7 @@ use dnnshifter_portfolio::VariantDescription;
 use tokio::{net::TcpListener, runtime::Handle};
 use tokio_util::sync::CancellationToken;
 
-use super::{Chooser, Front, Service, router, serve};
+use super::{Chooser, Front, Intake, Service, router, serve};
 use crate::{
     clock,
     engine::{Engine, EngineError, Interface, Network},
@@ -89,7 +89,7 @@ fn service(engine: &dyn Engine, description: &VariantDescription) -> io::Result<
     switch.loaded(resident, Footprint::default());
     // What is computed at once costs less; but under a load, for which the cost is asked, everything is handed over.
     let lane = Arc::new(Lane::start(Arc::clone(&switch), Duration::ZERO)?);
-    Ok(Service::new(MODEL.to_owned(), Chooser::Placement, (switch, lane), metrics))
+    Ok(Service::new(MODEL.to_owned(), Chooser::Placement, (switch, lane, Intake::default()), metrics))
 }
 
 /// A request of one item in JSON, which is what costs the most.

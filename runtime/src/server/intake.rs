@@ -18,11 +18,14 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::protocol::{LARGEST_ITEM_BYTES, excerpt};
+use crate::{
+    keeper::memory::MOST_OF_REQUESTS,
+    protocol::{LARGEST_ITEM_BYTES, excerpt},
+};
 
 /// All requests that are being read, wait, or are computed hold no more than this, with the outputs that they will have: four of the
 /// largest (or two, of a model whose items are larger), or 5,000 raw images of 3x32x32. A small node gives them less.
-pub(crate) const MOST_BYTES: usize = 64 << 20;
+const MOST_BYTES: usize = MOST_OF_REQUESTS as usize;
 
 const _: () = assert!(2 * LARGEST_ITEM_BYTES <= MOST_BYTES);
 

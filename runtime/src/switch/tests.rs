@@ -26,6 +26,19 @@ fn another_variant_serves_when_the_one_that_serves_is_refused() {
 }
 
 #[test]
+fn what_is_refused_serves_no_more_even_if_nothing_else_can() {
+    let switch = switch(&["big"]);
+    // Another one is placed instead: until it is loaded, the old one serves.
+    switch.direct(&names(&["other"]), Some(wanted("other")), Instant::now());
+    assert_eq!(switch.active().unwrap().name(), &name("big"));
+    switch.loaded(resident("other", 1.0), Footprint::default());
+    switch.refused(&name("other"), "broken".to_owned());
+    assert!(switch.active().is_none() && switch.standing().active.is_none());
+    switch.loaded(resident("other", 1.0), Footprint::default());
+    assert_eq!(switch.active().unwrap().name(), &name("other"));
+}
+
+#[test]
 fn a_refused_variant_is_tried_again_when_other_variants_are_placed() {
     let switch = switch(&["big", "small"]);
     switch.refused(&name("big"), "no memory".to_owned());

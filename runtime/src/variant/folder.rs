@@ -14,7 +14,6 @@ use super::VariantError;
 use crate::{
     engine::Interface,
     protocol::{LARGEST_ITEM_BYTES, item_bytes, largest_batch},
-    stamp::Stamp,
 };
 
 /// A description of more bytes than this is none: the largest part is the check vector, and a million values are 10 MB.
@@ -28,14 +27,12 @@ pub(crate) struct VariantFolder {
     pub(super) network: PathBuf,
     /// The size of the file, which counts: that in the description is only a word of whoever wrote it.
     network_bytes: u64,
-    /// Of the description's file; none where there is no file.
-    pub(super) stamp: Option<Stamp>,
 }
 
 impl VariantFolder {
     /// For engines that open no file.
     pub(crate) fn without_file(description: VariantDescription) -> Self {
-        Self { description, network: PathBuf::new(), network_bytes: 0, stamp: None }
+        Self { description, network: PathBuf::new(), network_bytes: 0 }
     }
 
     /// The network's file.
@@ -54,7 +51,6 @@ pub(crate) fn read(models: &Path, name: &VariantName) -> Result<VariantFolder, V
     let folder = models.join(name.as_str());
     let (path, network) = (folder.join(DESCRIPTION_FILE), folder.join(MODEL_FILE));
     let shown = path.display().to_string();
-    let stamp = Stamp::of(&path).ok();
     let bytes = size(&path)?;
     if bytes > LARGEST_DESCRIPTION_BYTES {
         return Err(VariantError::TooLarge { path: shown, bytes });
@@ -73,7 +69,7 @@ pub(crate) fn read(models: &Path, name: &VariantName) -> Result<VariantFolder, V
     if bytes > LARGEST_ITEM_BYTES {
         return Err(VariantError::LargeItems { path: shown, bytes });
     }
-    Ok(VariantFolder { description, network_bytes: size(&network)?, network, stamp })
+    Ok(VariantFolder { description, network_bytes: size(&network)?, network })
 }
 
 fn size(path: &Path) -> Result<u64, VariantError> {

@@ -1,26 +1,21 @@
 //! Variants that load, and variants that are refused.
 
-mod again;
+mod idle;
 mod types;
 
-use std::{fs, path::Path, sync::LazyLock};
+use std::{fs, path::Path};
 
 use dnnshifter_portfolio::description::{DESCRIPTION_FILE, MODEL_FILE};
 
 use super::*;
 use crate::{
-    engine::OnnxRuntime,
     keeper::chain,
-    testing::{Constant, description, name, names},
-    values::Part,
+    testing::{Constant, ONNX_RUNTIME, description, name, names},
 };
 
 /// Flatten, then Gemm: the scores of an image are its first value, its second, and the sum of all four plus one.
 /// Written with `onnx.helper` 1.23 (opset 13, free batch dimension), as is the other fixture.
 const TINY: &[u8] = include_bytes!("../../fixtures/tiny.onnx");
-
-/// ONNX Runtime starts once a process.
-static ENGINE: LazyLock<OnnxRuntime> = LazyLock::new(|| OnnxRuntime::start(1).unwrap());
 
 fn tiny(variant: &str) -> VariantDescription {
     let mut description = description(variant, 0.0);
@@ -39,7 +34,7 @@ fn load(description: &VariantDescription, network: &[u8]) -> Result<Resident, St
     let models = tempfile::tempdir().unwrap();
     write(models.path(), "a", &serde_json::to_string(description).unwrap(), network);
     let folder = read(models.path(), &name("a")).map_err(|error| chain(&error))?;
-    Resident::load(&*ENGINE, folder).map_err(|error| chain(&error))
+    Resident::load(&*ONNX_RUNTIME, folder).map_err(|error| chain(&error))
 }
 
 #[test]
@@ -160,4 +155,19 @@ fn the_time_of_the_first_inference_is_forgotten_for_that_of_the_next() {
     let resident = resident.taking(Duration::from_mins(1));
     resident.warm().unwrap();
     assert!(resident.service_time() < Duration::from_secs(1));
+}
+
+#[test]
+fn a_batch_is_computed_in_parts_of_what_had_room() {
+    let engine = Constant::of(1.0);
+    let load = || Resident::load(&engine, VariantFolder::without_file(description("a", 1.0))).unwrap();
+    for (rooms, largest_part, runs) in [(0, 1, 9), (2, 4, 3), (9, LARGEST_PART, 2)] {
+        let looks = std::cell::Cell::new(0);
+        let has_room = || looks.replace(looks.get() + 1) < rooms;
+        let (resident, ()) = load().stretch(has_room, || ());
+        assert_eq!(resident.largest_part(), largest_part);
+        let before = engine.runs();
+        resident.run(9, &Values::Fp32(vec![0.0; 36])).unwrap();
+        assert_eq!(engine.runs() - before, runs);
+    }
 }

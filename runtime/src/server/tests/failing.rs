@@ -49,6 +49,27 @@ async fn a_request_that_finds_nobody_else_is_computed_at_once_and_ends_the_lane_
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_an_inference_is_stuck_the_server_is_not_alive() {
+    let engine = Constant::of(1.0);
+    let service = service(Chooser::Clients, vec![resident_on(&engine, "big")]);
+    engine.shut();
+    let asking = {
+        let service = Arc::clone(&service);
+        tokio::spawn(async move { ask(&service, Method::POST, INFER, one_item()).await.status })
+    };
+    // It is being computed once it has begun.
+    while service.lane.beats() == 0 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(ask(&service, Method::GET, "/livez", "").await.status, StatusCode::OK);
+    service.lane.age(LONG);
+    assert_eq!(ask(&service, Method::GET, "/livez", "").await.status, StatusCode::SERVICE_UNAVAILABLE);
+    engine.open();
+    assert_eq!(asking.await.unwrap(), StatusCode::OK);
+    assert_eq!(ask(&service, Method::GET, "/livez", "").await.status, StatusCode::OK);
+}
+
 #[tokio::test]
 async fn without_its_keeper_the_server_is_not_alive() {
     let service = two_variants(Chooser::Clients);

@@ -3,48 +3,7 @@
 use dnnshifter_portfolio::description::Datatype;
 
 use super::*;
-
-/// What ONNX calls a type (`onnx.proto3`, `TensorProto.DataType`).
-fn element_type(datatype: Datatype) -> u8 {
-    match datatype {
-        Datatype::Fp32 => 1,
-        Datatype::Uint8 => 2,
-        Datatype::Int8 => 3,
-        Datatype::Uint16 => 4,
-        Datatype::Int16 => 5,
-        Datatype::Int32 => 6,
-        Datatype::Int64 => 7,
-        Datatype::Bytes => 8,
-        Datatype::Bool => 9,
-        Datatype::Fp16 => 10,
-        Datatype::Fp64 => 11,
-        Datatype::Uint32 => 12,
-        Datatype::Uint64 => 13,
-        Datatype::Bf16 => 16,
-    }
-}
-
-/// A field of a message, whose content is short.
-fn field(tag: u8, content: &[u8]) -> Vec<u8> {
-    [&[tag << 3 | 2, u8::try_from(content.len()).unwrap()], content].concat()
-}
-
-/// A network whose output `y` is its input `x`: any number of items of three values.
-fn identity(datatype: Datatype) -> Vec<u8> {
-    identity_of(datatype, &field(2, b"n"))
-}
-
-/// The same with this first dimension (`onnx.proto3`, `ModelProto` and `TensorShapeProto.Dimension`).
-fn identity_of(datatype: Datatype, items: &[u8]) -> Vec<u8> {
-    let shape = [field(1, items), field(1, &[1 << 3, 3])].concat();
-    let tensor = [vec![1 << 3, element_type(datatype)], field(2, &shape)].concat();
-    let value = |name: &[u8]| [field(1, name), field(2, &field(1, &tensor))].concat();
-    let node = [field(1, b"x"), field(2, b"y"), field(4, b"Identity")].concat();
-    let graph =
-        [field(1, &node), field(2, b"graph"), field(11, &value(b"x")), field(12, &value(b"y"))].concat();
-    // Of IR version 8 and opset 13.
-    [vec![1 << 3, 8], field(7, &graph), field(8, &[2 << 3, 13])].concat()
-}
+use crate::engine::suite::networks::identity;
 
 fn described(datatype: Datatype) -> VariantDescription {
     let mut description = description("a", 0.0);
@@ -59,7 +18,7 @@ fn described(datatype: Datatype) -> VariantDescription {
 #[test]
 fn values_of_every_type_go_through_the_engine() {
     for datatype in Datatype::ALL {
-        let resident = load(&described(datatype), &identity(datatype)).unwrap();
+        let resident = load(&described(datatype), &identity(datatype).bytes).unwrap();
         let items = LARGEST_PART + 1;
         let numbers: Vec<f32> = (0..items * 3).map(|value| value as f32).collect();
         let input = Values::of_numbers(datatype, &numbers);
@@ -69,14 +28,15 @@ fn values_of_every_type_go_through_the_engine() {
 
 #[test]
 fn a_network_that_takes_one_item_at_a_time_computes_batches_item_by_item() {
-    let resident = load(&described(Datatype::Fp32), &identity_of(Datatype::Fp32, &[1 << 3, 1])).unwrap();
+    let resident = load(&described(Datatype::Fp32), &identity(Datatype::Fp32).of_exactly(1).bytes).unwrap();
     let input = Values::Fp32((0..12_u8).map(f32::from).collect());
     assert_eq!(resident.run(4, &input).unwrap(), input);
 }
 
 #[test]
 fn a_network_that_takes_batches_of_one_other_size_only_is_refused() {
-    let refused = load(&described(Datatype::Fp32), &identity_of(Datatype::Fp32, &[1 << 3, 4])).err().unwrap();
+    let refused =
+        load(&described(Datatype::Fp32), &identity(Datatype::Fp32).of_exactly(4).bytes).err().unwrap();
     assert!(
         refused.ends_with(
             "its input \"x\" is of exactly 4 items; export it with a first dimension that is free, or 1"
@@ -87,21 +47,21 @@ fn a_network_that_takes_batches_of_one_other_size_only_is_refused() {
 
 #[test]
 fn a_network_of_another_type_than_described_is_refused() {
-    let refused = load(&described(Datatype::Int8), &identity(Datatype::Uint8)).err().unwrap();
+    let refused = load(&described(Datatype::Int8), &identity(Datatype::Uint8).bytes).err().unwrap();
     assert!(refused.contains("it has no input \"x\" of INT8"), "{refused}");
 }
 
 #[test]
 fn texts_go_through_the_engine_as_they_are() {
     let mut described = described(Datatype::Bytes);
-    let resident = load(&described, &identity(Datatype::Bytes)).unwrap();
+    let resident = load(&described, &identity(Datatype::Bytes).bytes).unwrap();
     let texts = ["", "zwölf", "a\nb"].map(ToOwned::to_owned).to_vec();
     assert_eq!(resident.run(1, &Values::Bytes(texts.clone())).unwrap(), Values::Bytes(texts.clone()));
     described.check.output = CheckValues::Texts(texts);
-    let refused = load(&described, &identity(Datatype::Bytes)).err().unwrap();
+    let refused = load(&described, &identity(Datatype::Bytes).bytes).err().unwrap();
     assert!(refused.contains("its output texts are not those of its check vector"), "{refused}");
     described.check.output = vec![0.0, 1.0, 1.0].into();
-    let refused = load(&described, &identity(Datatype::Bytes)).err().unwrap();
+    let refused = load(&described, &identity(Datatype::Bytes).bytes).err().unwrap();
     assert!(refused.contains("must have texts for the tensors of BYTES"), "{refused}");
 }
 
@@ -111,7 +71,7 @@ fn a_network_whose_items_have_more_texts_than_a_request_may_have_is_refused() {
     described.input.shape = vec![1 << 16, 2];
     let texts = |count: usize| CheckValues::Texts(vec![String::new(); count]);
     described.check = CheckVector { input: texts(2 << 16), output: texts(3) };
-    let refused = load(&described, &identity(Datatype::Bytes)).err().unwrap();
+    let refused = load(&described, &identity(Datatype::Bytes).bytes).err().unwrap();
     assert!(refused.ends_with("an item has 131072 texts, but a request may have at most 65536"), "{refused}");
 }
 
@@ -121,7 +81,7 @@ fn a_network_whose_items_are_larger_than_a_request_may_be_is_refused() {
     let values = (4 << 20) + 1;
     described.input.shape = vec![values];
     described.check.input = vec![0.0; values as usize].into();
-    let refused = load(&described, &identity(Datatype::Fp64)).err().unwrap();
+    let refused = load(&described, &identity(Datatype::Fp64).bytes).err().unwrap();
     assert!(
         refused.ends_with("an item has 33554440 bytes, but a request may have at most 33554432"),
         "{refused}"
@@ -130,6 +90,6 @@ fn a_network_whose_items_are_larger_than_a_request_may_be_is_refused() {
 
 #[test]
 fn the_engine_says_which_release_it_is() {
-    let numbers: Vec<_> = ENGINE.release().split('.').map(str::parse::<u32>).collect();
-    assert!(numbers.len() == 3 && numbers.iter().all(Result::is_ok), "{}", ENGINE.release());
+    let numbers: Vec<_> = ONNX_RUNTIME.release().split('.').map(str::parse::<u32>).collect();
+    assert!(numbers.len() == 3 && numbers.iter().all(Result::is_ok), "{}", ONNX_RUNTIME.release());
 }
