@@ -44,6 +44,17 @@ pub(crate) struct Trained {
     pub(crate) curve: Vec<EpochResult>,
 }
 
+/// The networks that the next one is made from.
+#[derive(Clone)]
+pub(crate) struct Predecessors {
+    /// What training starts from: the network as it is given, or as it was early.
+    pub(crate) start: Network,
+    /// The trained network of full size, from whose answers smaller ones learn.
+    pub(crate) dense: Trained,
+    /// The one before.
+    pub(crate) larger: Trained,
+}
+
 /// Why a step failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StudyError {
@@ -114,52 +125,55 @@ impl Study {
         }
         let recipe = Recipe { span: Span { first: 0, end: Some(end) }, ..self.recipe(0) };
         let samples = &self.samples(&self.dataset.training)?;
-        self.trained(network, &Lesson { phase: EARLY, samples, recipe, mask: None }).map(Some)
+        self.trained(network, &Lesson { phase: EARLY, samples, recipe, mask: None, teacher: None }).map(Some)
     }
 
     /// Trains the whole network, from `start`: as it is given, or as it was early.
     pub(crate) fn train_dense(&self, start: &Network) -> Result<Trained, StudyError> {
         let samples = &self.samples(&self.dataset.training)?;
-        self.trained(start, &Lesson { phase: &phase(0), samples, recipe: self.recipe(0), mask: None })
+        self.trained(
+            start,
+            &Lesson { phase: &phase(0), samples, recipe: self.recipe(0), mask: None, teacher: None },
+        )
     }
 
-    /// Makes the network at `position` from the one before it, or from `start` by what the one before it has learnt; `None` if
-    /// there is no smaller one.
+    /// Makes the network at `position` from those before it; `None` if there is no smaller one.
     pub(crate) fn next_variant(
         &self,
-        start: &Network,
-        larger: &Trained,
+        from: &Predecessors,
         position: usize,
     ) -> Result<Option<Trained>, StudyError> {
         match &self.plan.method {
-            PruningMethod::Structured(method) => self.next_smaller(method, larger, position),
-            PruningMethod::IterativeMagnitude(method) => self.next_level(method, start, larger, position),
+            PruningMethod::Structured(method) => self.next_smaller(method, from, position),
+            PruningMethod::IterativeMagnitude(method) => self.next_level(method, from, position),
         }
     }
 
     fn next_smaller(
         &self,
         method: &StructuredPruning,
-        larger: &Trained,
+        Predecessors { dense, larger, .. }: &Predecessors,
         position: usize,
     ) -> Result<Option<Trained>, StudyError> {
         let samples = &self.samples(&self.dataset.training)?;
         let pruner = Pruner { engine: &self.engine, method, samples };
         let Some(smaller) = pruner.shrink(&larger.network)? else { return Ok(None) };
+        let teacher = TrainableNetwork::of(&dense.network).map_err(TrainingError::from)?;
         let whole = self.recipe(position);
         let recipe = Recipe {
             epochs: usize::from(method.fine_tuning_epochs),
             peak_learning_rate: whole.peak_learning_rate * FINE_TUNING_RATE,
             ..whole
         };
-        self.trained(&smaller, &Lesson { phase: &phase(position), samples, recipe, mask: None }).map(Some)
+        let phase = &phase(position);
+        let lesson = Lesson { phase, samples, recipe, mask: None, teacher: Some(&teacher) };
+        self.trained(&smaller, &lesson).map(Some)
     }
 
     fn next_level(
         &self,
         method: &IterativeMagnitude,
-        start: &Network,
-        larger: &Trained,
+        Predecessors { start, larger, .. }: &Predecessors,
         position: usize,
     ) -> Result<Option<Trained>, StudyError> {
         let whole = Fraction::nearest(1.0);
@@ -168,8 +182,8 @@ impl Study {
         let mask = Mask::of(&larger.network, method, density)?;
         let samples = &self.samples(&self.dataset.training)?;
         tracing::info!(%density, "weights masked");
-        let lesson =
-            Lesson { phase: &phase(position), samples, recipe: self.recipe(position), mask: Some(&mask) };
+        let (phase, recipe) = (&phase(position), self.recipe(position));
+        let lesson = Lesson { phase, samples, recipe, mask: Some(&mask), teacher: None };
         self.trained(&mask.applied(start)?, &lesson).map(Some)
     }
 

@@ -18,7 +18,7 @@ use crate::{
     publish::{Publisher, Target},
     report::{self, REPORT_FILE},
     study::{
-        EARLY, Study, Trained,
+        EARLY, Predecessors, Study, Trained,
         choice::{Choice, Chosen},
         phase,
     },
@@ -158,11 +158,11 @@ impl Steps<'_> {
             self.keep_trained(&phase(0), blocking(move || Ok(study.train_dense(&start)?)).await?).await?
         };
         let mut networks = vec![dense.clone()];
-        let mut larger = dense;
-        while networks.len() < study.most_networks() && study.is_accurate(&larger) {
-            let Some(next) = self.next(study, &start, &larger, networks.len()).await? else { break };
+        let mut from = Predecessors { start, larger: dense.clone(), dense };
+        while networks.len() < study.most_networks() && study.is_accurate(&from.larger) {
+            let Some(next) = self.next(study, &from, networks.len()).await? else { break };
             networks.push(next.clone());
-            larger = next;
+            from.larger = next;
         }
         Ok(networks)
     }
@@ -182,16 +182,15 @@ impl Steps<'_> {
     async fn next(
         &self,
         study: &Arc<Study>,
-        start: &Network,
-        larger: &Trained,
+        from: &Predecessors,
         position: usize,
     ) -> Result<Option<Trained>, Failure> {
         let step = phase(position);
         if let Some(found) = self.trained(&step).await? {
             return Ok(Some(found));
         }
-        let (study, start, larger) = (study.clone(), start.clone(), larger.clone());
-        match blocking(move || Ok(study.next_variant(&start, &larger, position)?)).await? {
+        let (study, from) = (study.clone(), from.clone());
+        match blocking(move || Ok(study.next_variant(&from, position)?)).await? {
             Some(made) => Ok(Some(self.keep_trained(&step, made).await?)),
             None => Ok(None),
         }

@@ -19,6 +19,8 @@ from torch import nn
 # As the pruner-job has them: images that channels are judged on, images a step, the multiple of channels that is kept.
 JUDGED, JUDGED_AT_A_TIME, BATCH, MULTIPLE = 2048, 64, 128, 8
 SETTLING_BATCHES = 16
+# As the pruner-job distils.
+TEMPERATURE, WEIGHT_OF_LABELS = 4, 0.3
 ROUNDS = 5
 
 
@@ -123,7 +125,14 @@ def ratio_for(judged, example, wanted):
     return best[1]
 
 
-def train(network, images, labels, epochs, peak, seed):
+def distilled(answers, labels, taught):
+    """The loss of answers that are to be as the labels and as a teacher's."""
+    softened = [nn.functional.log_softmax(logits / TEMPERATURE, -1) for logits in (answers, taught)]
+    divergence = TEMPERATURE**2 * nn.functional.kl_div(*softened, reduction="batchmean", log_target=True)
+    return WEIGHT_OF_LABELS * nn.functional.cross_entropy(answers, labels) + (1 - WEIGHT_OF_LABELS) * divergence
+
+
+def train(network, teacher, images, labels, epochs, peak, seed):
     batch = min(BATCH, len(labels))
     generator = torch.Generator().manual_seed(seed)
     groups = [
@@ -139,7 +148,9 @@ def train(network, images, labels, epochs, peak, seed):
         for start in range(0, len(labels) - batch + 1, batch):
             part = order[start : start + batch]
             optimizer.zero_grad()
-            nn.functional.cross_entropy(network(images[part]), labels[part]).backward()
+            with torch.no_grad():
+                taught = teacher(images[part])
+            distilled(network(images[part]), labels[part], taught).backward()
             optimizer.step()
             schedule.step()
     settle(network, images[order[: SETTLING_BATCHES * batch]], batch)
@@ -166,6 +177,7 @@ def write(network, example, path):
 
 dense, folder, mean, deviation, count, epochs, peak, seed, output, *wanted = sys.argv[1:]
 network = read_network(dense).to(memory_format=torch.channels_last)
+teacher = copy.deepcopy(network).eval()
 images, labels = read_images(folder, float(mean), float(deviation), int(count), int(seed))
 images = images.contiguous(memory_format=torch.channels_last)
 example = images[:1]
@@ -178,7 +190,7 @@ for position, goal in enumerate(map(int, wanted), 1):
     removals = [pruned(network, example, ratio)[1] for _ in range(ROUNDS)]
     network, _ = pruned(network, example, ratio)
     start = time.perf_counter()
-    train(network, images, labels, int(epochs), float(peak), int(seed) + position)
+    train(network, teacher, images, labels, int(epochs), float(peak), int(seed) + position)
     fine_tuning = time.perf_counter() - start
     path = f"{output}/network-{position}.onnx"
     write(network, example, path)
