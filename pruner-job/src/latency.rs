@@ -8,20 +8,34 @@ use crate::engine::{EngineError, Inference};
 
 /// Runs before anything is timed: buffers are allocated and caches filled.
 const WARM_UP: usize = 3;
-/// Rounds in which every network takes its turn.
-const ROUNDS: usize = 25;
-/// Each turn lasts about so long; short against what disturbs a machine, long against the clock's resolution.
-const TURN: Duration = Duration::from_millis(6);
+
+/// How long networks are measured.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Effort {
+    /// Rounds in which every network takes its turn.
+    pub(crate) rounds: usize,
+    /// Each turn lasts about so long; short against what disturbs a machine, long against the clock's resolution.
+    pub(crate) turn: Duration,
+}
+
+impl Effort {
+    /// For decisions.
+    pub(crate) const THOROUGH: Self = Self { rounds: 25, turn: Duration::from_millis(6) };
+}
 
 /// Median latency of one input for each network, in microseconds.
 pub(crate) fn measure(networks: &mut [Inference]) -> Result<Vec<u64>, EngineError> {
-    let times = in_turns(networks)?;
+    let times = in_turns(networks.iter_mut(), Effort::THOROUGH)?;
     Ok(times.into_iter().map(|times| median(times).as_nanos().div_ceil(1000) as u64).collect())
 }
 
 /// How many times faster `after` is than `before`: the median of the ratios of turns that followed each other.
-pub(crate) fn ratio(before: Inference, after: Inference) -> Result<f64, EngineError> {
-    let times = in_turns(&mut [before, after])?;
+pub(crate) fn ratio(
+    before: &mut Inference,
+    after: &mut Inference,
+    effort: Effort,
+) -> Result<f64, EngineError> {
+    let times = in_turns([before, after], effort)?;
     let [before, after] = times.as_slice() else { return Ok(1.0) };
     let nanoseconds = |time: &Duration| time.as_nanos().max(1) as f64;
     let mut ratios: Vec<f64> =
@@ -31,10 +45,13 @@ pub(crate) fn ratio(before: Inference, after: Inference) -> Result<f64, EngineEr
 }
 
 /// For each network the median times of its turns.
-fn in_turns(networks: &mut [Inference]) -> Result<Vec<Vec<Duration>>, EngineError> {
-    let mut players: Vec<Player<'_>> =
-        networks.iter_mut().map(Player::warmed_up).collect::<Result<_, _>>()?;
-    for _ in 0..ROUNDS {
+fn in_turns<'a>(
+    networks: impl IntoIterator<Item = &'a mut Inference>,
+    effort: Effort,
+) -> Result<Vec<Vec<Duration>>, EngineError> {
+    let warmed_up = |network| Player::warmed_up(network, effort.turn);
+    let mut players: Vec<Player<'_>> = networks.into_iter().map(warmed_up).collect::<Result<_, _>>()?;
+    for _ in 0..effort.rounds {
         for player in &mut players {
             player.take_turn()?;
         }
@@ -50,14 +67,14 @@ struct Player<'a> {
 }
 
 impl<'a> Player<'a> {
-    fn warmed_up(network: &'a mut Inference) -> Result<Self, EngineError> {
+    fn warmed_up(network: &'a mut Inference, turn: Duration) -> Result<Self, EngineError> {
         // The time of a dense network does not depend on the values, but denormal and zero inputs may be special.
         let input = vec![0.5; network.input_len()];
-        let mut last = TURN;
+        let mut last = turn;
         for _ in 0..WARM_UP {
             last = network.processor_time(&input)?;
         }
-        let runs = (TURN.as_nanos() / last.as_nanos().max(1)).clamp(1, 200) as usize;
+        let runs = (turn.as_nanos() / last.as_nanos().max(1)).clamp(1, 200) as usize;
         Ok(Self { network, input, runs, medians: Vec::new() })
     }
 

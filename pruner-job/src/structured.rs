@@ -1,6 +1,7 @@
 //! Structured pruning: from a trained network, one that is so many times faster, measured in ONNX
-//! Runtime. Whole channels leave in aligned blocks, by [`importance`], in the order of [`removal`], and
-//! [`repair`] makes up for them as far as it can without training, which is elsewhere.
+//! Runtime. Whole channels leave in aligned blocks, by their [`importance`] for the time that they take,
+//! which [`trials`] measure and a [`table`] tells, in the order of [`removal`]; [`repair`] makes up for them as far as it can without
+//! training, which is elsewhere.
 
 use std::time::Instant;
 
@@ -13,7 +14,7 @@ use dnnshifter_portfolio::plan::{ImportanceCriterion, StructuredPruning};
 use crate::{
     engine::{Engine, EngineError, Inference},
     interpreter::TrainableNetwork,
-    latency,
+    latency::{self, Effort},
     training::{TrainingError, samples::Samples},
 };
 
@@ -21,10 +22,13 @@ mod fit;
 mod importance;
 mod removal;
 mod repair;
+mod table;
+mod trials;
 
 use importance::Judged;
 use removal::RemovalOrder;
 use repair::Repair;
+use trials::Trials;
 
 /// A step that falls short of its latency ratio by more than this share is not worth a variant.
 const RATIO_SLACK: f64 = 0.85;
@@ -98,10 +102,12 @@ impl Pruner<'_> {
         let judged = Judged { network: trainable, groups: &channels.groups, samples: self.samples };
         let importance = judged.importance(self.method.criterion)?;
         let judged = Instant::now();
-        let order =
-            &RemovalOrder::plan(&importance, &channels.work, usize::from(self.method.channel_multiple));
+        let multiple = usize::from(self.method.channel_multiple);
+        let table = &Trials::of(self.engine, network, channels).table(multiple)?;
+        let tried = Instant::now();
+        let order = &RemovalOrder::plan(&importance, table, multiple);
         let planned = Instant::now();
-        let aim = Aim { engine: self.engine, network, channels, order, method: self.method };
+        let mut aim = Aim::new(self, network, channels, order)?;
         let Some((count, reached)) = aim.fewest_blocks()? else { return Ok(None) };
         let measured = Instant::now();
         let kept = &order.kept_after(count);
@@ -112,11 +118,12 @@ impl Pruner<'_> {
         let widths: Vec<usize> = kept.iter().map(Vec::len).collect();
         tracing::info!(
             blocks = count,
-            latency_ratio = format!("{reached:.2}"),
+            latency_ratio = hundredths(reached),
+            predicted_latency_ratio = hundredths(1.0 / table.latency(&widths)),
             ?widths,
             judging_seconds = (judged - started).as_secs_f64(),
-            measuring_seconds = (measured - planned).as_secs_f64(),
-            removal_seconds = (planned - judged + (removed - measured)).as_secs_f64(),
+            measuring_seconds = (tried - judged + (measured - planned)).as_secs_f64(),
+            removal_seconds = (planned - tried + (removed - measured)).as_secs_f64(),
             repair_seconds = removed.elapsed().as_secs_f64(),
             "channels removed"
         );
@@ -124,18 +131,35 @@ impl Pruner<'_> {
     }
 }
 
-/// Finds how many blocks must leave by measuring: multiply-accumulates would not say, as narrow layers use a processor worse.
+/// As much of a number as a log needs.
+fn hundredths(number: f64) -> f64 {
+    (100.0 * number).round() / 100.0
+}
+
+/// Finds how many blocks must leave by measuring: the table knows the order, but not to a hundredth what a network takes.
 struct Aim<'a> {
     engine: &'a Engine,
     network: &'a Network,
     channels: &'a Channels,
     order: &'a RemovalOrder,
     method: &'a StructuredPruning,
+    /// The network with all channels.
+    whole: Inference,
 }
 
-impl Aim<'_> {
+impl<'a> Aim<'a> {
+    fn new(
+        Pruner { engine, method, .. }: &Pruner<'a>,
+        network: &'a Network,
+        channels: &'a Channels,
+        order: &'a RemovalOrder,
+    ) -> Result<Self, EngineError> {
+        let whole = engine.open(&network.write(), network.input())?;
+        Ok(Self { engine, network, channels, order, method, whole })
+    }
+
     /// The least number of blocks with which the network is as much faster as wanted, and the ratio that was measured.
-    fn fewest_blocks(&self) -> Result<Option<(usize, f64)>, StructuredError> {
+    fn fewest_blocks(&mut self) -> Result<Option<(usize, f64)>, StructuredError> {
         let mut best = (self.order.len(), self.ratio_without(self.order.len())?);
         if best.1 < least_ratio(self.method) {
             return Ok(None);
@@ -154,16 +178,10 @@ impl Aim<'_> {
         Ok(Some(best))
     }
 
-    fn ratio_without(&self, count: usize) -> Result<f64, StructuredError> {
-        Ok(latency::ratio(self.open(self.network)?, self.open(&self.without(count)?)?)?)
-    }
-
-    fn open(&self, network: &Network) -> Result<Inference, EngineError> {
-        self.engine.open(&network.write(), network.input())
-    }
-
-    fn without(&self, count: usize) -> Result<Network, InvalidSlice> {
-        keep_channels(self.network, self.channels, &self.order.kept_after(count))
+    fn ratio_without(&mut self, count: usize) -> Result<f64, StructuredError> {
+        let smaller = keep_channels(self.network, self.channels, &self.order.kept_after(count))?;
+        let mut smaller = self.engine.open(&smaller.write(), smaller.input())?;
+        Ok(latency::ratio(&mut self.whole, &mut smaller, Effort::THOROUGH)?)
     }
 }
 

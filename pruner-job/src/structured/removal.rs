@@ -1,8 +1,8 @@
-//! In which order channels go: always the block that costs the least loss for the work that it saves. Pure.
+//! In which order channels go: always those that cost the least loss for the time that they save, by the [`super::table`]. Pure.
 
 use std::collections::BTreeSet;
 
-use dnnshifter_network::channels::{LayerWork, Segment};
+use super::table::LatencyTable;
 
 /// The order in which blocks of channels leave a network.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,15 +18,21 @@ struct Block {
     channels: Vec<usize>,
 }
 
+/// Groups lose up to so many channels at once, or one multiple: with fewer, a width that is no faster than the next larger one would
+/// keep a group from the faster ones beyond it.
+const MOST_AT_ONCE: usize = 32;
+/// What saves no time at all counts as if it saved so little: it leaves by its importance, after all that saves some.
+const NOTHING: f64 = 1e-9;
+
 impl RemovalOrder {
     /// Plans the removal of everything down to one block of `multiple` channels in each group; after each step, every
     /// group that was touched has a multiple of `multiple` channels.
     ///
-    /// `importance` is that of every channel of every group, `work` what the layers cost.
-    pub(super) fn plan(importance: &[Vec<f64>], work: &[LayerWork], multiple: usize) -> Self {
+    /// `importance` is that of every channel of every group, `table` what widths cost.
+    pub(super) fn plan(importance: &[Vec<f64>], table: &LatencyTable, multiple: usize) -> Self {
         let mut groups: Vec<Shrinking> = importance.iter().map(|values| Shrinking::new(values)).collect();
         let mut blocks = Vec::new();
-        while let Some(block) = cheapest(&groups, work, multiple.max(1)) {
+        while let Some(block) = cheapest(&groups, table, multiple.max(1)) {
             if let Some(group) = groups.get_mut(block.group) {
                 group.left.truncate(group.left.len() - block.channels.len());
             }
@@ -57,7 +63,6 @@ impl RemovalOrder {
 
 /// A group that loses channels.
 struct Shrinking {
-    channels: usize,
     /// Channels that are left with their importance, the most important first.
     left: Vec<(usize, f64)>,
 }
@@ -66,64 +71,68 @@ impl Shrinking {
     fn new(importance: &[f64]) -> Self {
         let mut left: Vec<(usize, f64)> = importance.iter().copied().enumerate().collect();
         left.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
-        Self { channels: importance.len(), left }
+        Self { left }
+    }
+
+    /// The widths that it may have next, the largest first.
+    fn next_widths(&self, multiple: usize) -> impl Iterator<Item = usize> {
+        let largest = self.left.len().saturating_sub(1) / multiple * multiple;
+        let least = self.left.len().saturating_sub(MOST_AT_ONCE).min(largest).max(multiple);
+        (0..)
+            .map(move |step| largest.saturating_sub(step * multiple))
+            .take_while(move |&width| width >= least)
     }
 }
 
-/// The block with the least importance for each multiply-accumulate that it saves; `None` if every group is at its least.
-fn cheapest(groups: &[Shrinking], work: &[LayerWork], multiple: usize) -> Option<Block> {
-    let share = |group: &Shrinking, left: usize| left as f64 / group.channels.max(1) as f64;
-    let shares: Vec<f64> = groups.iter().map(|group| share(group, group.left.len())).collect();
-    let candidates = groups.iter().enumerate().filter_map(|(position, group)| {
-        let kept = group.left.len().saturating_sub(1) / multiple * multiple;
-        let leaving = group.left.get(kept..).filter(|leaving| kept >= multiple && !leaving.is_empty())?;
-        let mut after = shares.clone();
-        *after.get_mut(position)? = share(group, kept);
-        let touched = work.iter().filter(|layer| touches(layer, position));
-        let saved: f64 = touched.map(|layer| macs(layer, &shares) - macs(layer, &after)).sum();
-        let loss: f64 = leaving.iter().map(|(_, importance)| importance).sum();
-        let mut channels: Vec<usize> = leaving.iter().map(|&(channel, _)| channel).collect();
-        channels.sort_unstable();
-        Some((loss / saved.max(1.0), Block { group: position, channels }))
+/// The block with the least importance for the time that it saves; `None` if every group is at its least.
+fn cheapest(groups: &[Shrinking], table: &LatencyTable, multiple: usize) -> Option<Block> {
+    let widths: Vec<usize> = groups.iter().map(|group| group.left.len()).collect();
+    let candidates = groups.iter().enumerate().flat_map(|(position, shrinking)| {
+        let (widths, mut loss, mut summed) = (&widths, 0.0, shrinking.left.len());
+        shrinking.next_widths(multiple).map(move |width| {
+            let leaving = shrinking.left.get(width..summed).unwrap_or_default();
+            loss += leaving.iter().map(|(_, importance)| importance).sum::<f64>();
+            summed = width;
+            (loss / table.saved(widths, position, width).max(NOTHING), position, width)
+        })
     });
-    candidates.min_by(|(a, _), (b, _)| a.total_cmp(b)).map(|(_, block)| block)
-}
-
-fn touches(layer: &LayerWork, group: usize) -> bool {
-    layer.factors.iter().flatten().any(|segment| segment.group == Some(group))
-}
-
-/// What is left of a layer's operations when `shares` of the groups' channels are left.
-fn macs(layer: &LayerWork, shares: &[f64]) -> f64 {
-    let left = |segments: &Vec<Segment>| {
-        let size = |segment: &Segment| (segment.channels * segment.entries) as f64;
-        let share =
-            |segment: &Segment| segment.group.and_then(|group| shares.get(group)).copied().unwrap_or(1.0);
-        let all: f64 = segments.iter().map(size).sum();
-        segments.iter().map(|segment| size(segment) * share(segment)).sum::<f64>() / all.max(1.0)
-    };
-    layer.factors.iter().map(left).product::<f64>() * layer.macs as f64
+    let (_, group, width) = candidates.min_by(|a, b| a.0.total_cmp(&b.0))?;
+    let mut channels: Vec<usize> =
+        groups.get(group)?.left.get(width..)?.iter().map(|&(channel, _)| channel).collect();
+    channels.sort_unstable();
+    Some(Block { group, channels })
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use dnnshifter_network::channels::{LayerWork, Segment};
 
-    fn segment(group: usize) -> Vec<Segment> {
-        vec![Segment { group: Some(group), channels: 8, entries: 1 }]
+    use super::*;
+    use crate::structured::{table::Trial, trials::widths};
+
+    fn segment(group: usize, channels: usize) -> Vec<Segment> {
+        vec![Segment { group: Some(group), channels, entries: 1 }]
     }
 
-    /// For each group a layer of so many operations that writes it.
-    fn work(macs: &[u64]) -> Vec<LayerWork> {
-        macs.iter()
-            .enumerate()
-            .map(|(group, &macs)| LayerWork { macs, factors: vec![segment(group)] })
-            .collect()
+    /// For each group of so many channels, a layer of so many operations that writes it.
+    fn work(macs: &[u64], channels: &[usize]) -> Vec<LayerWork> {
+        let layer = |(group, (&macs, &channels))| LayerWork { macs, factors: vec![segment(group, channels)] };
+        macs.iter().zip(channels).enumerate().map(layer).collect()
+    }
+
+    /// What is planned if time is work.
+    fn plan(importance: &[Vec<f64>], macs: &[u64], multiple: usize) -> RemovalOrder {
+        let channels: Vec<usize> = importance.iter().map(Vec::len).collect();
+        RemovalOrder::plan(
+            importance,
+            &LatencyTable::fit(&channels, &work(macs, &channels), 1, &[]),
+            multiple,
+        )
     }
 
     #[test]
     fn the_least_important_channels_leave_first_and_a_floor_stays() {
-        let order = RemovalOrder::plan(&[vec![3., 1., 5., 2., 4.]], &work(&[200]), 2);
+        let order = plan(&[vec![3., 1., 5., 2., 4.]], &[200], 2);
         assert_eq!(order.len(), 2);
         assert_eq!(order.kept_after(0), [[0, 1, 2, 3, 4]]);
         assert_eq!(order.kept_after(1), [[0, 2, 3, 4]], "the odd channel leaves first");
@@ -132,22 +141,43 @@ mod tests {
     }
 
     #[test]
-    fn work_that_is_saved_counts_against_importance() {
-        let order = RemovalOrder::plan(&[vec![1.; 4], vec![2.; 4]], &work(&[20, 20_000]), 2);
+    fn time_that_is_saved_counts_against_importance() {
+        let order = plan(&[vec![1.; 4], vec![2.; 4]], &[20, 20_000], 2);
         assert_eq!(order.kept_after(1), [vec![0, 1, 2, 3], vec![0, 1]]);
         assert_eq!(order.kept_after(2), [vec![0, 1], vec![0, 1]]);
     }
 
     #[test]
-    fn a_layer_between_two_groups_falls_with_both() {
-        let layer = LayerWork { macs: 1000, factors: vec![segment(0), segment(1)] };
-        assert!((macs(&layer, &[0.5, 0.5]) - 250.0).abs() < 1e-9);
-        assert!(touches(&layer, 1) && !touches(&layer, 2));
+    fn what_was_measured_counts_more_than_operations() {
+        let (channels, importance) = ([64, 64], [vec![1.; 64], vec![1.; 64]]);
+        let work = work(&[1000, 100], &channels);
+        // The second layer has a tenth of the operations and takes four times as long.
+        let latency = |widths: &[usize]| 0.2 * widths[0] as f64 / 64.0 + 0.8 * widths[1] as f64 / 64.0;
+        let trial = |widths: Vec<usize>| Trial { latency: latency(&widths), widths };
+        let trials: Vec<Trial> = widths(&channels, 8, 32).into_iter().map(trial).collect();
+        let first = |trials: &[Trial]| {
+            let table = LatencyTable::fit(&channels, &work, 1, trials);
+            RemovalOrder::plan(&importance, &table, 8).blocks[0].group
+        };
+        assert_eq!((first(&[]), first(&trials)), (0, 1));
+    }
+
+    #[test]
+    fn a_width_that_saves_nothing_is_passed_over() {
+        let (channels, importance) = ([64, 64], [vec![1.; 64], vec![9.; 64]]);
+        let work = work(&[1000, 1000], &channels);
+        // Sixteen channels are computed at a time.
+        let cost = |width: usize| width.next_multiple_of(16) as f64 / 128.0;
+        let trial = |widths: Vec<usize>| Trial { latency: cost(widths[0]) + cost(widths[1]), widths };
+        let trials: Vec<Trial> = widths(&channels, 8, 32).into_iter().map(trial).collect();
+        let table = LatencyTable::fit(&channels, &work, 16, &trials);
+        let order = RemovalOrder::plan(&importance, &table, 8);
+        let left: Vec<usize> = (1..=3).map(|count| order.kept_after(count)[0].len()).collect();
+        assert_eq!(left, [48, 32, 16]);
     }
 
     #[test]
     fn a_group_no_larger_than_the_multiple_is_left_alone() {
-        let order = RemovalOrder::plan(&[vec![1.; 8], vec![0.; 3]], &work(&[1, 1]), 8);
-        assert_eq!(order.len(), 0);
+        assert_eq!(plan(&[vec![1.; 8], vec![0.; 3]], &[1, 1], 8).len(), 0);
     }
 }

@@ -1,0 +1,223 @@
+//! What layers cost as a function of their widths: a table of latency, learnt from whole networks of many widths that were
+//! measured ([`super::trials`]), so that each layer counts as it runs among its neighbours, with what is converted between them.
+//! Pure.
+//!
+//! A network's latency is one part that nothing changes, a part for each layer that falls with the channels that it reads and with
+//! those that it writes, and a part for each group of channels that falls with them alone (activations, pooling, sums). Parts are
+//! found by least squares, with a ridge that holds to multiply-accumulates what the measurements do not settle. Latency-aware
+//! pruning by tables of layers is that of Yang et al., "`NetAdapt`", ECCV 2018, section 3.3, and of Shen et al., "Structural Pruning
+//! via Latency-Saliency Knapsack", `NeurIPS` 2022, section 3.2; they measure each layer by itself.
+
+use dnnshifter_network::channels::{LayerWork, Segment};
+
+/// A network of other widths that was measured.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Trial {
+    /// Channels that are left of each group.
+    pub(super) widths: Vec<usize>,
+    /// Latency as a share of that with all channels.
+    pub(super) latency: f64,
+}
+
+/// The latency of a network's parts.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct LatencyTable {
+    /// Channels of each group.
+    channels: Vec<usize>,
+    parts: Vec<Part>,
+    /// Widths cost what their next multiple of this costs.
+    vector: usize,
+}
+
+/// What falls with some widths.
+#[derive(Clone, Debug, PartialEq)]
+struct Part {
+    /// Share of the latency with all channels.
+    share: f64,
+    /// It is proportional to what is left of each.
+    factors: Vec<Vec<Segment>>,
+}
+
+/// How far a short measurement is off, as a share of the latency.
+const NOISE: f64 = 0.01;
+/// Each round settles the parts one by one; by then they have stopped moving.
+const ROUNDS: usize = 200;
+
+impl LatencyTable {
+    /// The table that explains `trials` best; with none, latency is taken to be proportional to multiply-accumulates. Channels are
+    /// computed `vector` at a time.
+    pub(super) fn fit(channels: &[usize], work: &[LayerWork], vector: usize, trials: &[Trial]) -> Self {
+        let mut table = Self::by_work(channels, work, vector.max(1));
+        table.settle(trials);
+        table
+    }
+
+    fn by_work(channels: &[usize], work: &[LayerWork], vector: usize) -> Self {
+        let all: u64 = work.iter().map(|layer| layer.macs).sum();
+        let layers = work.iter().map(|layer| Part {
+            share: layer.macs as f64 / all.max(1) as f64,
+            factors: layer.factors.clone(),
+        });
+        let groups = channels.iter().enumerate().map(|(group, &channels)| Part {
+            share: 0.0,
+            factors: vec![vec![Segment { group: Some(group), channels, entries: 1 }]],
+        });
+        Self { channels: channels.to_vec(), parts: layers.chain(groups).collect(), vector }
+    }
+
+    /// Least squares by coordinates; no part takes less than no time.
+    fn settle(&mut self, trials: &[Trial]) {
+        let shares = |trial: &Trial| self.shares(&trial.widths);
+        let shares: Vec<Vec<f64>> = trials.iter().map(shares).collect();
+        let gone: Vec<Vec<f64>> = self
+            .parts
+            .iter()
+            .map(|part| shares.iter().map(|shares| 1.0 - part.left(shares)).collect())
+            .collect();
+        // What the trials have lost more than the parts explain.
+        let mut unexplained: Vec<f64> = trials.iter().map(|trial| 1.0 - trial.latency).collect();
+        for (part, gone) in self.parts.iter().zip(&gone) {
+            subtract(&mut unexplained, gone, part.share);
+        }
+        // Before anything is measured, each part may be off by as much as an average one takes.
+        let ridge = (NOISE * self.parts.len() as f64).powi(2);
+        let before: Vec<f64> = self.parts.iter().map(|part| part.share).collect();
+        for _ in 0..ROUNDS {
+            for ((part, gone), before) in self.parts.iter_mut().zip(&gone).zip(&before) {
+                let squares: f64 = gone.iter().map(|gone| gone * gone).sum();
+                let product: f64 = gone.iter().zip(&unexplained).map(|(gone, missing)| gone * missing).sum();
+                let wanted = (product + squares * part.share + ridge * before) / (squares + ridge);
+                let change = wanted.max(0.0) - part.share;
+                part.share += change;
+                subtract(&mut unexplained, gone, change);
+            }
+        }
+    }
+
+    /// Root of the mean square of what the table is off by.
+    pub(super) fn error(&self, trials: &[Trial]) -> f64 {
+        let off = |trial: &Trial| self.latency(&trial.widths) - trial.latency;
+        (trials.iter().map(|trial| off(trial).powi(2)).sum::<f64>() / trials.len().max(1) as f64).sqrt()
+    }
+
+    /// The latency with so many channels of each group, as a share of that with all of them.
+    pub(super) fn latency(&self, widths: &[usize]) -> f64 {
+        let shares = self.shares(widths);
+        1.0 - self.parts.iter().map(|part| part.share * (1.0 - part.left(&shares))).sum::<f64>()
+    }
+
+    /// The latency that is saved when only `width` channels are left of `group`, as a share of that with all channels.
+    pub(super) fn saved(&self, widths: &[usize], group: usize, width: usize) -> f64 {
+        let before = self.shares(widths);
+        let mut after = before.clone();
+        if let (Some(share), Some(&channels)) = (after.get_mut(group), self.channels.get(group)) {
+            *share = self.share(width, channels);
+        }
+        let touched = self.parts.iter().filter(|part| part.touches(group));
+        touched.map(|part| part.share * (part.left(&before) - part.left(&after))).sum()
+    }
+
+    fn shares(&self, widths: &[usize]) -> Vec<f64> {
+        widths.iter().zip(&self.channels).map(|(&width, &channels)| self.share(width, channels)).collect()
+    }
+
+    fn share(&self, width: usize, channels: usize) -> f64 {
+        let padded = |width: usize| width.next_multiple_of(self.vector) as f64;
+        padded(width) / padded(channels).max(1.0)
+    }
+}
+
+fn subtract(from: &mut [f64], values: &[f64], times: f64) {
+    from.iter_mut().zip(values).for_each(|(from, value)| *from -= value * times);
+}
+
+impl Part {
+    fn touches(&self, group: usize) -> bool {
+        self.factors.iter().flatten().any(|segment| segment.group == Some(group))
+    }
+
+    /// What is left of it when `shares` of the groups' channels are left.
+    fn left(&self, shares: &[f64]) -> f64 {
+        let left = |segments: &Vec<Segment>| {
+            let size = |segment: &Segment| (segment.channels * segment.entries) as f64;
+            let share =
+                |segment: &Segment| segment.group.and_then(|group| shares.get(group)).copied().unwrap_or(1.0);
+            let all: f64 = segments.iter().map(size).sum();
+            segments.iter().map(|segment| size(segment) * share(segment)).sum::<f64>() / all.max(1.0)
+        };
+        self.factors.iter().map(left).product()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::structured::trials::widths;
+
+    fn segment(group: usize) -> Vec<Segment> {
+        vec![Segment { group: Some(group), channels: 64, entries: 1 }]
+    }
+
+    /// A chain of three groups between four layers, which all have the same operations.
+    fn chain() -> (Vec<usize>, Vec<LayerWork>) {
+        let factors =
+            [vec![segment(0)], vec![segment(0), segment(1)], vec![segment(1), segment(2)], vec![segment(2)]];
+        (vec![64; 3], factors.map(|factors| LayerWork { macs: 1000, factors }).to_vec())
+    }
+
+    /// Trials of a processor on which layers take such shares, and groups of channels by themselves.
+    fn trials(layers: [f64; 4], groups: [f64; 3], vector: usize) -> Vec<Trial> {
+        let (channels, work) = chain();
+        let mut table = LatencyTable::by_work(&channels, &work, vector);
+        for (part, share) in table.parts.iter_mut().zip(layers.into_iter().chain(groups)) {
+            part.share = share;
+        }
+        let trial = |widths: Vec<usize>| Trial { latency: table.latency(&widths), widths };
+        widths(&channels, 8, 48).into_iter().map(trial).collect()
+    }
+
+    fn fitted(trials: &[Trial]) -> LatencyTable {
+        let (channels, work) = chain();
+        LatencyTable::fit(&channels, &work, 1, trials)
+    }
+
+    #[test]
+    fn without_trials_latency_is_work() {
+        let table = fitted(&[]);
+        assert!((table.latency(&[64, 64, 64]) - 1.0).abs() < 1e-9);
+        assert!((table.latency(&[32, 64, 64]) - 0.75).abs() < 1e-9);
+        assert!((table.saved(&[64, 32, 64], 0, 32) - 0.1875).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_layer_that_is_slow_for_its_work_is_found() {
+        let trials = trials([0.05, 0.6, 0.1, 0.05], [0.0; 3], 1);
+        let table = fitted(&trials);
+        assert!(table.error(&trials) < 0.005, "{}", table.error(&trials));
+        for (widths, wanted) in [([32, 64, 64], 0.675), ([64, 64, 32], 0.925), ([32, 32, 32], 0.425)] {
+            let found = table.latency(&widths);
+            assert!((found - wanted).abs() < 0.01, "{widths:?}: {found}");
+        }
+    }
+
+    #[test]
+    fn what_falls_with_channels_alone_is_told_from_what_falls_with_products() {
+        let trials = trials([0.1, 0.1, 0.1, 0.1], [0.0, 0.4, 0.0], 1);
+        let table = fitted(&trials);
+        let found = table.saved(&[32, 64, 32], 1, 32);
+        assert!((found - 0.25).abs() < 0.015, "{found}");
+    }
+
+    #[test]
+    fn half_a_vector_costs_what_a_whole_one_does() {
+        let (channels, work) = chain();
+        let table = LatencyTable::fit(&channels, &work, 16, &trials([0.25; 4], [0.0; 3], 16));
+        assert!(table.saved(&[64; 3], 1, 56).abs() < 1e-9 && table.saved(&[64; 3], 1, 48) > 0.1);
+    }
+
+    #[test]
+    fn the_same_trials_give_the_same_table() {
+        let trials = trials([0.05, 0.6, 0.1, 0.05], [0.01, 0.02, 0.03], 8);
+        assert_eq!(fitted(&trials), fitted(&trials));
+    }
+}
