@@ -39,8 +39,8 @@ const PEAK: f64 = 0.1;
 const SHAPE: [usize; 3] = [1, 28, 28];
 /// Part of the published widths of VGG-16: a network that a small machine can train.
 const WIDTH: &str = "1/4";
-/// Variants are asked for up to so many.
-const VARIANTS: u32 = 6;
+/// Variants are asked for up to so many: more than there are steps until every layer is at its least.
+const VARIANTS: u32 = 8;
 /// How much is measured.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -49,7 +49,7 @@ pub struct Extent {
     pub seeds: u32,
     /// Images that are learnt from.
     pub training_images: u32,
-    /// Epochs of the dense network, of each level, and of conventional training at first.
+    /// Epochs of the dense network, and of conventional training.
     pub epochs: u32,
     /// Epochs after each removal of channels.
     pub fine_tuning_epochs: u32,
@@ -79,6 +79,8 @@ pub struct Portfolio {
     pub seed: u32,
     /// The network that everything is made from.
     pub dense: Judgement,
+    /// Whether it became a variant.
+    pub dense_chosen: bool,
     /// Seconds of its training.
     pub dense_seconds: f64,
     /// Seconds from the plan to the finished portfolio.
@@ -95,8 +97,14 @@ pub struct Portfolio {
 pub struct Smaller {
     /// What it is worth.
     pub judgement: Judgement,
+    /// Whether it became a variant.
+    pub chosen: bool,
     /// Its multiply-accumulates for one image.
     pub macs: u64,
+    /// How many times faster than the network before it, as it was measured when channels were removed.
+    pub latency_ratio: f64,
+    /// The same as the table of latencies foretold.
+    pub predicted_latency_ratio: f64,
     /// Seconds of planning which channels leave, and of removing them: the structural step alone.
     pub removal_seconds: f64,
     /// Seconds of the whole step before training: judging channels, and measuring how many must leave, besides.
@@ -178,7 +186,11 @@ fn portfolio(workshop: &Workshop<'_>, bench: &Bench<'_>, folder: &Path, seed: u3
     let mut judged = bench.judge(&networks)?.into_iter();
     let dense = judged.next().context("the dense network was kept")?;
     let (removed, trained) = (run.times("channels removed"), run.times("network trained"));
-    let removals = run.numbers("channels removed", "removal_seconds");
+    let removals = |field| run.numbers("channels removed", field);
+    let (seconds, ratios, predicted) =
+        (removals("removal_seconds"), removals("latency_ratio"), removals("predicted_latency_ratio"));
+    let chosen = run.chosen();
+    let is_chosen = |position: usize| chosen.get(position).copied().unwrap_or(false);
     let dense_seconds = trained.first().context("it was trained")? - run.when("plan prepared", None)?;
     let mut smaller = Vec::new();
     for (position, judgement) in (1..).zip(judged) {
@@ -187,14 +199,16 @@ fn portfolio(workshop: &Workshop<'_>, bench: &Bench<'_>, folder: &Path, seed: u3
             (at(&trained, position - 1)?, at(&removed, position - 1)?, at(&trained, position)?);
         let network = networks.get(position).context("each step was kept")?;
         let folder = folder.join(format!("conventional-{position}"));
-        let conventional = Trainer { workshop, bench, seed }.until(network, judgement.accuracy, &folder)?;
         smaller.push(Smaller {
+            conventional: Trainer { workshop, bench, seed }.train(network, &folder)?,
             judgement,
+            chosen: is_chosen(position),
             macs: peer::macs(network)?,
-            removal_seconds: at(&removals, position - 1)?,
+            latency_ratio: at(&ratios, position - 1)?,
+            predicted_latency_ratio: at(&predicted, position - 1)?,
+            removal_seconds: at(&seconds, position - 1)?,
             structural_seconds: cut - before,
             fine_tuning_seconds: after - cut,
-            conventional,
         });
     }
     let latencies = run.portfolio()?.variants.into_iter().map(|variant| variant.latency_us as f64);
@@ -202,6 +216,7 @@ fn portfolio(workshop: &Workshop<'_>, bench: &Bench<'_>, folder: &Path, seed: u3
     Ok(Portfolio {
         seed,
         dense,
+        dense_chosen: is_chosen(0),
         dense_seconds,
         seconds: run.seconds(),
         range: range.most / range.least,

@@ -105,8 +105,8 @@ struct Pruning {
     /// Images that are learnt from.
     #[arg(long, default_value_t = 10_000)]
     training_images: u32,
-    /// Epochs of the dense network, of each level, and of conventional training.
-    #[arg(long, default_value_t = 3)]
+    /// Epochs of the dense network and of conventional training; levels of the published method have half of them.
+    #[arg(long, default_value_t = 5)]
     epochs: u32,
     /// Epochs after each removal of channels.
     #[arg(long, default_value_t = 2)]

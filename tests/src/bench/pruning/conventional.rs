@@ -7,16 +7,11 @@ use serde::{Deserialize, Serialize};
 
 use super::{fresh, job::Workshop, judge::Bench, structured};
 
-/// Conventional training that falls short is repeated with twice the epochs, at most so often.
-const DOUBLINGS: u32 = 1;
-
-/// Training from new weights, for as many epochs as it takes to be as accurate.
+/// Training from new weights, for as many epochs as the dense network has.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Conventional {
-    /// Epochs of the last training.
-    pub epochs: u32,
-    /// Seconds of it.
+    /// Seconds of the training.
     pub seconds: f64,
     /// Test accuracy after it.
     pub accuracy: f64,
@@ -30,31 +25,18 @@ pub(super) struct Trainer<'a> {
 }
 
 impl Trainer<'_> {
-    /// Trains the layers of `network` from new weights, for twice the epochs each time, until they are as accurate.
-    ///
-    /// The learning rate follows the epochs, so a longer training is no continuation of a shorter one.
-    pub(super) fn until(&self, network: &Path, accuracy: f64, folder: &Path) -> Result<Conventional> {
-        let mut last = None;
-        for epochs in (0..=DOUBLINGS).map(|doubling| self.workshop.extent.epochs << doubling) {
-            let trained = self.train(network, epochs, &folder.join(format!("{epochs}-epochs")))?;
-            last = Some(trained);
-            if trained.accuracy >= accuracy {
-                break;
-            }
-        }
-        last.context("it was trained once at least")
-    }
-
-    fn train(&self, network: &Path, epochs: u32, folder: &Path) -> Result<Conventional> {
+    /// Trains the layers of `network` from new weights.
+    pub(super) fn train(&self, network: &Path, folder: &Path) -> Result<Conventional> {
+        let extent = self.workshop.extent;
         fs::create_dir_all(folder)?;
         let model = folder.join("model.onnx");
         fresh::redraw(network, &model, self.seed.into())?;
-        let plan = self.workshop.plan(&model, &structured(self.workshop.extent), self.seed, 1, epochs);
+        let plan = self.workshop.plan(&model, &structured(extent), self.seed, 1, extent.epochs);
         let run = self.workshop.run(folder, &plan)?;
         let seconds = run.when("network trained", None)? - run.when("plan prepared", None)?;
         let trained = run.step("dense").context("it was kept")?;
         let judged = self.bench.judge(&[trained])?;
         let accuracy = judged.first().context("it was judged")?.accuracy;
-        Ok(Conventional { epochs, seconds, accuracy })
+        Ok(Conventional { seconds, accuracy })
     }
 }

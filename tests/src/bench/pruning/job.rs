@@ -104,6 +104,12 @@ impl Run {
         lines.filter_map(|(_, line)| line[field].as_f64()).collect()
     }
 
+    /// For each network by its position, whether it became a variant.
+    pub(super) fn chosen(&self) -> Vec<bool> {
+        let lines = self.lines.iter().filter(|(_, line)| line["message"] == "network measured");
+        lines.map(|(_, line)| line["becomes_variant"] == true).collect()
+    }
+
     /// Seconds of the whole run.
     pub(super) fn seconds(&self) -> f64 {
         self.lines.last().map_or(0.0, |(at, _)| *at)

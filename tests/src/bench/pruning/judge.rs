@@ -15,8 +15,8 @@ use crate::images::LabelledImages;
 /// Images that are answered at a time.
 const BATCH: usize = 250;
 /// Rounds in which each network takes its turn, and single images in a turn.
-const ROUNDS: usize = 15;
-const TURN: usize = 40;
+pub(super) const ROUNDS: usize = 15;
+pub(super) const TURN: usize = 40;
 /// Bins of confidence of the calibration error (Guo et al., "On Calibration of Modern Neural Networks", ICML 2017, section 3).
 const BINS: usize = 15;
 

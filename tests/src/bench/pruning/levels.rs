@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{
-    WIDTH,
+    Extent, WIDTH,
     job::Workshop,
     judge::{Bench, Judgement},
 };
@@ -21,6 +21,11 @@ const DENSITIES: [&str; 4] = ["0.1", "0.03", "0.01", "0.004"];
 
 /// Widths that ONNX Runtime computes fastest are a multiple of this.
 const ALIGNMENT: u16 = 16;
+
+/// Epochs of each level: the masked network is compared with itself, so half of a whole training does.
+pub(super) fn epochs(extent: Extent) -> u32 {
+    extent.epochs.div_ceil(2)
+}
 
 /// A level of the published method.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -47,7 +52,7 @@ pub(super) fn levels(workshop: &Workshop<'_>, bench: &Bench<'_>, folder: &Path) 
     workshop.model(&model, WIDTH, 1)?;
     let steps = workshop.extent.training_images / 128;
     let method = json!({"iterativeMagnitude": {"densities": DENSITIES, "rewindSteps": steps / 2, "keepLastLayer": true}});
-    let run = workshop.run(folder, &workshop.plan(&model, &method, 1, 12, workshop.extent.epochs))?;
+    let run = workshop.run(folder, &workshop.plan(&model, &method, 1, 12, epochs(workshop.extent)))?;
     let masked: Vec<PathBuf> =
         (1..=DENSITIES.len()).filter_map(|position| run.step(&format!("variant-{position}"))).collect();
     ensure!(masked.len() == DENSITIES.len(), "a level is missing");

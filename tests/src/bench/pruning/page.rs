@@ -2,7 +2,11 @@
 
 use std::fmt::Write;
 
-use super::{Judgement, Level, Portfolio, Report, Smaller};
+use super::{
+    Judgement, Level, Portfolio, Report, Smaller,
+    judge::{ROUNDS, TURN},
+    levels::epochs,
+};
 use crate::bench::Spread;
 
 /// How much accuracy a variant may lose and still stand for the dense network.
@@ -14,8 +18,9 @@ pub fn page(report: &Report) -> String {
     let mut text = format!(
         "# Pruning: what was measured\n\nWritten by `make bench-pruning`; the figures are in [pruning.json](pruning.json).\n\
          VGG-16 of a quarter of the published widths on Fashion-MNIST, {} images learnt from.\nEpochs of the dense network: {}; after each removal: {}; \
-         seeds: {}.\nA figure is the median over the seeds, with the smallest and the largest in brackets.\nAccuracy is of the \
-         10,000 test images; latency is of one image in ONNX Runtime on one thread, all networks in turns.\n\n",
+         seeds: {}.\nShares, such as accuracies, are means over the seeds, times and sizes are medians, with the smallest and the largest in \
+         brackets.\nAccuracy is of the 10,000 test images; latency is of one image in ONNX Runtime on one thread: the median of {ROUNDS} \
+         rounds in which all networks of a seed take turns of {TURN} images.\n\n",
         extent.training_images, extent.epochs, extent.fine_tuning_epochs, extent.seeds
     );
     portfolio_lines(&mut text, &report.portfolios);
@@ -52,47 +57,76 @@ fn peer_lines(text: &mut String, report: &Report) {
 }
 
 fn portfolio_lines(text: &mut String, portfolios: &[Portfolio]) {
-    text.push_str("## A portfolio\n\n| network | accuracy | agreement with dense | worst class loses | calibration error | latency, ms | MB |\n| --- | --- | --- | --- | --- | --- | --- |\n");
-    let row = |text: &mut String, name: &str, judged: &[&Judgement]| {
-        let of = |read: fn(&Judgement) -> f64| Spread::of(judged.iter().map(|judgement| read(judgement)));
+    text.push_str(
+        "## A portfolio\n\nAll networks that were made, the dense one first, each from the one before it; which of them become variants is \
+         chosen on validation images.\n\n\
+         | network | a variant of | accuracy | agreement with dense | worst class loses | calibration error | latency, ms | MB | faster than the one before \
+         | as foretold |\n| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n",
+    );
+    let row = |text: &mut String, name: &str, judged: &[&Judgement], chosen: usize, ratios: &str| {
+        let of = |read: fn(&Judgement) -> f64| judged.iter().map(move |judgement| read(judgement));
         let _ = writeln!(
             text,
-            "| {name} | {} | {} | {} | {} | {} | {} |",
-            percent(&of(|judgement| judgement.accuracy)),
-            percent(&of(|judgement| judgement.agreement)),
-            percent(&of(|judgement| judgement.worst_class_drop)),
-            percent(&of(|judgement| judgement.calibration_error)),
-            plain(&of(|judgement| judgement.latency_ms)),
-            plain(&of(|judgement| judgement.bytes as f64 / 1e6)),
+            "| {name} | {chosen} of {} | {} | {} | {} | {} | {} | {} | {ratios} |",
+            judged.len(),
+            percent(of(|judgement| judgement.accuracy)),
+            percent(of(|judgement| judgement.agreement)),
+            percent(of(|judgement| judgement.worst_class_drop)),
+            percent(of(|judgement| judgement.calibration_error)),
+            plain(&Spread::of(of(|judgement| judgement.latency_ms))),
+            plain(&Spread::of(of(|judgement| judgement.bytes as f64 / 1e6))),
         );
     };
-    row(text, "dense", &portfolios.iter().map(|portfolio| &portfolio.dense).collect::<Vec<_>>());
+    let dense: Vec<&Judgement> = portfolios.iter().map(|portfolio| &portfolio.dense).collect();
+    let chosen = portfolios.iter().filter(|portfolio| portfolio.dense_chosen).count();
+    row(text, "dense", &dense, chosen, " | ");
     for position in 0..most(portfolios) {
         let judged: Vec<&Judgement> = at(portfolios, position).map(|smaller| &smaller.judgement).collect();
-        row(text, &format!("smaller {}", position + 1), &judged);
+        let chosen = at(portfolios, position).filter(|smaller| smaller.chosen).count();
+        let of = |read: fn(&Smaller) -> f64| plain(&Spread::of(at(portfolios, position).map(read)));
+        let ratios =
+            [of(|smaller| smaller.latency_ratio), of(|smaller| smaller.predicted_latency_ratio)].join(" | ");
+        row(text, &format!("smaller {}", position + 1), &judged, chosen, &ratios);
     }
-    let near = portfolios.iter().map(fastest_near);
-    let _ = writeln!(
-        text,
-        "\nThe slowest variant takes {} times as long as the fastest.\nThe fastest network within half a point of the dense accuracy is {} times as fast.\n",
-        plain(&Spread::of(portfolios.iter().map(|portfolio| portfolio.range))),
-        plain(&Spread::of(near)),
-    );
+    range_lines(text, portfolios);
 }
 
-/// How many times as fast as the dense network the fastest one near its accuracy is.
-fn fastest_near(portfolio: &Portfolio) -> f64 {
-    let near = portfolio.smaller.iter().map(|smaller| &smaller.judgement);
-    let near = near.filter(|judgement| judgement.accuracy >= portfolio.dense.accuracy - NEAR);
-    near.map(|judgement| portfolio.dense.latency_ms / judgement.latency_ms).fold(1.0, f64::max)
+fn range_lines(text: &mut String, portfolios: &[Portfolio]) {
+    let range = plain(&Spread::of(portfolios.iter().map(|portfolio| portfolio.range)));
+    let _ = writeln!(text, "\nThe slowest variant takes {range} times as long as the fastest.");
+    let near = (0..most(portfolios)).rev().find(|&position| {
+        let lost = at(portfolios, position).zip(portfolios);
+        mean(lost.map(|(smaller, portfolio)| portfolio.dense.accuracy - smaller.judgement.accuracy)) <= NEAR
+    });
+    if let Some(position) = near {
+        let faster = at(portfolios, position).zip(portfolios);
+        let faster =
+            faster.map(|(smaller, portfolio)| portfolio.dense.latency_ms / smaller.judgement.latency_ms);
+        let _ = writeln!(
+            text,
+            "The fastest network whose mean accuracy is within half a point of the dense one's is smaller {}: {} times as fast.",
+            position + 1,
+            plain(&Spread::of(faster)),
+        );
+    }
+    let smaller = portfolios.iter().flat_map(|portfolio| &portfolio.smaller);
+    let off: Vec<f64> = smaller
+        .map(|smaller| (smaller.latency_ratio / smaller.predicted_latency_ratio - 1.0).abs())
+        .collect();
+    let _ = writeln!(
+        text,
+        "The latencies that the table of layers foretold for these networks are {:.1} % off in the mean, {:.1} % at most.\n",
+        100.0 * mean(off.iter().copied()),
+        100.0 * off.iter().copied().fold(0.0, f64::max),
+    );
 }
 
 fn time_lines(text: &mut String, portfolios: &[Portfolio]) {
     text.push_str(
         "## Time\n\nRemoval is the structural step alone: which channels leave, and the network without them.\nJudging and measuring say how much a \
-         channel matters, and how many must leave for the wanted latency.\nConventional is training the same layers from new weights: for the epochs of \
-         the dense network, and for twice as many if it is not as accurate by then.\n\n\
-         | network | removal, s | judging and measuring, s | fine-tuning, s | conventional, s | its epochs | its accuracy | conventional over removal | over \
+         channel matters, and how many must leave for the wanted latency.\nConventional is training the same layers from new weights, for the \
+         epochs of the dense network: where it is less accurate by then, it would take still longer to get as far.\n\n\
+         | network | removal, s | judging and measuring, s | fine-tuning, s | accuracy | conventional, s | its accuracy | conventional over removal | over \
          removal, judging and measuring | over all with fine-tuning |\n| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n",
     );
     for position in 0..most(portfolios) {
@@ -104,9 +138,9 @@ fn time_lines(text: &mut String, portfolios: &[Portfolio]) {
             plain(&of(|smaller| smaller.removal_seconds)),
             plain(&of(|smaller| smaller.structural_seconds - smaller.removal_seconds)),
             plain(&of(|smaller| smaller.fine_tuning_seconds)),
+            percent(at(portfolios, position).map(|smaller| smaller.judgement.accuracy)),
             plain(&of(|smaller| smaller.conventional.seconds)),
-            whole(&of(|smaller| f64::from(smaller.conventional.epochs))),
-            percent(&of(|smaller| smaller.conventional.accuracy)),
+            percent(at(portfolios, position).map(|smaller| smaller.conventional.accuracy)),
             plain(&of(|smaller| smaller.conventional.seconds / smaller.removal_seconds)),
             plain(&of(|smaller| smaller.conventional.seconds / smaller.structural_seconds)),
             plain(&of(|smaller| {
@@ -127,11 +161,13 @@ fn time_lines(text: &mut String, portfolios: &[Portfolio]) {
 }
 
 fn level_lines(text: &mut String, report: &Report) {
-    text.push_str(
-        "## The published method, and int8\n\nOne seed. The masked network, the same without what is dead (*compact*), and without it but for what fills \
+    let _ = write!(
+        text,
+        "## The published method, and int8\n\nOne seed, {} epochs a level. The masked network, the same without what is dead (*compact*), and without it but for what fills \
          each width up to a multiple of ONNX Runtime's (*aligned*) compute the same; latencies in this order.\n\n\
          | density | accuracy | training, s | compaction, ms | training over compaction | MB compact, aligned | times smaller | latency, ms | times faster |\n\
          | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n",
+        epochs(report.extent)
     );
     for level in &report.levels {
         let Level { masked, compacted, aligned, .. } = level;
@@ -186,13 +222,16 @@ fn at(portfolios: &[Portfolio], position: usize) -> impl Iterator<Item = &Smalle
     portfolios.iter().filter_map(move |portfolio| portfolio.smaller.get(position))
 }
 
-fn percent(spread: &Spread) -> String {
-    let Spread { median, least, most } = *spread;
-    format!("{:.2} % [{:.2}..{:.2}]", 100.0 * median, 100.0 * least, 100.0 * most)
+fn mean(values: impl Iterator<Item = f64>) -> f64 {
+    let (count, sum) = values.fold((0_u32, 0.0), |(count, sum), value| (count + 1, sum + value));
+    sum / f64::from(count.max(1))
 }
 
-fn whole(Spread { median, least, most }: &Spread) -> String {
-    format!("{median:.0} [{least:.0}..{most:.0}]")
+/// The mean of shares, with the smallest and the largest.
+fn percent(shares: impl Iterator<Item = f64>) -> String {
+    let shares: Vec<f64> = shares.map(|share| 100.0 * share).collect();
+    let Spread { least, most, .. } = Spread::of(shares.iter().copied());
+    format!("{:.2} % [{least:.2}..{most:.2}]", mean(shares.into_iter()))
 }
 
 fn plain(Spread { median, least, most }: &Spread) -> String {
@@ -221,15 +260,19 @@ mod tests {
     fn the_page_says_what_the_report_says() {
         let smaller = Smaller {
             judgement: judgement(0.898, 0.5),
+            chosen: true,
+            latency_ratio: 1.5,
+            predicted_latency_ratio: 1.6,
             macs: 5_000_000,
             removal_seconds: 0.5,
             structural_seconds: 2.0,
             fine_tuning_seconds: 8.0,
-            conventional: Conventional { epochs: 6, seconds: 30.0, accuracy: 0.88 },
+            conventional: Conventional { seconds: 30.0, accuracy: 0.88 },
         };
         let portfolio = Portfolio {
             seed: 1,
             dense: judgement(0.9, 1.5),
+            dense_chosen: false,
             dense_seconds: 40.0,
             seconds: 50.0,
             range: 3.0,
@@ -255,8 +298,10 @@ mod tests {
         let (portfolios, levels, torch_pruning) = (vec![portfolio], vec![level], Some(vec![peer]));
         let text = page(&Report { extent, portfolios, levels, torch_pruning, int8: None });
         for line in [
-            "| smaller 1 | 0.500 [0.500..0.500] | 1.50 [1.50..1.50] | 8.00 [8.00..8.00] | 30.00 [30.00..30.00] | 6 [6..6] | 88.00 % [88.00..88.00] | 60.00 [60.00..60.00] | 15.00 [15.00..15.00] | 3.00 [3.00..3.00] |",
-            "The fastest network within half a point of the dense accuracy is 3.00 [3.00..3.00] times as fast.",
+            "| smaller 1 | 0.500 [0.500..0.500] | 1.50 [1.50..1.50] | 8.00 [8.00..8.00] | 89.80 % [89.80..89.80] | 30.00 [30.00..30.00] | 88.00 % [88.00..88.00] | 60.00 [60.00..60.00] | 15.00 [15.00..15.00] | 3.00 [3.00..3.00] |",
+            "| smaller 1 | 1 of 1 | 89.80 % [89.80..89.80] | 90.00 % [90.00..90.00] | 10.00 % [10.00..10.00] | 2.00 % [2.00..2.00] | 0.500 [0.500..0.500] | 2.00 [2.00..2.00] | 1.50 [1.50..1.50] | 1.60 [1.60..1.60] |",
+            "The fastest network whose mean accuracy is within half a point of the dense one's is smaller 1: 3.00 [3.00..3.00] times as fast.",
+            "The latencies that the table of layers foretold for these networks are 6.2 % off in the mean, 6.2 % at most.",
             "| smaller 1 | 5.00, 5.50 | 89.80 %, 89.00 % | 0.500, 0.600 | 500.00, 1000.00 | 2.0 |",
             "| 0.1 | 90.00 % | 30.0 | 2.00 | 15000 | 1.000, 1.250 | 2.00, 1.60 | 1.500, 1.000, 0.750 | 1.50, 2.00 |",
         ] {
