@@ -17,7 +17,13 @@ pub(crate) fn begin(
     path: &Path,
     contents: impl FnOnce(&mut File) -> io::Result<()>,
 ) -> io::Result<Unfinished> {
-    let partial = path.with_extension("partial");
+    if fs::metadata(path).is_ok_and(|found| !found.is_file()) {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "it is no regular file, and cannot be replaced by one",
+        ));
+    }
+    let partial = path.with_added_extension("partial");
     // What an earlier run left may still be mapped by another: it is not cut off, but loses its name.
     if fs::symlink_metadata(&partial).is_ok_and(|found| found.is_file()) {
         fs::remove_file(&partial)?;
@@ -41,6 +47,11 @@ impl Unfinished {
         Ok(self.file.metadata()?.len())
     }
 
+    /// When this returns, what was written is on the disk, and only the name is missing.
+    pub(crate) fn sync(&self) -> io::Result<()> {
+        self.file.sync_all()
+    }
+
     /// When this returns, the file is on the disk under its name.
     pub(crate) fn finish(self) -> io::Result<()> {
         self.file.sync_all()?;
@@ -59,7 +70,7 @@ impl Drop for Unfinished {
 /// Writes files into a folder of their own; when this returns, all of them are on the disk under its name. A folder that was
 /// there is replaced.
 pub(crate) fn write_folder(place: &Path, files: &[(&str, &[u8])]) -> io::Result<()> {
-    let partial = place.with_extension("partial");
+    let partial = place.with_added_extension("partial");
     if partial.exists() {
         fs::remove_dir_all(&partial)?;
     }
@@ -96,10 +107,23 @@ mod tests {
     #[test]
     fn a_full_disk_leaves_nothing() {
         let folder = tempfile::tempdir().unwrap();
-        std::os::unix::fs::symlink("/dev/full", folder.path().join("file.partial")).unwrap();
+        std::os::unix::fs::symlink("/dev/full", folder.path().join("file.json.partial")).unwrap();
         let error = write(&folder.path().join("file.json"), b"text").unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::StorageFull);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn what_is_no_file_is_not_replaced_by_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let (device, place) = (folder.path().join("device"), folder.path().join("place"));
+        std::os::unix::fs::symlink("/dev/null", &device).unwrap();
+        fs::create_dir(&place).unwrap();
+        for path in [&device, &place] {
+            assert!(write(path, b"text").unwrap_err().to_string().contains("no regular file"));
+        }
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
+        assert!(fs::symlink_metadata(&device).unwrap().is_symlink());
     }
 
     #[test]

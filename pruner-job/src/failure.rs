@@ -11,6 +11,7 @@ use crate::{
     architecture::InvalidBlueprint,
     checkpoint::CheckpointError,
     describe::DescribeError,
+    durable,
     engine::EngineError,
     external::UnreadableModel,
     plan::PlanError,
@@ -82,9 +83,12 @@ pub(crate) fn read_file(path: &Path) -> Result<Vec<u8>, Failure> {
     fs::read(path).map_err(|source| Failure::Read { path: path.to_owned(), source })
 }
 
-/// Writes a whole file.
+/// Writes a whole file, or nothing.
 pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
-    fs::write(path, bytes).map_err(|source| Failure::Write { path: path.to_owned(), source })
+    // A pipe, such as /dev/stdout, takes what comes and cannot be replaced.
+    let is_stream = fs::metadata(path).is_ok_and(|found| !found.is_file());
+    let written = if is_stream { fs::write(path, bytes) } else { durable::write(path, bytes) };
+    written.map_err(|source| Failure::Write { path: path.to_owned(), source })
 }
 
 /// Writes a report for programs, which people can read too.

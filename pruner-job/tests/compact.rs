@@ -135,3 +135,37 @@ fn what_cannot_be_compacted_is_said_and_nothing_is_written() {
     assert_eq!(nowhere.status.code(), Some(73), "{}", said(&nowhere));
     assert_eq!(compact(&input, &small, &["--round-to", "0"]).status.code(), Some(2));
 }
+
+#[test]
+fn a_network_is_written_whole_and_last_or_not_at_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let (input, small) = (masked(&folder, "vgg16"), folder.path().join("small.onnx"));
+    let before = fs::read_dir(folder.path()).unwrap().count();
+    let refused = |report: &str| {
+        let output = compact(&input, &small, &["--report", report]);
+        assert_eq!(output.status.code(), Some(73), "{}", said(&output));
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), before, "{}", said(&output));
+    };
+    refused("nowhere/report.json");
+    refused("/dev/full");
+    let full = folder.path().join("small.onnx.partial");
+    std::os::unix::fs::symlink("/dev/full", &full).unwrap();
+    let output = compact(&input, &small, &[]);
+    assert!(output.status.code() == Some(73) && said(&output).contains("small.onnx"), "{}", said(&output));
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), before);
+    let device = compact(&input, Path::new("/dev/null"), &[]);
+    assert!(
+        device.status.code() == Some(73) && said(&device).contains("no regular file"),
+        "{}",
+        said(&device)
+    );
+
+    // A report beside the network, of the same stem.
+    let report = folder.path().join("small.json");
+    let output = compact(&input, &small, &["--report", report.to_str().unwrap()]);
+    assert!(output.status.success(), "{}", said(&output));
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), before + 2);
+    assert!(verify(&input, &small).status.success());
+    // In place, while the input is mapped.
+    assert!(compact(&input, &input, &[]).status.success() && verify(&input, &small).status.success());
+}

@@ -31,12 +31,14 @@ pub(crate) fn execute(arguments: &CompactArguments) -> Result<(), Failure> {
     let file = durable::begin(&arguments.output, |file| compacted.write(file)).map_err(failed)?;
     let left = file.size().map_err(failed)?;
     let write = lap.seconds();
-    file.finish().map_err(failed)?;
+    file.sync().map_err(failed)?;
     let seconds = Seconds { read, compact, write, sync: lap.seconds() };
     let summary = Summary::of(compacted.report, [size + beside, left], seconds);
     if let Some(path) = &arguments.report {
         write_json(path, &summary)?;
     }
+    // Last: where anything failed there is no network that looks as if all had gone well.
+    file.finish().map_err(failed)?;
     write!(std::io::stdout(), "{summary}").map_err(Failure::Print)
 }
 
