@@ -131,6 +131,21 @@ fn what_cannot_be_compacted_is_said_and_nothing_is_written() {
         assert!(output.status.code() == Some(code) && said(&output).contains(word), "{}", said(&output));
         assert!(!small.exists());
     }
+    let hollow = folder.path().join("hollow.onnx");
+    fs::write(&hollow, b"").unwrap();
+    let diverged = folder.path().join("diverged.onnx");
+    fs::copy(&input, &diverged).unwrap();
+    change(&diverged, |model| {
+        let weight = weights(model).next().unwrap();
+        let mut raw = weight.raw_data().to_vec();
+        raw.splice(8..12, f32::NAN.to_le_bytes());
+        weight.raw_data = Some(raw.into());
+    });
+    for (path, code, word) in [(&hollow, 65, "no graph"), (&diverged, 83, "is NaN")] {
+        let output = compact(path, &small, &[]);
+        assert!(output.status.code() == Some(code) && said(&output).contains(word), "{}", said(&output));
+        assert!(!small.exists());
+    }
     let nowhere = compact(&input, &folder.path().join("nowhere/small.onnx"), &[]);
     assert_eq!(nowhere.status.code(), Some(73), "{}", said(&nowhere));
     assert_eq!(compact(&input, &small, &["--round-to", "0"]).status.code(), Some(2));

@@ -59,8 +59,8 @@ pub fn compact(model: &mut ModelProto, options: Options) -> Result<Report, Inval
 
 /// As [`compact`], to be written: no weight is copied before that.
 pub fn compacted(model: &ModelProto, options: Options) -> Result<Compacted, InvalidModel> {
-    let opset = opset(model)?;
     let graph = model.graph.as_ref().ok_or(InvalidModel::NoGraph)?;
+    let opset = opset(model)?;
     check_order(graph)?;
     let source = source::Source::of(graph, opset);
     let plan = plan::Plan::of(&source);

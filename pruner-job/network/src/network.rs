@@ -13,6 +13,7 @@ use crate::{
 };
 
 mod described;
+pub mod weights;
 
 use described::{MOST_VALUES, described};
 
@@ -45,7 +46,9 @@ pub enum InvalidModel {
     #[error("failed to decode the ONNX model: it is no ONNX file, or it was cut short")]
     Decode(#[source] prost::DecodeError),
     /// A model without a graph.
-    #[error("the ONNX model has no graph")]
+    #[error(
+        "the ONNX model has no graph: the file is empty, or was not written to its end; export the model again"
+    )]
     NoGraph,
     /// An operator set that is not understood.
     #[error(
@@ -98,6 +101,20 @@ pub enum InvalidModel {
         node: String,
         /// The value.
         value: String,
+    },
+    /// A weight that is no number, or has no end.
+    #[error(
+        "value {position} of the weight \"{tensor}\", which node \"{node}\" reads, is {value}: its training has diverged; take weights from before that"
+    )]
+    NotFinite {
+        /// The weight.
+        tensor: String,
+        /// The layer that reads it.
+        node: String,
+        /// Where in the weight it is, counted from 0.
+        position: usize,
+        /// What stands there.
+        value: f32,
     },
     /// A tensor that cannot be read.
     #[error(transparent)]
@@ -262,7 +279,8 @@ pub(crate) fn opset(model: &ModelProto) -> Result<i64, InvalidModel> {
 
 /// Whether every value is written once, before it is read.
 pub(crate) fn check_order(graph: &GraphProto) -> Result<(), InvalidModel> {
-    let weights = graph.initializer.iter().map(TensorProto::name);
+    let sparse = graph.sparse_initializer.iter().filter_map(|tensor| tensor.values.as_ref());
+    let weights = graph.initializer.iter().chain(sparse).map(TensorProto::name);
     let mut known: BTreeSet<&str> = weights.chain(graph.input.iter().map(ValueInfoProto::name)).collect();
     for node in &graph.node {
         if let Some(value) = node.input.iter().find(|name| !name.is_empty() && !known.contains(name.as_str()))

@@ -6,7 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use dnnshifter_network::compact::{LayerReport, Options, Report, WallReport, compacted};
+use dnnshifter_network::{
+    compact::{LayerReport, Options, Report, WallReport, compacted},
+    network::weights::check_weights,
+};
 use serde::Serialize;
 
 use crate::{
@@ -24,6 +27,7 @@ pub(crate) fn execute(arguments: &CompactArguments) -> Result<(), Failure> {
         .map_err(|source| Failure::Read { path: arguments.input.clone(), source })?;
     let size = bytes.len() as u64;
     let (model, beside) = external::decode(bytes, &arguments.input).map_err(unusable)?;
+    check_weights(&model).map_err(|error| unusable(error.into()))?;
     let read = lap.seconds();
     let options = Options { round_to: usize::from(arguments.round_to.get()) };
     let compacted = compacted(&model, options).map_err(|error| unusable(error.into()))?;

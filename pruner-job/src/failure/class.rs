@@ -144,6 +144,7 @@ fn model_class(error: &InvalidModel) -> Class {
         | InvalidModel::Undefined { .. }
         | InvalidModel::Rewritten { .. } => Class::Data,
         InvalidModel::Opset { .. } => Class::Unsupported,
+        InvalidModel::NotFinite { .. } => Class::NotFinite,
         InvalidModel::ElementType { .. } => Class::Precision,
         InvalidModel::Shape { .. } => Class::OpenSizes,
         InvalidModel::Ends { .. } => Class::NotAClassifier,
