@@ -11,7 +11,7 @@
 //! images of any size.
 
 use crate::{
-    network::{InvalidModel, check_order, opset},
+    network::{InvalidModel, NEWEST_OPSET, check_order, opset},
     onnx::ModelProto,
 };
 
@@ -60,7 +60,7 @@ pub fn compact(model: &mut ModelProto, options: Options) -> Result<Report, Inval
 /// As [`compact`], to be written: no weight is copied before that.
 pub fn compacted(model: &ModelProto, options: Options) -> Result<Compacted, InvalidModel> {
     let graph = model.graph.as_ref().ok_or(InvalidModel::NoGraph)?;
-    let opset = opset(model)?;
+    let opset = opset(model, NEWEST_OPSET)?;
     check_order(graph)?;
     let source = source::Source::of(graph, opset);
     let plan = plan::Plan::of(&source);

@@ -19,8 +19,10 @@ use described::{MOST_VALUES, described};
 
 /// The oldest operator set that is understood: from 11 on, padding is an input and negative axes are allowed.
 pub const OLDEST_OPSET: i64 = 11;
-/// The newest operator set that was checked against the operators that are known here.
-pub const NEWEST_OPSET: i64 = 25;
+/// The newest operator set that was checked against the operators that are known here: that of onnx 1.23.
+pub const NEWEST_OPSET: i64 = 28;
+/// The newest operator set of networks that are trained or described: ONNX Runtime 1.31, which runs them, opens no newer one.
+pub const NEWEST_RUNNABLE_OPSET: i64 = 26;
 
 /// A checked ONNX model.
 #[derive(Clone, Debug, PartialEq)]
@@ -52,11 +54,13 @@ pub enum InvalidModel {
     NoGraph,
     /// An operator set that is not understood.
     #[error(
-        "the ONNX model uses operator set {found}, but {OLDEST_OPSET} to {NEWEST_OPSET} are understood; export it with opset_version=17"
+        "the ONNX model uses operator set {found}, but {OLDEST_OPSET} to {newest} are understood; export it with opset_version=17"
     )]
     Opset {
         /// The version found; 0 if none is stated.
         found: i64,
+        /// The newest that is understood for this use.
+        newest: i64,
     },
     /// Not one input and one output.
     #[error(
@@ -141,7 +145,7 @@ impl Network {
     /// Checks a model.
     pub fn from_model(model: ModelProto) -> Result<Self, InvalidModel> {
         let graph = model.graph.as_ref().ok_or(InvalidModel::NoGraph)?;
-        opset(&model)?;
+        opset(&model, NEWEST_RUNNABLE_OPSET)?;
         let weights: BTreeSet<&str> = graph.initializer.iter().map(TensorProto::name).collect();
         let inputs: Vec<_> = graph.input.iter().filter(|input| !weights.contains(input.name())).collect();
         let ([input], [output]) = (inputs.as_slice(), graph.output.as_slice()) else {
@@ -200,7 +204,7 @@ impl Network {
     /// The version of ONNX's own operator set.
     pub fn opset(&self) -> i64 {
         // It was checked when the model was read.
-        opset(&self.model).unwrap_or(OLDEST_OPSET)
+        opset(&self.model, NEWEST_RUNNABLE_OPSET).unwrap_or(OLDEST_OPSET)
     }
 
     /// Whether `name` is a weight or constant of the model.
@@ -266,14 +270,14 @@ pub fn label(node: &NodeProto) -> String {
     }
 }
 
-/// The version of the standard's operator set that a model uses.
-pub(crate) fn opset(model: &ModelProto) -> Result<i64, InvalidModel> {
+/// The version of the standard's operator set that a model uses, at most `newest`.
+pub(crate) fn opset(model: &ModelProto, newest: i64) -> Result<i64, InvalidModel> {
     let opset = model.opset_import.iter().find(|set| matches!(set.domain(), "" | "ai.onnx"));
     let found = opset.map_or(0, OperatorSetIdProto::version);
-    if (OLDEST_OPSET..=NEWEST_OPSET).contains(&found) {
+    if (OLDEST_OPSET..=newest).contains(&found) {
         Ok(found)
     } else {
-        Err(InvalidModel::Opset { found })
+        Err(InvalidModel::Opset { found, newest })
     }
 }
 
