@@ -103,5 +103,9 @@ fn axes_of(builder: &Builder<'_>, node: &NodeProto, count: usize) -> Read<Vec<us
         Some(name) => builder.source.integers(name).ok_or("its axes are computed")?,
         None => Attributes::of(node).integers("axes").ok_or("it names no axes")?.to_vec(),
     };
+    if named.is_empty() {
+        // All axes, or none: that depends on the operator and another attribute.
+        return Err("it names no axes");
+    }
     named.into_iter().map(|axis| axis_of(axis, count)).collect()
 }

@@ -85,7 +85,11 @@ impl Window {
         let axes = spatial.iter().zip(padding).zip(&self.strides).zip(self.reach());
         axes.map(|(((&size, (before, after)), &stride), reach)| {
             let room = size?.checked_add(before + after)?.checked_sub(reach)?;
-            Some(if self.rounds_up { room.div_ceil(stride) } else { room / stride } + 1)
+            let steps = room / stride;
+            // Rounded up, there is one step more, unless it starts beyond the map.
+            let starts_within = (steps + 1).checked_mul(stride)? < size? + before;
+            let is_more = self.rounds_up && !room.is_multiple_of(stride) && starts_within;
+            Some(steps + usize::from(is_more) + 1)
         })
         .collect()
     }

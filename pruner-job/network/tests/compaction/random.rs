@@ -54,7 +54,10 @@ fn add(net: &mut Sketch, values: &[Value], (what, first, second, size): Choice) 
         10 => net.swish(left),
         11 => net.clip(left),
         12 => net.unary("HardSwish", left, vec![]),
+        // Without padding: ONNX Runtime 1.31 takes a window that would start in it for one more, where it infers shapes.
+        13 if large && width > 3 => net.max_pool(left, Window::unpadded(width - 2, 2).rounded_up()),
         13 if large => net.max_pool(left, Window::same(3, 2)),
+        14 if large && width > 3 => net.average_pool(left, Window::unpadded(2, 2).rounded_up(), false),
         14 => net.average_pool(left, Window::same(3, 1), size.is_multiple_of(2)),
         15 if left.shape == right.shape => {
             net.binary(["Add", "Sub", "Mul"][usize::from(size) % 3], left, right)

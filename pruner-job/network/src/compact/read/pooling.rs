@@ -123,6 +123,9 @@ pub(super) fn resize<'a>(builder: &mut Builder<'a>, node: &'a NodeProto) -> Read
     if attributes.integers("axes").is_some() {
         return Err("it resizes chosen axes");
     }
+    if attributes.text("keep_aspect_ratio_policy").is_some_and(|policy| policy != b"stretch") {
+        return Err("its sizes depend on those of the image");
+    }
     let count = from.dims.len();
     if let Some(name) = input(node, 3) {
         let sizes = builder.source.integers(name).ok_or("its sizes are computed")?;

@@ -54,12 +54,14 @@ pub(crate) struct Window {
     pub(crate) padding: usize,
     pub(crate) dilation: usize,
     pub(crate) groups: usize,
+    /// Whether a pooling counts a last window that reaches beyond the padding.
+    pub(crate) rounds_up: bool,
 }
 
 impl Window {
     /// Of odd size, padded such that only the stride changes the size.
     pub(crate) fn same(kernel: usize, stride: usize) -> Self {
-        Self { kernel, stride, padding: kernel / 2, dilation: 1, groups: 1 }
+        Self { kernel, stride, padding: kernel / 2, dilation: 1, groups: 1, rounds_up: false }
     }
 
     pub(crate) fn unpadded(kernel: usize, stride: usize) -> Self {
@@ -74,12 +76,19 @@ impl Window {
         Self { dilation, padding: self.padding * dilation, ..self }
     }
 
+    pub(crate) fn rounded_up(self) -> Self {
+        Self { rounds_up: true, ..self }
+    }
+
     fn reach(&self) -> usize {
         self.dilation * (self.kernel - 1) + 1
     }
 
     fn output(&self, size: usize) -> usize {
-        (size + 2 * self.padding - self.reach()) / self.stride + 1
+        let room = size + 2 * self.padding - self.reach();
+        let steps = if self.rounds_up { room.div_ceil(self.stride) } else { room / self.stride };
+        // A last window must start before the padding at the end.
+        if steps * self.stride < size + self.padding { steps + 1 } else { steps }
     }
 
     fn attributes(&self) -> Vec<AttributeProto> {

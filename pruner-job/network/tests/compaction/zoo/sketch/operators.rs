@@ -151,6 +151,7 @@ impl Sketch {
     fn pool(&mut self, operator: &str, value: &Value, window: Window, more: Vec<AttributeProto>) -> Value {
         let mut attributes = window.attributes();
         attributes.extend(more);
+        attributes.push(int("ceil_mode", i64::from(window.rounds_up)));
         let shape = vec![value.channels(), window.output(value.shape[1]), window.output(value.shape[2])];
         self.node(operator, vec![value.name.clone()], attributes, shape)
     }
