@@ -57,6 +57,14 @@ pub(super) fn step<'a>(builder: &mut Builder<'a>, node: &'a NodeProto) -> Read<S
         "Squeeze" | "Unsqueeze" => arrange::squeeze(builder, node),
         "Transpose" => arrange::transpose(builder, node),
         "Shape" => sizes::shape(builder, node),
+        "If" | "Loop" | "Scan" => Err("it is control flow, whose way depends on the image"),
+        "QLinearConv"
+        | "QLinearMatMul"
+        | "ConvInteger"
+        | "MatMulInteger"
+        | "QuantizeLinear"
+        | "DequantizeLinear"
+        | "DynamicQuantizeLinear" => Err("it computes with quantised numbers"),
         _ => Err("its operator is not known"),
     }
 }

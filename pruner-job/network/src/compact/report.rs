@@ -92,9 +92,7 @@ impl Report {
                     report.after.macs += macs(ins, entry.outputs_after);
                     report.layers.push(entry);
                 }
-                Step::Wall(reason)
-                    if node.input.iter().any(|name| plan.values.contains_key(name.as_str())) =>
-                {
+                Step::Wall(reason) if reads_any(node, plan) => {
                     report.walls.push(WallReport { node: label(node), operator, reason });
                 }
                 Step::Wall(_) | Step::Channelwise(_) | Step::Join(_) | Step::Arrange(_) | Step::Nothing => {}
@@ -102,6 +100,13 @@ impl Report {
         }
         report
     }
+}
+
+/// Whether a node reads any value that is followed, or the graphs inside of it may.
+fn reads_any(node: &NodeProto, plan: &Plan<'_>) -> bool {
+    let has_graphs =
+        node.attribute.iter().any(|attribute| attribute.g.is_some() || !attribute.graphs.is_empty());
+    has_graphs || node.input.iter().any(|name| plan.values.contains_key(name.as_str()))
 }
 
 fn layer_report(node: &NodeProto, layer: &Linear<'_>, constants: &Constants, kept: &Kept<'_>) -> LayerReport {
