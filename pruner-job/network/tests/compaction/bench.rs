@@ -21,6 +21,7 @@ use std::{
 
 use dnnshifter_network::{
     compact::{Options, compact, compacted},
+    network::weights::check_weights,
     onnx::ModelProto,
 };
 use memmap2::{Mmap, MmapOptions};
@@ -35,6 +36,7 @@ mod mask;
 mod zoo;
 
 mod page;
+mod published;
 
 use mask::{Scope, parameters};
 use zoo::{
@@ -88,7 +90,7 @@ fn files(folder: &Path) -> Vec<Value> {
             cases.push(Case {
                 title,
                 fraction,
-                published: published(title, &model),
+                published: published::parameters_left(&model),
                 path,
                 shape,
                 runs: vec![],
@@ -107,7 +109,7 @@ fn files(folder: &Path) -> Vec<Value> {
 struct Case {
     title: &'static str,
     fraction: f64,
-    published: Option<usize>,
+    published: usize,
     path: PathBuf,
     shape: [usize; 3],
     runs: Vec<Value>,
@@ -160,6 +162,7 @@ fn one(from: &Path, to: &Path) -> Value {
     let bytes = bytes::Bytes::from_owner(mapped(from));
     let size = bytes.len();
     let model = ModelProto::decode(bytes).unwrap();
+    check_weights(&model).unwrap();
     let read = start.elapsed();
     let start = Instant::now();
     let compacted = compacted(&model, Options::default()).unwrap();
@@ -203,47 +206,24 @@ fn latency(path: &Path, shape: [usize; 3]) -> f64 {
     times[times.len() / 2]
 }
 
-/// What is left of each small architecture of the tests.
+/// What is left of each small architecture of the tests, by compaction and by the published method.
 fn architectures() -> Vec<Value> {
     let left = |architecture: Architecture, norms, fraction| {
         let mut model = architecture.small(norms, 4);
         let before = parameters(&model);
         mask::mask(&mut model, fraction, Scope::Global);
         let untouched = model.encode_to_vec();
+        let published = published::parameters_left(&model);
         compact(&mut model, Options::default()).unwrap();
         judge::check_equal(&untouched, &model.encode_to_vec(), IMAGE).unwrap();
-        parameters(&model) as f64 / before as f64
+        let share = |parameters: usize| parameters as f64 / before as f64;
+        json!({"left": share(parameters(&model)), "published": share(published)})
     };
     let entry = |architecture| {
         let of = |norms| [0.9, 0.95, 0.99].map(|fraction| left(architecture, norms, fraction));
         json!({"network": format!("{architecture:?}"), "kept": of(Norms::Kept), "folded": of(Norms::Folded)})
     };
     Architecture::ALL.into_iter().map(entry).collect()
-}
-
-/// Parameters of a VGG after the published method: filters without any weight go, and what reads them, whatever they emit. `None` for
-/// other networks, whose published code names each layer by hand.
-fn published(title: &str, model: &ModelProto) -> Option<usize> {
-    let graph = model.graph.as_ref()?;
-    let weights: Vec<_> =
-        graph.initializer.iter().filter(|tensor| tensor.name().ends_with(".weight")).collect();
-    if title != "VGG-16" {
-        return None;
-    }
-    let (mut total, mut read) = (0, IMAGE[0]);
-    for tensor in weights {
-        let outs = tensor.dims[0] as usize;
-        let filter = tensor.raw_data().len() / outs;
-        let cell = tensor.dims[2..].iter().product::<i64>() as usize;
-        let is_dead =
-            |bytes: &[u8]| bytes.as_chunks::<4>().0.iter().all(|value| f32::from_le_bytes(*value) == 0.0);
-        let is_layer = tensor.dims.len() == 4;
-        let live = tensor.raw_data().chunks(filter).filter(|filter| !is_layer || !is_dead(filter)).count();
-        // A batch norm has four numbers for each channel, the last layer a bias.
-        total += live * read * cell + live * if is_layer { 4 } else { 1 };
-        read = live;
-    }
-    Some(total)
 }
 
 fn machine() -> String {

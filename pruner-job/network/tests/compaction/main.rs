@@ -10,6 +10,7 @@
 
 mod judge;
 mod mask;
+mod published;
 mod zoo;
 
 mod equality;
