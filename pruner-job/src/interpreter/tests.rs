@@ -16,9 +16,11 @@ use crate::{
 #[expect(dead_code, reason = "other tests need the rest")]
 #[path = "../../network/tests/compaction"]
 pub(crate) mod compaction {
+    pub(crate) mod mask;
     pub(crate) mod zoo;
 }
 
+mod double;
 mod operators;
 
 use compaction::zoo::{Architecture as Zoo, sketch::Norms};
