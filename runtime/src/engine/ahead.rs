@@ -1,6 +1,6 @@
 //! Networks that are optimised ahead of being opened: when, and what becomes of those that fail.
 //!
-//! The files are the business of [`optimised`](super::optimised), the work that of another process ([`optimise`](super::optimise)).
+//! The files are the business of [`optimised`](super::optimised), the work that of another process (`optimise`).
 
 use std::{
     collections::BTreeSet,
