@@ -2,10 +2,11 @@
 //!
 //! Three tasks beside the server: one follows the placement ([`watch`]), one steps down by itself under load ([`reflex`]), one keeps
 //! the placement's status true ([`report`]). What a placement asks for ([`wanted`]) and what its status should be ([`status`]) are pure
-//! functions. The API server may be away at any time,
+//! functions. The API server ([`api`]) may be away, or silent, at any time,
 //! also at the start: then the placement that was remembered ([`store`]) holds, or else the least accurate variant serves.
 //! While a rollout replaces this pod, the placement is meant for the next one already: then this pod keeps its variants.
 
+mod api;
 mod reflex;
 mod report;
 mod status;
@@ -17,7 +18,6 @@ use std::{path::Path, sync::Arc, time::Instant};
 
 use dnnshifter_crds::VariantPlacement;
 use dnnshifter_portfolio::Policy;
-use kube::{Api, Client, Config};
 use tokio::sync::watch as channel;
 
 use self::{reflex::Reflex, report::Reporter, store::Store, wanted::Directive};
@@ -32,7 +32,7 @@ use crate::{
 
 /// Serves until a signal comes.
 pub(crate) async fn serve(arguments: NodeArguments) -> Result<(), Error> {
-    let api = placements(&arguments.namespace).await?;
+    let api = api::placements(&arguments.namespace).await?;
     let store = Store::new(arguments.store.clone(), arguments.placement.clone());
     let assembly = Assembly::start(plan(&arguments)).await?;
     let service = Arc::clone(&assembly.service);
@@ -61,12 +61,6 @@ pub(crate) async fn serve(arguments: NodeArguments) -> Result<(), Error> {
     let reporting = reporter.keep_reported(latest, stop);
     let (served, (), (), ()) = tokio::join!(assembly.run(), following, reflex, reporting);
     served
-}
-
-async fn placements(namespace: &str) -> Result<Api<VariantPlacement>, Error> {
-    let config = Config::infer().await.map_err(|source| Error::KubernetesConfiguration(Box::new(source)))?;
-    let client = Client::try_from(config).map_err(|source| Error::Kubernetes(Box::new(source)))?;
-    Ok(Api::namespaced(client, namespace))
 }
 
 fn plan(arguments: &NodeArguments) -> Plan {
@@ -146,5 +140,7 @@ impl watch::Listener for Follower {
     }
 }
 
+#[cfg(test)]
+mod server;
 #[cfg(test)]
 mod tests;

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::keeper::chain;
 
 /// A watch is renewed after so many seconds: quiet connections die silently behind load balancers after four minutes.
-const WATCH_SECONDS: u32 = 180;
+pub(super) const WATCH_SECONDS: u32 = 180;
 
 /// Learns of the placement.
 pub(super) trait Listener {
@@ -54,3 +54,6 @@ pub(super) async fn follow(
         reachable = answered;
     }
 }
+
+#[cfg(test)]
+mod tests;
