@@ -57,6 +57,7 @@ pub(crate) async fn serve(arguments: NodeArguments) -> Result<(), Error> {
         template_hash,
         service,
         host: assembly.host,
+        pauses: report::pauses(),
     };
     let reporting = reporter.keep_reported(latest, stop);
     let (served, (), (), ()) = tokio::join!(assembly.run(), following, reflex, reporting);
