@@ -12,6 +12,7 @@ use crate::{
     keeper::{Host, Keeper, Notes, attempts::Attempts, memory::ProcessMemory},
     lane::{Lane, shortcut},
     metrics::{Identity, Metrics},
+    processor,
     server::{self, Chooser, Front, Service, Tls, TlsFiles},
     shutdown,
     switch::Switch,
@@ -70,10 +71,12 @@ impl Assembly {
             None => engine,
         };
         let attempts = Attempts::kept_in(store.as_deref());
-        let host = Host { limits, base_memory_bytes: ProcessMemory::now().resident() };
+        let machine = processor::machine(threads, engine.release());
+        let host = Host { limits, base_memory_bytes: ProcessMemory::now().resident(), machine };
         tracing::info!(threads, quota = ?limits.quota, memory_bytes = ?limits.memory_bytes, base_memory_bytes = host.base_memory_bytes, "the engine runs");
         let metrics = Metrics::new(&identity)?;
         metrics.runs_on(engine.release());
+        metrics.runs_under(Cgroup::of_this_process("/".as_ref()));
         let switch = Arc::new(Switch::new(Arc::clone(&metrics)));
         let lane = Lane::start(Arc::clone(&switch), shortcut::LONGEST).map_err(Error::Thread)?;
         let lane = Arc::new(lane);
@@ -90,7 +93,7 @@ impl Assembly {
             switch,
             lane,
             cgroup,
-            host,
+            host: host.clone(),
             protocol_cost,
             attempts: attempts.clone(),
             metrics,

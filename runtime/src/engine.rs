@@ -13,7 +13,7 @@ mod version;
 
 use std::{error::Error, path::Path};
 
-use dnnshifter_portfolio::{VariantDescription, description::TensorDescription};
+use dnnshifter_portfolio::{Digest, VariantDescription, description::TensorDescription};
 
 pub(crate) use self::{onnx::OnnxRuntime, optimise::optimise};
 use crate::{
@@ -29,6 +29,11 @@ const PEAK_OF_OPENING: u64 = 4;
 pub(crate) trait Engine: Send + Sync {
     /// Opens the network in the file `path`, whose tensors are those of `interface`, optimised for this machine.
     fn prepare(&self, path: &Path, interface: &Interface) -> Result<Box<dyn Network>, EngineError>;
+
+    /// Digest of the network's file, as far as the engine reads it.
+    fn digest(&self, _path: &Path) -> Option<Digest> {
+        None
+    }
 
     /// So many bytes of memory [`Self::prepare`] may take at its peak, for a network of `file_bytes` in the file `path`.
     fn peak_bytes(&self, _path: &Path, file_bytes: u64) -> u64 {

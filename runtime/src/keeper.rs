@@ -22,7 +22,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use dnnshifter_portfolio::{NodeProfile, VariantName, VariantProfile};
+use dnnshifter_portfolio::{Digest, NodeProfile, VariantName, VariantProfile, profile::Machine};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
@@ -83,6 +83,10 @@ pub(crate) struct Notes {
     postponed: BTreeMap<VariantName, Instant>,
     /// What was measured of each variant.
     histories: BTreeMap<VariantName, History>,
+    /// Which network of each variant was loaded, as far as its digest is known.
+    digests: BTreeMap<VariantName, Digest>,
+    /// How long the first inference of each variant took after it lay idle.
+    warm: BTreeMap<VariantName, Duration>,
     /// What the protocol costs: the least that was measured, and when that was tried last.
     protocol_cpu: Option<Duration>,
     protocol_tried: Option<Instant>,
@@ -91,21 +95,24 @@ pub(crate) struct Notes {
 }
 
 /// What the runtime found on its node when it started.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Host {
     /// Its limits.
     pub(crate) limits: Limits,
     /// Memory that it needs without any variant.
     pub(crate) base_memory_bytes: u64,
+    /// What it computes with.
+    pub(crate) machine: Machine,
 }
 
 impl Host {
     /// The node's profile, with the variants that were measured.
-    pub(crate) fn profile(self, variants: impl IntoIterator<Item = VariantProfile>) -> NodeProfile {
+    pub(crate) fn profile(&self, variants: impl IntoIterator<Item = VariantProfile>) -> NodeProfile {
         NodeProfile {
             quota: self.limits.quota,
             memory_limit_bytes: self.limits.memory_bytes,
             base_memory_bytes: self.base_memory_bytes,
+            machine: self.machine.clone(),
             variants: variants.into_iter().collect(),
         }
     }
@@ -153,7 +160,7 @@ impl Keeper {
     /// What is found in memory is warm. Else it computes, but requests go first: a busy lane is waited for, though not for ever, or a node
     /// under load would have no warm variant. Variants get cold at the same time, and to warm all of them in a row would take the CPU
     /// quota of a whole period: each is followed by a rest.
-    fn warm(&self, variant: &Resident, rest: impl Fn(Duration), interrupted: impl Fn() -> bool) {
+    fn warm(&mut self, variant: &Resident, rest: impl Fn(Duration), interrupted: impl Fn() -> bool) {
         if is_warm(variant) {
             return;
         }
@@ -164,9 +171,12 @@ impl Keeper {
         if interrupted() {
             return;
         }
-        let before = self.cpu();
-        if let Err(error) = variant.warm() {
-            tracing::warn!(variant = %variant.name(), error = chain(&error), "failed to warm a variant");
+        let (before, began) = (self.cpu(), Instant::now());
+        match variant.warm() {
+            Ok(()) => drop(self.notes.warm.insert(variant.name().clone(), began.elapsed())),
+            Err(error) => {
+                tracing::warn!(variant = %variant.name(), error = chain(&error), "failed to warm a variant");
+            }
         }
         rest(measure::pause_beside_requests(self.cpu().saturating_sub(before), self.host.limits.quota));
     }

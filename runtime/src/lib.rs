@@ -18,6 +18,7 @@ mod load;
 mod metrics;
 mod node;
 mod objective;
+mod processor;
 mod protocol;
 mod server;
 mod shutdown;

@@ -1,6 +1,7 @@
 //! The metrics of the runtime, by the conventions of Prometheus. Labels are bounded: variants (at most 12), and fixed words.
 
 mod maker;
+mod profile;
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,8 +11,9 @@ use prometheus::{
     Registry, Result, TextEncoder,
 };
 
-use self::maker::Maker;
+use self::{maker::Maker, profile::ProfileMetrics};
 use crate::{
+    cgroup::Cgroup,
     keeper::memory::ProcessMemory,
     load::LoadMeter,
     switch::{Standing, choice::REFUSED, swaps::Swap},
@@ -100,6 +102,7 @@ pub(crate) struct Metrics {
     resident_bytes: IntGaugeVec,
     certificate_reloads: IntCounterVec,
     process_bytes: IntGauge,
+    profile: ProfileMetrics,
 }
 
 /// What became of a certificate that was new.
@@ -164,6 +167,7 @@ impl Metrics {
                 &["outcome"],
             )?,
             process_bytes: make.gauge("process_resident_memory_bytes", PROCESS)?,
+            profile: ProfileMetrics::new(&make)?,
             registry: registry.clone(),
         })
     }
@@ -189,6 +193,11 @@ impl Metrics {
     /// This release of the engine computes.
     pub(crate) fn runs_on(&self, engine_release: &str) {
         self.build.with_label_values(&[env!("CARGO_PKG_VERSION"), "onnxruntime", engine_release]).set(1);
+    }
+
+    /// The process is in this control group.
+    pub(crate) fn runs_under(&self, cgroup: Cgroup) {
+        self.profile.runs_under(cgroup);
     }
 
     /// A request was answered by `variant`.
@@ -232,6 +241,7 @@ impl Metrics {
             let active = standing.active.as_ref().is_some_and(|active| active.variant == *name);
             self.active.with_label_values(&[name.as_str()]).set(i64::from(active));
         }
+        self.profile.show(standing);
         self.resident_bytes.reset();
         for (resident, footprint) in standing.residents() {
             let bytes = footprint.anonymous_bytes.saturating_add(footprint.mapped_bytes);

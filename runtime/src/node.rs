@@ -48,7 +48,7 @@ pub(crate) async fn serve(arguments: NodeArguments) -> Result<(), Error> {
     };
     follower.start_alone(&arguments.models).await;
     let stop = assembly.stop.clone();
-    let reflex = Reflex::new(Arc::clone(&service), assembly.host).keep_within(policy, stop.clone());
+    let reflex = Reflex::new(Arc::clone(&service), assembly.host.clone()).keep_within(policy, stop.clone());
     let following = watch::follow(api.clone(), &arguments.placement, stop.clone(), follower);
     let reporter = Reporter {
         api,
@@ -56,7 +56,7 @@ pub(crate) async fn serve(arguments: NodeArguments) -> Result<(), Error> {
         pod_uid: arguments.pod_uid.clone(),
         template_hash,
         service,
-        host: assembly.host,
+        host: assembly.host.clone(),
         pauses: report::pauses(),
     };
     let reporting = reporter.keep_reported(latest, stop);

@@ -139,6 +139,9 @@ pub(crate) fn profile(variant: &str) -> VariantProfile {
         protocol_cpu_us: 100,
         anonymous_bytes: 0,
         mapped_bytes: 0,
+        warm_us: 0,
+        throttled_periods: 0,
+        digest: None,
     }
 }
 

@@ -9,6 +9,7 @@ mod tensor;
 
 use std::{env, path::Path, thread};
 
+use dnnshifter_portfolio::Digest;
 use ort::{
     environment::{Environment, EnvironmentBuilder, GlobalThreadPoolOptions},
     session::{RunOptions, Session, builder::GraphOptimizationLevel},
@@ -21,7 +22,7 @@ use super::{
     machine,
     mapped::Mapped,
     optimise,
-    optimised::{OptimisedError, OptimisedNetworks},
+    optimised::{self, OptimisedError, OptimisedNetworks},
     version,
 };
 use crate::{
@@ -185,6 +186,14 @@ impl Engine for OnnxRuntime {
             network.give_back_memory(&Values::zeros(input.datatype, interface.input_length()))?;
         }
         Ok(Box::new(network))
+    }
+
+    fn digest(&self, path: &Path) -> Option<Digest> {
+        let digest = match &self.optimised {
+            Some(optimised) => optimised.digest(path),
+            None => optimised::digest(path),
+        };
+        Digest::parse(&format!("sha256:{}", digest.ok()?)).ok()
     }
 
     fn peak_bytes(&self, path: &Path, file_bytes: u64) -> u64 {

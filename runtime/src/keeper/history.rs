@@ -73,7 +73,7 @@ impl History {
         let factor = (quarter / believed.wall.p50_us.max(1) as f64).clamp(1.0 / LARGEST_STEP, LARGEST_STEP);
         let samples = u32::try_from(times_us.len()).unwrap_or(u32::MAX);
         let moved = |time| Distribution { samples, ..scaled(time, factor) };
-        Some(Measured { wall: moved(believed.wall), cpu: moved(believed.cpu) })
+        Some(Measured { wall: moved(believed.wall), cpu: moved(believed.cpu), ..believed })
     }
 }
 
@@ -101,7 +101,7 @@ mod tests {
             samples: 100,
             ..Distribution::default()
         };
-        Measured { wall: time, cpu: time }
+        Measured { wall: time, cpu: time, throttled_periods: 0 }
     }
 
     fn history(microseconds: &[u64]) -> History {

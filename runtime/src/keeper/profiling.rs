@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use dnnshifter_portfolio::{VariantName, VariantProfile};
+use dnnshifter_portfolio::{Digest, VariantName, VariantProfile};
 
 use super::{
     Keeper, Notes, chain,
@@ -97,14 +97,19 @@ impl Keeper {
     fn report(&self, variant: &Resident, footprint: Footprint) {
         let Some(history) = self.notes.histories.get(variant.name()) else { return };
         let protocol_cpu = self.notes.protocol_cpu.unwrap_or(ASSUMED_PROTOCOL_CPU);
-        let Measured { wall, cpu } = history.believed();
+        let Measured { wall, cpu, throttled_periods } = history.believed();
+        let warm = self.notes.warm.get(variant.name()).copied().unwrap_or_default();
         let profile = VariantProfile {
             name: variant.name().clone(),
             wall,
             cpu,
-            protocol_cpu_us: u64::try_from(protocol_cpu.as_micros()).unwrap_or(u64::MAX),
+            protocol_cpu_us: microseconds(protocol_cpu),
             anonymous_bytes: footprint.anonymous_bytes,
             mapped_bytes: footprint.mapped_bytes,
+            // The first one, at loading, may have found everything in the caches.
+            warm_us: microseconds(warm).max(wall.p50_us),
+            throttled_periods,
+            digest: self.notes.digests.get(variant.name()).cloned(),
         };
         if self.switch.standing().profiles.get(variant.name()) == Some(&profile) {
             return;
@@ -130,10 +135,26 @@ impl Keeper {
     }
 }
 
+fn microseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
+
 impl Notes {
+    /// The network of a variant that is loaded now. What was measured of another one of that name no longer counts.
+    pub(super) fn note_digest(&mut self, variant: &VariantName, digest: Option<Digest>) {
+        let before = match digest {
+            Some(digest) => self.digests.insert(variant.clone(), digest),
+            None => self.digests.remove(variant),
+        };
+        if before.as_ref() != self.digests.get(variant) {
+            self.histories.remove(variant);
+            self.warm.remove(variant);
+        }
+    }
+
     /// Whether it is time to measure the variant again.
     pub(super) fn is_stale(&self, variant: &VariantName, now: Instant) -> bool {
-        self.histories.get(variant).is_some_and(|history| history.is_stale(now))
+        self.histories.get(variant).is_none_or(|history| history.is_stale(now))
     }
 }
 
