@@ -9,7 +9,12 @@ use crate::{
     Error,
     cgroup::{self, Cgroup},
     engine::OnnxRuntime,
-    keeper::{Host, Keeper, Notes, attempts::Attempts, memory::ProcessMemory},
+    keeper::{
+        Host, Keeper, Notes,
+        attempts::Attempts,
+        kept::{Basis, KeptProfiles},
+        memory::ProcessMemory,
+    },
     lane::{Lane, shortcut},
     metrics::{Identity, Metrics},
     processor,
@@ -30,6 +35,8 @@ pub(crate) struct Plan {
     pub(crate) models: PathBuf,
     /// Holds what outlives the process, if there is such a directory.
     pub(crate) store: Option<PathBuf>,
+    /// Whether what an earlier process measured holds until it is measured again.
+    pub(crate) recall: bool,
     /// Where to listen.
     pub(crate) listen: SocketAddr,
     /// What to encrypt with, if that is wanted.
@@ -55,7 +62,7 @@ pub(crate) struct Assembly {
 impl Assembly {
     /// Starts the engine, the lane and the keeper, and binds the address.
     pub(crate) async fn start(plan: Plan) -> Result<Self, Error> {
-        let Plan { model, chooser, identity, models, store, listen, tls, drain } = plan;
+        let Plan { model, chooser, identity, models, store, recall, listen, tls, drain } = plan;
         let tls = match tls {
             Some(files) => Some(Arc::new(Tls::load(files).await?)),
             None => None,
@@ -70,8 +77,10 @@ impl Assembly {
             Some(store) => engine.keeping_in(store),
             None => engine,
         };
-        let attempts = Attempts::kept_in(store.as_deref());
         let machine = processor::machine(threads, engine.release());
+        let basis = Basis { key: OnnxRuntime::machine_key(), machine: machine.clone(), quota: limits.quota };
+        let kept = store.as_deref().filter(|_| recall).map(|store| KeptProfiles::read(store, basis));
+        let attempts = Attempts::kept_in(store.as_deref());
         let host = Host { limits, base_memory_bytes: ProcessMemory::now().resident(), machine };
         tracing::info!(threads, quota = ?limits.quota, memory_bytes = ?limits.memory_bytes, base_memory_bytes = host.base_memory_bytes, "the engine runs");
         let metrics = Metrics::new(&identity)?;
@@ -96,6 +105,7 @@ impl Assembly {
             host: host.clone(),
             protocol_cost,
             attempts: attempts.clone(),
+            kept: kept.unwrap_or_default(),
             metrics,
             notes: Notes::default(),
         };

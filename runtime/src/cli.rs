@@ -59,8 +59,8 @@ pub struct ServeArguments {
     /// Refuse requests (429) that would be answered later than this, in milliseconds; by default none is.
     #[arg(long, value_name = "MILLISECONDS")]
     pub latency_objective: Option<u64>,
-    /// Directory where networks are kept that were optimised for this machine, so that they start faster and take less memory;
-    /// by default nothing is written.
+    /// Directory where networks are kept that were optimised for this machine, so that they start faster and take less memory, and what
+    /// was measured of them; by default nothing is written.
     #[arg(long, env = "DNNSHIFTER_STORE")]
     pub store: Option<PathBuf>,
     /// Encryption.
@@ -117,7 +117,8 @@ pub struct NodeArguments {
     /// Directory with a folder for each variant, which holds model.onnx and variant.json.
     #[arg(long, env = "DNNSHIFTER_MODELS", default_value = "/variants")]
     pub models: PathBuf,
-    /// Directory that is kept while the pod lives: the last placement is remembered there, and networks that were optimised.
+    /// Directory that is kept while the pod lives: the last placement is remembered there, what was measured, and networks that were
+    /// optimised.
     #[arg(long, env = "DNNSHIFTER_STORE")]
     pub store: Option<PathBuf>,
     /// Address to listen on, for requests, metrics and probes.

@@ -1,13 +1,15 @@
 //! The keeper: one thread in the background that loads, measures and warms variants, so that a switch needs none of it.
 //!
 //! What it does next is a pure function of what stands ([`agenda`]). It never decides which variant serves; it tells the
-//! [`Switch`], which chooses anew. How it loads is in [`loading`], how it measures in [`profiling`]. Its inferences are its own,
+//! [`Switch`], which chooses anew. How it loads is in [`loading`], how it measures in [`profiling`], what outlives
+//! the process in [`kept`]. Its inferences are its own,
 //! beside those of the [`Lane`]: they wait until no request does, and samples that a request, or the CPU quota, has disturbed do
 //! not count.
 
 mod agenda;
 pub(crate) mod attempts;
 mod history;
+pub(crate) mod kept;
 mod loading;
 mod measure;
 pub(crate) mod memory;
@@ -26,7 +28,7 @@ use dnnshifter_portfolio::{Digest, NodeProfile, VariantName, VariantProfile, pro
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
-use self::{agenda::Task, attempts::Attempts, history::History};
+use self::{agenda::Task, attempts::Attempts, history::History, kept::KeptProfiles};
 use crate::{
     cgroup::{Cgroup, Limits},
     clock,
@@ -68,6 +70,8 @@ pub(crate) struct Keeper {
     pub(crate) protocol_cost: ProtocolCost,
     /// Marks what is being loaded.
     pub(crate) attempts: Attempts,
+    /// What was measured before this process.
+    pub(crate) kept: KeptProfiles,
     /// Counts loads.
     pub(crate) metrics: Arc<Metrics>,
     /// What it has seen so far.

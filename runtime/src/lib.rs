@@ -20,6 +20,7 @@ mod node;
 mod objective;
 mod processor;
 mod protocol;
+mod replace;
 mod server;
 mod shutdown;
 mod stamp;

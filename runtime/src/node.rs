@@ -75,6 +75,7 @@ fn plan(arguments: &NodeArguments) -> Plan {
         },
         models: arguments.models.clone(),
         store: arguments.store.clone(),
+        recall: true,
         listen: arguments.listen,
         tls: arguments.tls.clone().files(),
         drain: arguments.drain.duration(),

@@ -39,6 +39,7 @@ pub(crate) async fn serve(arguments: ServeArguments) -> Result<(), Error> {
         identity,
         models: directory,
         store,
+        recall: true,
         listen,
         tls,
         drain,

@@ -77,6 +77,11 @@ impl OnnxRuntime {
         &self.release
     }
 
+    /// Tells this build of the engine on this processor from others.
+    pub(crate) fn machine_key() -> String {
+        machine::key(ort::info())
+    }
+
     /// Keeps optimised networks in a folder of `store` from now on.
     pub(crate) fn keeping_in(self, store: &Path) -> Self {
         let optimised = OptimisedNetworks::new(store.join(FOLDER), machine::key(ort::info()));

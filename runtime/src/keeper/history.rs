@@ -28,13 +28,19 @@ const LARGEST_STEP: f64 = 2.0;
 /// The latest measurements of one variant, at least one.
 pub(super) struct History {
     kept: VecDeque<Measured>,
-    measured_at: Instant,
+    /// None in this process yet.
+    measured_at: Option<Instant>,
 }
 
 impl History {
     /// Begins with a first measurement.
     pub(super) fn new(first: Measured, now: Instant) -> Self {
-        Self { kept: VecDeque::from([first]), measured_at: now }
+        Self { kept: VecDeque::from([first]), measured_at: Some(now) }
+    }
+
+    /// Goes on with what an earlier process believed. It is time to measure again.
+    pub(super) fn recalled(believed: Measured) -> Self {
+        Self { kept: VecDeque::from([believed]), measured_at: None }
     }
 
     /// Adds the next one.
@@ -43,12 +49,12 @@ impl History {
             self.kept.pop_front();
         }
         self.kept.push_back(measured);
-        self.measured_at = now;
+        self.measured_at = Some(now);
     }
 
     /// There was no chance to measure: the next one comes as if there had been.
     pub(super) fn skip(&mut self, now: Instant) {
-        self.measured_at = now;
+        self.measured_at = Some(now);
     }
 
     /// The fastest of the measurements that are kept.
@@ -58,7 +64,7 @@ impl History {
 
     /// Whether it is time to measure again.
     pub(super) fn is_stale(&self, now: Instant) -> bool {
-        now.saturating_duration_since(self.measured_at) >= MEASURE_EVERY
+        self.measured_at.is_none_or(|at| now.saturating_duration_since(at) >= MEASURE_EVERY)
     }
 
     /// What the times of real requests say, in microseconds: a measurement of the believed shape, moved to where the fastest quarter
@@ -136,6 +142,17 @@ mod tests {
         assert_eq!(history.by_traffic(vec![10; 100]).unwrap().wall.p50_us, 1000);
         assert_eq!(history.by_traffic(vec![90_000; 100]).unwrap().wall.p50_us, 4000);
         assert_eq!(history.by_traffic(vec![1500; 99]), None);
+    }
+
+    #[test]
+    fn what_an_earlier_process_believed_holds_but_is_measured_again_at_once() {
+        let now = Instant::now();
+        let mut history = History::recalled(measured(2000));
+        assert!(history.is_stale(now));
+        assert_eq!(history.believed(), measured(2000));
+        history.add(measured(1500), now);
+        assert!(!history.is_stale(now));
+        assert_eq!(history.believed(), measured(1500));
     }
 
     #[test]

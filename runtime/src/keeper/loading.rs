@@ -41,6 +41,8 @@ impl Keeper {
                 if let Some(proof) = resident.proof() {
                     self.notes.proven.insert(name.clone(), proof.clone());
                 }
+                // Before it is there, so that it is never there without.
+                self.recall(name, footprint);
                 self.switch.loaded(resident, footprint);
             }
             Err(error @ VariantError::Memory { .. }) => {

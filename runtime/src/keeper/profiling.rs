@@ -55,6 +55,18 @@ impl Keeper {
         if self.protocol_cost_is_due(has_time) && !stopped() {
             self.learn_protocol_cost(variant);
         }
+        self.report(variant.name(), footprint);
+    }
+
+    /// What an earlier process measured of a variant that is about to be there holds until it is measured again.
+    pub(super) fn recall(&mut self, variant: &VariantName, footprint: Footprint) {
+        let kept = self.kept.find(variant, self.notes.digests.get(variant)).cloned();
+        let Some(kept) = kept.filter(|_| !self.notes.histories.contains_key(variant)) else { return };
+        let VariantProfile { wall, cpu, throttled_periods, .. } = kept;
+        let history = History::recalled(Measured { wall, cpu, throttled_periods });
+        self.notes.histories.insert(variant.clone(), history);
+        tracing::info!(%variant, "what was measured before holds until it is measured again");
+        self.notes.protocol_cpu.get_or_insert(Duration::from_micros(kept.protocol_cpu_us));
         self.report(variant, footprint);
     }
 
@@ -94,13 +106,13 @@ impl Keeper {
         }
     }
 
-    fn report(&self, variant: &Resident, footprint: Footprint) {
-        let Some(history) = self.notes.histories.get(variant.name()) else { return };
+    fn report(&mut self, variant: &VariantName, footprint: Footprint) {
+        let Some(history) = self.notes.histories.get(variant) else { return };
         let protocol_cpu = self.notes.protocol_cpu.unwrap_or(ASSUMED_PROTOCOL_CPU);
         let Measured { wall, cpu, throttled_periods } = history.believed();
-        let warm = self.notes.warm.get(variant.name()).copied().unwrap_or_default();
+        let warm = self.notes.warm.get(variant).copied().unwrap_or_default();
         let profile = VariantProfile {
-            name: variant.name().clone(),
+            name: variant.clone(),
             wall,
             cpu,
             protocol_cpu_us: microseconds(protocol_cpu),
@@ -109,12 +121,14 @@ impl Keeper {
             // The first one, at loading, may have found everything in the caches.
             warm_us: microseconds(warm).max(wall.p50_us),
             throttled_periods,
-            digest: self.notes.digests.get(variant.name()).cloned(),
+            digest: self.notes.digests.get(variant).cloned(),
         };
-        if self.switch.standing().profiles.get(variant.name()) == Some(&profile) {
+        let standing = self.switch.standing();
+        if standing.profiles.get(variant) == Some(&profile) {
             return;
         }
-        tracing::info!(variant = %variant.name(), wall_us = wall.mean_us, p99_us = wall.p99_us, cpu_us = cpu.mean_us, samples = wall.samples, "measured");
+        self.kept.keep(&profile, &standing.order);
+        tracing::info!(%variant, wall_us = wall.mean_us, p99_us = wall.p99_us, cpu_us = cpu.mean_us, samples = wall.samples, "measured");
         self.switch.measured(profile);
     }
 

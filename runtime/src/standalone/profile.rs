@@ -35,6 +35,8 @@ pub(crate) async fn profile(arguments: ProfileArguments) -> Result<(), Error> {
         identity: Identity::default(),
         models: directory,
         store,
+        // Who asks wants to know how it is now.
+        recall: false,
         // Nobody is answered here.
         listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
         tls: None,
