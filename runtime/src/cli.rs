@@ -76,7 +76,7 @@ pub struct ServeArguments {
 pub struct ProfileArguments {
     /// Directory with a folder for each variant, which holds model.onnx and variant.json.
     pub directory: PathBuf,
-    /// Print JSON, as it is written to the placement's status.
+    /// Print JSON: the fields of a placement's status that a node writes what it measured to.
     #[arg(long)]
     pub json: bool,
     /// Directory where networks are kept that were optimised for this machine; by default nothing is written.

@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use dnnshifter_crds::VariantPlacementStatus;
 use dnnshifter_portfolio::NodeProfile;
 
 use crate::{
@@ -70,8 +71,9 @@ async fn measured(switch: &Switch, alive: impl Fn() -> bool) -> Result<Standing,
     }
 }
 
+/// The fields of a placement's status that a node with this profile would write.
 fn as_json(profile: &NodeProfile) -> io::Result<String> {
-    Ok(serde_json::to_string_pretty(profile)? + "\n")
+    Ok(serde_json::to_string_pretty(&VariantPlacementStatus::from(profile))? + "\n")
 }
 
 fn as_table(profile: &NodeProfile) -> String {
@@ -112,7 +114,8 @@ mod tests {
         let table = as_table(&node());
         let line = table.lines().nth(1).unwrap().split_whitespace().collect::<Vec<_>>();
         assert_eq!(line, ["macs-100", "2.35", "0.00", "0.00", "0.00", "0.10", "3.0", "0.0"]);
-        assert_eq!(serde_json::from_str::<NodeProfile>(&as_json(&node()).unwrap()).unwrap(), node());
+        let status: VariantPlacementStatus = serde_json::from_str(&as_json(&node()).unwrap()).unwrap();
+        assert_eq!(status.node_profile().unwrap(), node());
     }
 
     #[tokio::test]
