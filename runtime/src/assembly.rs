@@ -124,6 +124,10 @@ impl Assembly {
     /// Answers until a signal comes, drains, and ends everything.
     pub(crate) async fn run(self) -> Result<(), Error> {
         let Self { service, stop, listener, tls, drain, attempts, .. } = self;
+        if let Ok(address) = listener.local_addr() {
+            // Which port it is where none was named.
+            tracing::info!(%address, "listening");
+        }
         let router = server::router(Arc::clone(&service));
         let front = match &tls {
             Some(tls) => {
