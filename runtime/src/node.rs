@@ -20,7 +20,7 @@ use dnnshifter_crds::VariantPlacement;
 use dnnshifter_portfolio::Policy;
 use tokio::sync::watch as channel;
 
-use self::{reflex::Reflex, report::Reporter, store::Store, wanted::Directive};
+use self::{reflex::Reflex, report::Reporter, store::Store, wanted::Directive, watch::Source};
 use crate::{
     Error,
     assembly::{Assembly, Plan},
@@ -125,9 +125,12 @@ impl Follower {
 }
 
 impl watch::Listener for Follower {
-    async fn changed(&mut self, placement: VariantPlacement, received: Instant) {
+    async fn changed(&mut self, placement: VariantPlacement, source: Source, received: Instant) {
         let before = self.seen.borrow().clone();
-        if before.as_deref().is_some_and(|before| wanted::is_older(&placement, before)) {
+        // A list is never behind what was told before, unless etcd was restored: then generations begin again where the backup ended.
+        if source == Source::Watch
+            && before.as_deref().is_some_and(|before| wanted::is_older(&placement, before))
+        {
             return;
         }
         let spec_changed = before.is_none_or(|before| before.spec != placement.spec);

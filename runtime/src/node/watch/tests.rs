@@ -10,7 +10,7 @@ use crate::node::server::{Answer, Server, placement};
 struct Notes(mpsc::UnboundedSender<Option<i64>>);
 
 impl Listener for Notes {
-    async fn changed(&mut self, placement: VariantPlacement, _received: Instant) {
+    async fn changed(&mut self, placement: VariantPlacement, _source: Source, _received: Instant) {
         self.0.send(placement.metadata.generation).unwrap();
     }
 }
