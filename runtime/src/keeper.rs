@@ -24,7 +24,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use dnnshifter_portfolio::{Digest, NodeProfile, VariantName, VariantProfile, profile::Machine};
+use dnnshifter_portfolio::{Correction, Digest, NodeProfile, VariantName, VariantProfile, profile::Machine};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
@@ -87,6 +87,8 @@ pub(crate) struct Notes {
     postponed: BTreeMap<VariantName, Instant>,
     /// What was measured of each variant.
     histories: BTreeMap<VariantName, History>,
+    /// How much slower the node is now than it was measured.
+    correction: Correction,
     /// Which network of each variant was loaded, as far as its digest is known.
     digests: BTreeMap<VariantName, Digest>,
     /// How long the first inference of each variant took after it lay idle.

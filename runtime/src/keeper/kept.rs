@@ -133,7 +133,8 @@ fn contents(path: &Path) -> Result<Option<Contents>, KeptError> {
     }
 }
 
-fn moved(kept: &VariantProfile, now: &VariantProfile) -> bool {
+/// Whether a profile differs by enough to be worth a word.
+pub(super) fn moved(kept: &VariantProfile, now: &VariantProfile) -> bool {
     let figures = |profile: &VariantProfile| {
         let VariantProfile { wall, cpu, protocol_cpu_us, .. } = profile;
         [wall.mean_us, wall.p99_us, cpu.mean_us, cpu.p99_us, *protocol_cpu_us]

@@ -6,7 +6,8 @@ use dnnshifter_portfolio::{Digest, VariantName, VariantProfile};
 
 use super::{
     Keeper, Notes, chain,
-    history::History,
+    history::{History, Seen},
+    kept,
     measure::{self, Measured, Terms},
     memory::Footprint,
 };
@@ -49,13 +50,14 @@ impl Keeper {
             };
             let history = History::new(measured, Instant::now());
             self.notes.histories.insert(variant.name().clone(), history);
+            self.notes.correction.measured(variant.name());
             // What was measured is no request.
             drop(variant.take_recent_us());
         }
         if self.protocol_cost_is_due(has_time) && !stopped() {
             self.learn_protocol_cost(variant);
         }
-        self.report(variant.name(), footprint);
+        self.report_all(variant.name(), footprint);
     }
 
     /// What an earlier process measured of a variant that is about to be there holds until it is measured again.
@@ -78,16 +80,21 @@ impl Keeper {
         rest: impl Fn(Duration),
         stopped: impl Fn() -> bool,
     ) {
-        let times = variant.take_recent_us();
-        let by_traffic =
-            self.notes.histories.get(variant.name()).and_then(|history| history.by_traffic(times));
-        let measured = by_traffic.or_else(|| measure::measure(&self.probe(variant), terms?, rest, &stopped));
+        let (name, times) = (variant.name(), variant.take_recent_us());
+        let history = self.notes.histories.get_mut(name);
+        if let Some(seen) = history.and_then(|history| history.by_traffic(times, Instant::now())) {
+            return self.notes.correct(name, seen);
+        }
+        let measured = terms.and_then(|terms| measure::measure(&self.probe(variant), terms, rest, &stopped));
         if stopped() {
             return;
         }
-        let Some(history) = self.notes.histories.get_mut(variant.name()) else { return };
+        let Some(history) = self.notes.histories.get_mut(name) else { return };
         match measured {
-            Some(measured) => history.add(measured, Instant::now()),
+            Some(measured) => {
+                let seen = history.add(measured, Instant::now());
+                self.notes.correct(name, seen);
+            }
             None => history.skip(Instant::now()),
         }
     }
@@ -106,12 +113,23 @@ impl Keeper {
         }
     }
 
+    /// What was learned of one variant may change what is believed of all.
+    fn report_all(&mut self, variant: &VariantName, footprint: Footprint) {
+        let standing = self.switch.standing();
+        self.report(variant, footprint);
+        for other in standing.profiles.values().filter(|other| other.name != *variant) {
+            let VariantProfile { anonymous_bytes, mapped_bytes, .. } = *other;
+            self.report(&other.name, Footprint { anonymous_bytes, mapped_bytes });
+        }
+    }
+
+    /// Tells the switch what is believed of a variant, and keeps what was measured of it.
     fn report(&mut self, variant: &VariantName, footprint: Footprint) {
         let Some(history) = self.notes.histories.get(variant) else { return };
         let protocol_cpu = self.notes.protocol_cpu.unwrap_or(ASSUMED_PROTOCOL_CPU);
-        let Measured { wall, cpu, throttled_periods } = history.believed();
+        let Measured { wall, cpu, throttled_periods } = history.base();
         let warm = self.notes.warm.get(variant).copied().unwrap_or_default();
-        let profile = VariantProfile {
+        let measured = VariantProfile {
             name: variant.clone(),
             wall,
             cpu,
@@ -124,11 +142,16 @@ impl Keeper {
             digest: self.notes.digests.get(variant).cloned(),
         };
         let standing = self.switch.standing();
-        if standing.profiles.get(variant) == Some(&profile) {
+        self.kept.keep(&measured, &standing.order);
+        let profile = self.notes.correction.corrected(&measured);
+        let before = standing.profiles.get(variant);
+        if before == Some(&profile) {
             return;
         }
-        self.kept.keep(&profile, &standing.order);
-        tracing::info!(%variant, wall_us = wall.mean_us, p99_us = wall.p99_us, cpu_us = cpu.mean_us, samples = wall.samples, "measured");
+        if before.is_none_or(|before| kept::moved(before, &profile)) {
+            let factor = self.notes.correction.factor(variant);
+            tracing::info!(%variant, wall_us = profile.wall.mean_us, p99_us = profile.wall.p99_us, cpu_us = profile.cpu.mean_us, samples = profile.wall.samples, factor, "measured");
+        }
         self.switch.measured(profile);
     }
 
@@ -163,6 +186,14 @@ impl Notes {
         if before.as_ref() != self.digests.get(variant) {
             self.histories.remove(variant);
             self.warm.remove(variant);
+        }
+    }
+
+    /// What was seen of a variant counts for it, and for the node.
+    fn correct(&mut self, variant: &VariantName, seen: Seen) {
+        self.correction.observe(variant, seen.ratio);
+        if seen.is_base {
+            self.correction.measured(variant);
         }
     }
 
