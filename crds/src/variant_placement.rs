@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 mod profile;
 
-pub use profile::{MeasuredTime, MeasuredVariant, NodeLimits};
+pub use profile::{MeasuredTime, MeasuredVariant, NodeLimits, NodeMachine};
 
 use crate::model_portfolio::{LatencyObjective, SwitchingBehavior};
 
@@ -233,6 +233,10 @@ pub struct VariantPlacementStatus {
     /// What the pod may use, as the runtime found it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<NodeLimits>,
+
+    /// What the pod computes with, as the runtime found it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub machine: Option<NodeMachine>,
 
     /// What the node measured of each variant. At most 12.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

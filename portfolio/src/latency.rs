@@ -137,6 +137,9 @@ mod tests {
             protocol_cpu_us: 0,
             anonymous_bytes: 0,
             mapped_bytes: 0,
+            warm_us: 0,
+            throttled_periods: 0,
+            digest: None,
         }
     }
 

@@ -9,8 +9,9 @@
 //! - [`description`]: what a variant's image says of itself to the runtime;
 //! - [`profile`]: what a node measured of each variant.
 //!
-//! The decisions: [`latency`] predicts a tail, [`select()`] chooses a variant, [`rollout`] chooses the nodes that may change.
+//! A [`correction`] brings what was measured up to what is seen. The decisions: [`latency`] predicts a tail, [`select()`] chooses a variant, [`rollout`] chooses the nodes that may change.
 
+pub mod correction;
 pub mod description;
 pub mod digest;
 pub mod fraction;
@@ -23,6 +24,7 @@ pub mod rollout;
 pub mod select;
 pub mod time;
 
+pub use correction::Correction;
 pub use description::VariantDescription;
 pub use digest::Digest;
 pub use fraction::Fraction;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::name::VariantName;
+use crate::{digest::Digest, name::VariantName};
 
 /// A node's measurements of one portfolio. Times are in microseconds, sizes in bytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -14,6 +14,8 @@ pub struct NodeProfile {
     pub memory_limit_bytes: Option<u64>,
     /// Memory that the runtime itself needs, without any variant.
     pub base_memory_bytes: u64,
+    /// What the node computes with.
+    pub machine: Machine,
     /// The variants that were measured.
     pub variants: Vec<VariantProfile>,
 }
@@ -26,6 +28,20 @@ pub struct CpuQuota {
     pub quota_us: u64,
     /// The period, above 0.
     pub period_us: u64,
+}
+
+/// What a node computes with: times that were measured hold for this alone.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Machine {
+    /// The CPUs that the container may run on, as Linux lists them: `0-3,8`. Empty where it does not say.
+    pub cpus: String,
+    /// Those extensions of the CPU that decide how fast networks are, as Linux calls them.
+    pub cpu_flags: Vec<String>,
+    /// Threads that compute an inference.
+    pub threads: u32,
+    /// The engine and its release. Empty where nothing was measured.
+    pub engine: String,
 }
 
 /// What a node measured of one variant, one request of one item at a time.
@@ -44,6 +60,12 @@ pub struct VariantProfile {
     pub anonymous_bytes: u64,
     /// Memory that is mapped from files, which the cgroup is charged for as well.
     pub mapped_bytes: u64,
+    /// Wall time of an inference of the variant after it lay idle, its weights loaded: what it takes to warm it again.
+    pub warm_us: u64,
+    /// Periods in which the CPU quota ran out while the variant was measured. Many mean that the times are those of a busy moment.
+    pub throttled_periods: u64,
+    /// Digest of the network's file; absent where the runtime did not read it.
+    pub digest: Option<Digest>,
 }
 
 /// A measured distribution of a time.

@@ -15,10 +15,12 @@ use crate::{
     keeper::{
         Host, Keeper, Notes,
         attempts::Attempts,
+        kept::{Basis, KeptProfiles},
         memory::{ProcessMemory, reserved_for_requests},
     },
     lane::{Lane, shortcut},
     metrics::{Identity, Metrics},
+    processor,
     server::{self, Chooser, Front, Intake, Service, Tls, TlsFiles},
     shutdown,
     switch::Switch,
@@ -38,6 +40,8 @@ pub(crate) struct Plan {
     pub(crate) models: PathBuf,
     /// Holds what outlives the process, if there is such a directory.
     pub(crate) store: Option<PathBuf>,
+    /// Whether what an earlier process measured holds until it is measured again.
+    pub(crate) recall: bool,
     /// Where to listen.
     pub(crate) listen: SocketAddr,
     /// What to encrypt with, if that is wanted.
@@ -65,7 +69,7 @@ pub(crate) struct Assembly {
 impl Assembly {
     /// Starts the engine, the lane and the keeper, and binds the address.
     pub(crate) async fn start(plan: Plan) -> Result<Self, Error> {
-        let Plan { model, chooser, identity, threads, models, store, listen, tls, drain } = plan;
+        let Plan { model, chooser, identity, threads, models, store, recall, listen, tls, drain } = plan;
         let tls = match tls {
             Some(files) => Some(Arc::new(Tls::load(files).await?)),
             None => None,
@@ -81,11 +85,15 @@ impl Assembly {
             Some(store) => engine.keeping_in(store),
             None => engine,
         };
+        let machine = processor::machine(threads, engine.release());
+        let basis = Basis { key: OnnxRuntime::machine_key(), machine: machine.clone(), quota: limits.quota };
+        let kept = store.as_deref().filter(|_| recall).map(|store| KeptProfiles::read(store, basis));
         let attempts = Attempts::kept_in(store.as_deref());
-        let host = Host { limits, base_memory_bytes: ProcessMemory::now().resident() };
+        let host = Host { limits, base_memory_bytes: ProcessMemory::now().resident(), machine };
         tracing::info!(threads, quota = ?limits.quota, memory_bytes = ?limits.memory_bytes, base_memory_bytes = host.base_memory_bytes, "the engine runs");
         let metrics = Metrics::new(&identity)?;
         metrics.runs_on(engine.release());
+        metrics.runs_under(Cgroup::of_this_process("/".as_ref()));
         let switch = Arc::new(Switch::new(Arc::clone(&metrics)));
         let lane = Lane::start(Arc::clone(&switch), shortcut::LONGEST).map_err(Error::Thread)?;
         let lane = Arc::new(lane);
@@ -104,9 +112,10 @@ impl Assembly {
             switch,
             lane,
             cgroup,
-            host,
+            host: host.clone(),
             protocol_cost,
             attempts: attempts.clone(),
+            kept: kept.unwrap_or_default(),
             metrics,
             notes: Notes::default(),
         };
@@ -125,6 +134,10 @@ impl Assembly {
     /// Answers until a signal comes, drains, and ends everything.
     pub(crate) async fn run(self) -> Result<(), Error> {
         let Self { service, stop, listener, tls, drain, attempts, .. } = self;
+        if let Ok(address) = listener.local_addr() {
+            // Which port it is where none was named.
+            tracing::info!(%address, "listening");
+        }
         let router = server::router(Arc::clone(&service));
         let front = match &tls {
             Some(tls) => {

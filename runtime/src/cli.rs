@@ -64,8 +64,8 @@ pub struct ServeArguments {
     /// Threads.
     #[command(flatten)]
     pub threads: ThreadsArguments,
-    /// Directory where networks are kept that were optimised for this machine, so that they start faster and take less memory;
-    /// by default nothing is written.
+    /// Directory where networks are kept that were optimised for this machine, so that they start faster and take less memory, and what
+    /// was measured of them; by default nothing is written.
     #[arg(long, env = "DNNSHIFTER_STORE")]
     pub store: Option<PathBuf>,
     /// Encryption.
@@ -81,7 +81,7 @@ pub struct ServeArguments {
 pub struct ProfileArguments {
     /// Directory with a folder for each variant, which holds model.onnx and variant.json.
     pub directory: PathBuf,
-    /// Print JSON, as it is written to the placement's status.
+    /// Print JSON: the fields of a placement's status that a node writes what it measured to.
     #[arg(long)]
     pub json: bool,
     /// Threads.
@@ -145,7 +145,8 @@ pub struct NodeArguments {
     /// Directory with a folder for each variant, which holds model.onnx and variant.json.
     #[arg(long, env = "DNNSHIFTER_MODELS", default_value = "/variants")]
     pub models: PathBuf,
-    /// Directory that is kept while the pod lives: the last placement is remembered there, and networks that were optimised.
+    /// Directory that is kept while the pod lives: the last placement is remembered there, what was measured, and networks that were
+    /// optimised.
     #[arg(long, env = "DNNSHIFTER_STORE")]
     pub store: Option<PathBuf>,
     /// Address to listen on, for requests, metrics and probes.

@@ -16,7 +16,7 @@ mod version;
 
 use std::{error::Error, path::Path};
 
-use dnnshifter_portfolio::{VariantDescription, description::TensorDescription};
+use dnnshifter_portfolio::{Digest, VariantDescription, description::TensorDescription};
 
 pub(crate) use self::{onnx::OnnxRuntime, optimise::optimise, optimised::OptimisedError};
 use crate::values::{Part, Values};
@@ -34,6 +34,11 @@ pub(crate) trait Engine: Send + Sync {
     /// anew. Whether there is hope in that: not where nothing was kept, or where this process has made it itself.
     fn distrust(&self, _path: &Path) -> bool {
         false
+    }
+
+    /// Digest of the network's file, as far as the engine reads it.
+    fn digest(&self, _path: &Path) -> Option<Digest> {
+        None
     }
 
     /// So many bytes of memory [`Self::prepare`] may take at its peak, for a network of `file_bytes` in the file `path`.

@@ -1,13 +1,15 @@
 //! The keeper: one thread in the background that loads, measures and warms variants, so that a switch needs none of it.
 //!
 //! What it does next is a pure function of what stands ([`agenda`]). It never decides which variant serves; it tells the
-//! [`Switch`], which chooses anew. How it loads is in [`loading`], how it measures in [`profiling`]. Its inferences are its own,
+//! [`Switch`], which chooses anew. How it loads is in [`loading`], how it measures in [`profiling`], what outlives
+//! the process in [`kept`]. Its inferences are its own,
 //! beside those of the [`Lane`]: they wait until no request does, and samples that a request, or the CPU quota, has disturbed do
 //! not count.
 
 mod agenda;
 pub(crate) mod attempts;
 mod history;
+pub(crate) mod kept;
 mod loading;
 mod measure;
 pub(crate) mod memory;
@@ -22,11 +24,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use dnnshifter_portfolio::{NodeProfile, VariantName, VariantProfile};
+use dnnshifter_portfolio::{Correction, Digest, NodeProfile, VariantName, VariantProfile, profile::Machine};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
-use self::{agenda::Task, attempts::Attempts, history::History, loading::Known};
+use self::{agenda::Task, attempts::Attempts, history::History, kept::KeptProfiles, loading::Known};
 use crate::{
     cgroup::{Cgroup, Limits},
     clock,
@@ -68,6 +70,8 @@ pub(crate) struct Keeper {
     pub(crate) protocol_cost: ProtocolCost,
     /// Marks what is being loaded.
     pub(crate) attempts: Attempts,
+    /// What was measured before this process.
+    pub(crate) kept: KeptProfiles,
     /// Counts loads.
     pub(crate) metrics: Arc<Metrics>,
     /// What it has seen so far.
@@ -83,6 +87,12 @@ pub(crate) struct Notes {
     postponed: BTreeMap<VariantName, Instant>,
     /// What was measured of each variant.
     histories: BTreeMap<VariantName, History>,
+    /// How much slower the node is now than it was measured.
+    correction: Correction,
+    /// Which network of each variant was loaded, as far as its digest is known.
+    digests: BTreeMap<VariantName, Digest>,
+    /// How long the first inference of each variant took after it lay idle.
+    warm: BTreeMap<VariantName, Duration>,
     /// What the protocol costs: the least that was measured, and when that was tried last.
     protocol_cpu: Option<Duration>,
     protocol_tried: Option<Instant>,
@@ -91,21 +101,24 @@ pub(crate) struct Notes {
 }
 
 /// What the runtime found on its node when it started.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Host {
     /// Its limits.
     pub(crate) limits: Limits,
     /// Memory that it needs without any variant.
     pub(crate) base_memory_bytes: u64,
+    /// What it computes with.
+    pub(crate) machine: Machine,
 }
 
 impl Host {
     /// The node's profile, with the variants that were measured.
-    pub(crate) fn profile(self, variants: impl IntoIterator<Item = VariantProfile>) -> NodeProfile {
+    pub(crate) fn profile(&self, variants: impl IntoIterator<Item = VariantProfile>) -> NodeProfile {
         NodeProfile {
             quota: self.limits.quota,
             memory_limit_bytes: self.limits.memory_bytes,
             base_memory_bytes: self.base_memory_bytes,
+            machine: self.machine.clone(),
             variants: variants.into_iter().collect(),
         }
     }
@@ -165,7 +178,7 @@ impl Keeper {
     /// What is found in memory is warm. Else it computes, but requests go first: a busy lane is waited for, though not for ever, or a node
     /// under load would have no warm variant. Variants get cold at the same time, and to warm all of them in a row would take the CPU
     /// quota of a whole period: each is followed by a rest.
-    fn warm(&self, variant: &Resident, rest: impl Fn(Duration), interrupted: impl Fn() -> bool) {
+    fn warm(&mut self, variant: &Resident, rest: impl Fn(Duration), interrupted: impl Fn() -> bool) {
         if is_warm(variant) {
             return;
         }
@@ -176,9 +189,12 @@ impl Keeper {
         if interrupted() {
             return;
         }
-        let before = self.cpu();
-        if let Err(error) = variant.warm() {
-            tracing::warn!(variant = %variant.name(), error = chain(&error), "failed to warm a variant");
+        let (before, began) = (self.cpu(), Instant::now());
+        match variant.warm() {
+            Ok(()) => drop(self.notes.warm.insert(variant.name().clone(), began.elapsed())),
+            Err(error) => {
+                tracing::warn!(variant = %variant.name(), error = chain(&error), "failed to warm a variant");
+            }
         }
         rest(measure::pause_beside_requests(self.cpu().saturating_sub(before), self.host.limits.quota));
     }

@@ -1,6 +1,7 @@
 //! The metrics of the runtime, by the conventions of Prometheus. Labels are bounded: variants (at most 12), and fixed words.
 
 mod maker;
+mod profile;
 mod reasons;
 
 use std::{sync::Arc, time::Duration};
@@ -12,8 +13,9 @@ use prometheus::{
     Registry, Result, TextEncoder,
 };
 
-use self::maker::Maker;
+use self::{maker::Maker, profile::ProfileMetrics};
 use crate::{
+    cgroup::Cgroup,
     keeper::memory::ProcessMemory,
     load::LoadMeter,
     switch::{Standing, choice::REFUSED, swaps::Swap},
@@ -104,6 +106,7 @@ pub(crate) struct Metrics {
     process_bytes: IntGauge,
     /// Held while the text is made: of two at a time one would find the variants that the other has just taken away.
     rendering: Mutex<()>,
+    profile: ProfileMetrics,
 }
 
 /// What became of a certificate that was new.
@@ -179,6 +182,7 @@ impl Metrics {
             )?,
             process_bytes: make.gauge("process_resident_memory_bytes", PROCESS)?,
             rendering: Mutex::default(),
+            profile: ProfileMetrics::new(&make)?,
             registry: registry.clone(),
         })
     }
@@ -204,6 +208,11 @@ impl Metrics {
     /// This release of the engine computes.
     pub(crate) fn runs_on(&self, engine_release: &str) {
         self.build.with_label_values(&[env!("CARGO_PKG_VERSION"), "onnxruntime", engine_release]).set(1);
+    }
+
+    /// The process is in this control group.
+    pub(crate) fn runs_under(&self, cgroup: Cgroup) {
+        self.profile.runs_under(cgroup);
     }
 
     /// A request was answered by `variant`.
@@ -248,6 +257,7 @@ impl Metrics {
             let active = standing.active.as_ref().is_some_and(|active| active.variant == *name);
             self.active.with_label_values(&[name.as_str()]).set(i64::from(active));
         }
+        self.profile.show(standing);
         self.resident_bytes.reset();
         for (resident, footprint) in standing.residents() {
             let bytes = footprint.anonymous_bytes.saturating_add(footprint.mapped_bytes);

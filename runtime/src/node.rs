@@ -2,10 +2,11 @@
 //!
 //! Three tasks beside the server: one follows the placement ([`watch`]), one steps down by itself under load ([`reflex`]), one keeps
 //! the placement's status true ([`report`]). What a placement asks for ([`wanted`]) and what its status should be ([`status`]) are pure
-//! functions. The API server may be away at any time,
+//! functions. The API server ([`api`]) may be away, or silent, at any time,
 //! also at the start: then the placement that was remembered ([`store`]) holds, or else the least accurate variant serves.
 //! While a rollout replaces this pod, the placement is meant for the next one already: then this pod keeps its variants.
 
+mod api;
 mod reflex;
 mod report;
 mod status;
@@ -17,10 +18,9 @@ use std::{path::Path, sync::Arc, time::Instant};
 
 use dnnshifter_crds::VariantPlacement;
 use dnnshifter_portfolio::Policy;
-use kube::{Api, Client, Config};
 use tokio::sync::watch as channel;
 
-use self::{reflex::Reflex, report::Reporter, store::Store, wanted::Directive};
+use self::{reflex::Reflex, report::Reporter, store::Store, wanted::Directive, watch::Source};
 use crate::{
     Error,
     assembly::{Assembly, Plan, Threads},
@@ -32,7 +32,7 @@ use crate::{
 
 /// Serves until a signal comes.
 pub(crate) async fn serve(arguments: NodeArguments) -> Result<(), Error> {
-    let api = placements(&arguments.namespace).await?;
+    let api = api::placements(&arguments.namespace).await?;
     let store = Store::new(arguments.store.clone(), arguments.placement.clone());
     let assembly = Assembly::start(plan(&arguments)).await?;
     let service = Arc::clone(&assembly.service);
@@ -48,7 +48,7 @@ pub(crate) async fn serve(arguments: NodeArguments) -> Result<(), Error> {
     };
     follower.start_alone(&arguments.models).await;
     let stop = assembly.stop.clone();
-    let reflex = Reflex::new(Arc::clone(&service), assembly.host).keep_within(policy, stop.clone());
+    let reflex = Reflex::new(Arc::clone(&service), assembly.host.clone()).keep_within(policy, stop.clone());
     let following = watch::follow(api.clone(), &arguments.placement, stop.clone(), follower);
     let reporter = Reporter {
         api,
@@ -56,17 +56,12 @@ pub(crate) async fn serve(arguments: NodeArguments) -> Result<(), Error> {
         pod_uid: arguments.pod_uid.clone(),
         template_hash,
         service,
-        host: assembly.host,
+        host: assembly.host.clone(),
+        pauses: report::pauses(),
     };
     let reporting = reporter.keep_reported(latest, stop);
     let (served, (), (), ()) = tokio::join!(assembly.run(), following, reflex, reporting);
     served
-}
-
-async fn placements(namespace: &str) -> Result<Api<VariantPlacement>, Error> {
-    let config = Config::infer().await.map_err(|source| Error::KubernetesConfiguration(Box::new(source)))?;
-    let client = Client::try_from(config).map_err(|source| Error::Kubernetes(Box::new(source)))?;
-    Ok(Api::namespaced(client, namespace))
 }
 
 fn plan(arguments: &NodeArguments) -> Plan {
@@ -81,6 +76,7 @@ fn plan(arguments: &NodeArguments) -> Plan {
         threads: Threads::OfSharedNode,
         models: arguments.models.clone(),
         store: arguments.store.clone(),
+        recall: true,
         listen: arguments.listen,
         tls: arguments.tls.clone().files(),
         drain: arguments.drain.duration(),
@@ -130,9 +126,12 @@ impl Follower {
 }
 
 impl watch::Listener for Follower {
-    async fn changed(&mut self, placement: VariantPlacement, received: Instant) {
+    async fn changed(&mut self, placement: VariantPlacement, source: Source, received: Instant) {
         let before = self.seen.borrow().clone();
-        if before.as_deref().is_some_and(|before| wanted::is_older(&placement, before)) {
+        // A list is never behind what was told before, unless etcd was restored: then generations begin again where the backup ended.
+        if source == Source::Watch
+            && before.as_deref().is_some_and(|before| wanted::is_older(&placement, before))
+        {
             return;
         }
         let spec_changed = before.is_none_or(|before| before.spec != placement.spec);
@@ -147,5 +146,7 @@ impl watch::Listener for Follower {
     }
 }
 
+#[cfg(test)]
+mod server;
 #[cfg(test)]
 mod tests;

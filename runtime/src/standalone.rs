@@ -41,6 +41,7 @@ pub(crate) async fn serve(arguments: ServeArguments) -> Result<(), Error> {
         threads: threads.count.map_or(Threads::OfMachine, |count| Threads::Given(count.into())),
         models: directory,
         store,
+        recall: true,
         listen,
         tls,
         drain,

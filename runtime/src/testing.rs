@@ -20,7 +20,7 @@ use parking_lot::{Condvar, Mutex};
 use crate::{
     cgroup::{Cgroup, Limits},
     engine::{Engine, EngineError, Interface, Network, OnnxRuntime},
-    keeper::{Host, Keeper, Notes, attempts::Attempts, memory::Footprint},
+    keeper::{Host, Keeper, Notes, attempts::Attempts, kept::KeptProfiles, memory::Footprint},
     lane::Lane,
     metrics::{Identity, Metrics},
     server::{Chooser, Intake, Service},
@@ -165,6 +165,9 @@ pub(crate) fn profile(variant: &str) -> VariantProfile {
         protocol_cpu_us: 100,
         anonymous_bytes: 0,
         mapped_bytes: 0,
+        warm_us: 0,
+        throttled_periods: 0,
+        digest: None,
     }
 }
 
@@ -215,9 +218,10 @@ pub(crate) fn keeper(
         switch,
         lane,
         cgroup: Cgroup::of_this_process(models),
-        host: Host { limits, base_memory_bytes: 0 },
+        host: Host { limits, ..Host::default() },
         protocol_cost: Box::new(|_| None),
         attempts: Attempts::default(),
+        kept: KeptProfiles::default(),
         metrics,
         notes: Notes::default(),
     }

@@ -1,7 +1,9 @@
 //! A node's measurements as Kubernetes stores them, and their way to and from [`NodeProfile`].
 
 use dnnshifter_portfolio::{
-    CpuQuota, NodeProfile, VariantName, VariantProfile, name::InvalidVariantName, profile::Distribution,
+    CpuQuota, Digest, NodeProfile, VariantName, VariantProfile,
+    name::InvalidVariantName,
+    profile::{Distribution, Machine},
 };
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
@@ -30,6 +32,28 @@ pub struct NodeLimits {
     pub base_memory_bytes: i64,
 }
 
+/// What the pod computes with: the measured times hold for this alone.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeMachine {
+    /// The CPUs that the container may run on, as Linux lists them: `0-3,8`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 256))]
+    pub cpus: String,
+    /// Those extensions of the CPU that decide how fast networks are, as Linux calls them. At most 32.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32), inner(length(max = 32)))]
+    pub cpu_flags: Vec<String>,
+    /// Threads that compute an inference.
+    #[serde(default)]
+    #[schemars(range(min = 0))]
+    pub threads: i64,
+    /// The engine and its release.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 64))]
+    pub engine: String,
+}
+
 /// What the node measured of one variant, one item at a time.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -50,6 +74,18 @@ pub struct MeasuredVariant {
     /// Memory mapped from files.
     #[schemars(range(min = 0))]
     pub mapped_bytes: i64,
+    /// Wall time of an inference of the variant after it lay idle, its weights loaded: what it takes to warm it again.
+    #[serde(default)]
+    #[schemars(range(min = 0))]
+    pub warm_microseconds: i64,
+    /// Periods in which the CPU quota ran out while the variant was measured. Many mean that the times are those of a busy moment.
+    #[serde(default)]
+    #[schemars(range(min = 0))]
+    pub throttled_periods: i64,
+    /// Digest of the network's file that was measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 71))]
+    pub digest: Option<String>,
 }
 
 /// A measured distribution of a time, in microseconds.
@@ -76,6 +112,18 @@ pub struct MeasuredTime {
     pub samples: i64,
 }
 
+impl From<&NodeProfile> for VariantPlacementStatus {
+    /// A status of the measurements alone.
+    fn from(profile: &NodeProfile) -> Self {
+        Self {
+            limits: Some(profile.into()),
+            machine: Some((&profile.machine).into()),
+            profiles: profile.variants.iter().map(MeasuredVariant::from).collect(),
+            ..Self::default()
+        }
+    }
+}
+
 impl VariantPlacementStatus {
     /// The measurements, as the choice of a variant wants them; empty before the runtime has reported any.
     pub fn node_profile(&self) -> Result<NodeProfile, InvalidVariantName> {
@@ -88,6 +136,7 @@ impl VariantPlacementStatus {
             }),
             memory_limit_bytes: limits.memory_bytes.map(unsigned),
             base_memory_bytes: unsigned(limits.base_memory_bytes),
+            machine: self.machine.as_ref().map(Machine::from).unwrap_or_default(),
             variants: self.profiles.iter().map(VariantProfile::try_from).collect::<Result<_, _>>()?,
         })
     }
@@ -104,6 +153,20 @@ impl From<&NodeProfile> for NodeLimits {
     }
 }
 
+impl From<&NodeMachine> for Machine {
+    fn from(machine: &NodeMachine) -> Self {
+        let NodeMachine { cpus, cpu_flags, threads, engine } = machine.clone();
+        Self { cpus, cpu_flags, threads: u32::try_from(threads).unwrap_or(0), engine }
+    }
+}
+
+impl From<&Machine> for NodeMachine {
+    fn from(machine: &Machine) -> Self {
+        let Machine { cpus, cpu_flags, threads, engine } = machine.clone();
+        Self { cpus, cpu_flags, threads: i64::from(threads), engine }
+    }
+}
+
 impl TryFrom<&MeasuredVariant> for VariantProfile {
     type Error = InvalidVariantName;
 
@@ -115,6 +178,10 @@ impl TryFrom<&MeasuredVariant> for VariantProfile {
             protocol_cpu_us: unsigned(measured.protocol_cpu_microseconds),
             anonymous_bytes: unsigned(measured.anonymous_bytes),
             mapped_bytes: unsigned(measured.mapped_bytes),
+            warm_us: unsigned(measured.warm_microseconds),
+            throttled_periods: unsigned(measured.throttled_periods),
+            // It is for people, and for the node: nothing is chosen by it.
+            digest: measured.digest.as_deref().and_then(|digest| Digest::parse(digest).ok()),
         })
     }
 }
@@ -128,6 +195,9 @@ impl From<&VariantProfile> for MeasuredVariant {
             protocol_cpu_microseconds: signed(profile.protocol_cpu_us),
             anonymous_bytes: signed(profile.anonymous_bytes),
             mapped_bytes: signed(profile.mapped_bytes),
+            warm_microseconds: signed(profile.warm_us),
+            throttled_periods: signed(profile.throttled_periods),
+            digest: profile.digest.as_ref().map(ToString::to_string),
         }
     }
 }
@@ -185,6 +255,12 @@ mod tests {
             quota: Some(CpuQuota { quota_us: 50_000, period_us: 100_000 }),
             memory_limit_bytes: Some(256 << 20),
             base_memory_bytes: 32 << 20,
+            machine: Machine {
+                cpus: "0-3,8".to_owned(),
+                cpu_flags: vec!["avx2".to_owned(), "fma".to_owned()],
+                threads: 2,
+                engine: "onnxruntime 1.31.1".to_owned(),
+            },
             variants: vec![VariantProfile {
                 name: VariantName::parse("macs-100").unwrap(),
                 wall: time,
@@ -192,14 +268,26 @@ mod tests {
                 protocol_cpu_us: 150,
                 anonymous_bytes: 3 << 20,
                 mapped_bytes: 15 << 20,
+                warm_us: 4_100,
+                throttled_periods: 3,
+                digest: Some(Digest::parse(&format!("sha256:{}", "0a".repeat(32))).unwrap()),
             }],
         };
-        let status = VariantPlacementStatus {
-            limits: Some((&profile).into()),
-            profiles: profile.variants.iter().map(MeasuredVariant::from).collect(),
-            ..VariantPlacementStatus::default()
-        };
+        let text = serde_json::to_string(&VariantPlacementStatus::from(&profile)).unwrap();
+        let status: VariantPlacementStatus = serde_json::from_str(&text).unwrap();
         assert_eq!(status.node_profile().unwrap(), profile);
+    }
+
+    #[test]
+    fn a_profile_of_an_earlier_runtime_is_read() {
+        let time = r#"{"meanMicroseconds": 1, "deviationMicroseconds": 0, "p50Microseconds": 1, "p95Microseconds": 1, "p99Microseconds": 1, "samples": 9}"#;
+        let text = format!(
+            r#"{{"limits": {{"baseMemoryBytes": 1}}, "profiles": [{{"name": "a", "wall": {time}, "cpu": {time},
+                "protocolCpuMicroseconds": 5, "anonymousBytes": 1, "mappedBytes": 1}}]}}"#
+        );
+        let status: VariantPlacementStatus = serde_json::from_str(&text).unwrap();
+        let profile = status.node_profile().unwrap();
+        assert_eq!((profile.machine, profile.variants[0].warm_us), (Machine::default(), 0));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::profile::{CpuQuota, Distribution};
+use crate::profile::{CpuQuota, Distribution, Machine};
 
 const UP: Duration = Duration::from_mins(1);
 
@@ -24,6 +24,9 @@ fn measured(variant: &VariantName, mean_us: u64, mebibytes: u64) -> VariantProfi
         protocol_cpu_us: 0,
         anonymous_bytes: mebibytes << 20,
         mapped_bytes: 0,
+        warm_us: 0,
+        throttled_periods: 0,
+        digest: None,
     }
 }
 
@@ -44,6 +47,7 @@ impl Node {
             quota: Some(CpuQuota { quota_us: 50_000, period_us: 100_000 }),
             memory_limit_bytes: Some(256 << 20),
             base_memory_bytes: 32 << 20,
+            machine: Machine::default(),
             variants: times.map(|(variant, us)| measured(variant, us, us / 100)).collect(),
         };
         let policy = Policy {

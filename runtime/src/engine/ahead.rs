@@ -4,7 +4,7 @@
 
 use std::{
     collections::BTreeSet,
-    env,
+    env, io,
     path::{Path, PathBuf},
 };
 
@@ -62,6 +62,11 @@ impl Ahead {
                 Ok(None)
             }
         }
+    }
+
+    /// Digest of `network`'s file.
+    pub(super) fn digest(&self, network: &Path) -> io::Result<String> {
+        self.networks.digest(network)
     }
 
     /// The same as [`OptimisedNetworks::was_made`].

@@ -10,7 +10,7 @@ mod tensor;
 
 use std::{path::Path, sync::Arc};
 
-use dnnshifter_portfolio::description::Datatype;
+use dnnshifter_portfolio::{Digest, description::Datatype};
 use ort::{
     environment::Environment,
     session::{RunOptions, Session, builder::GraphOptimizationLevel},
@@ -22,7 +22,7 @@ use self::tensor::{append, append_texts, fixed_items, is, tensor};
 use super::optimise;
 use super::{
     Engine, EngineError, Interface, Network, OptimisedError, PEAK_OF_OPENING, ahead::Ahead,
-    denormals::DenormalsAsZero, mapped::Mapped, version,
+    denormals::DenormalsAsZero, machine, mapped::Mapped, optimised, version,
 };
 use crate::values::{Part, Values, of_any_type};
 
@@ -61,6 +61,11 @@ impl OnnxRuntime {
     /// The library's release, as `1.31.1`.
     pub(crate) fn release(&self) -> &str {
         &self.release
+    }
+
+    /// Tells this build of the engine on this processor from others.
+    pub(crate) fn machine_key() -> String {
+        machine::key(ort::info())
     }
 
     /// Keeps optimised networks in a folder of `store` from now on.
@@ -158,6 +163,14 @@ impl Engine for OnnxRuntime {
 
     fn distrust(&self, path: &Path) -> bool {
         self.ahead.as_ref().is_some_and(|ahead| ahead.distrust(path))
+    }
+
+    fn digest(&self, path: &Path) -> Option<Digest> {
+        let digest = match &self.ahead {
+            Some(ahead) => ahead.digest(path),
+            None => optimised::digest(path),
+        };
+        Digest::parse(&format!("sha256:{}", digest.ok()?)).ok()
     }
 
     fn peak_bytes(&self, path: &Path, file_bytes: u64) -> u64 {

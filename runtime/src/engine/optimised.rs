@@ -185,7 +185,7 @@ impl OptimisedNetworks {
     }
 
     /// A file is read whole when it is new or has changed: 59 MB take 35 ms, which a swap to a known variant must not.
-    fn digest(&self, path: &Path) -> io::Result<String> {
+    pub(super) fn digest(&self, path: &Path) -> io::Result<String> {
         let stamp = Stamp::of(path)?;
         let mut digests = self.digests.lock();
         if let Some((_, digest)) = digests.get(path).filter(|(known, _)| *known == stamp) {
@@ -213,7 +213,8 @@ fn read_seal(entry: &Path) -> Option<Seal> {
     serde_json::from_slice(&fs::read(entry.join(SEAL_FILE)).ok()?).ok()
 }
 
-fn digest(path: &Path) -> io::Result<String> {
+/// SHA-256 of a file, hexadecimal.
+pub(super) fn digest(path: &Path) -> io::Result<String> {
     let mut hash = Sha256::new();
     io::copy(&mut File::open(path)?, &mut hash)?;
     Ok(format!("{:x}", hash.finalize()))

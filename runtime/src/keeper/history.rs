@@ -1,20 +1,12 @@
-//! What was measured of a variant over time, and what of it is to be believed: pure.
+//! What was measured of a variant, and what is seen of it since then: pure.
 //!
-//! Whatever runs beside a measurement makes it slower, never faster. So the fastest of the latest measurements is believed: one that
-//! was taken while the node started is corrected by the next, and a node that has become slower for good is believed once the
-//! faster ones are forgotten.
+//! Whatever runs beside a measurement makes it slower, never faster. So the fastest one is the base: one that was taken while the node
+//! started is replaced by a faster one. A node that has become slower since then is for the
+//! [`Correction`](dnnshifter_portfolio::Correction), which is told how many times as long as the base an inference takes now.
 
-use std::{
-    collections::VecDeque,
-    time::{Duration, Instant},
-};
-
-use dnnshifter_portfolio::profile::Distribution;
+use std::time::{Duration, Instant};
 
 use super::measure::Measured;
-
-/// So many measurements are kept: at one a minute, a slowdown must last five minutes to be believed.
-const KEPT: usize = 5;
 
 /// A variant is measured again after so long.
 const MEASURE_EVERY: Duration = Duration::from_mins(1);
@@ -22,120 +14,125 @@ const MEASURE_EVERY: Duration = Duration::from_mins(1);
 /// Fewer requests in that time say nothing of how fast the variant is.
 const FEWEST_REQUESTS: usize = 100;
 
-/// One correction by traffic moves a measurement at most by this factor.
-const LARGEST_STEP: f64 = 2.0;
-
-/// The latest measurements of one variant, at least one.
+/// The fastest measurement of one variant.
 pub(super) struct History {
-    kept: VecDeque<Measured>,
-    measured_at: Instant,
+    base: Measured,
+    /// When it was looked at last, if that was in this process.
+    seen_at: Option<Instant>,
+}
+
+/// What a look says.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Seen {
+    /// An inference takes so many times as long as the base that there was before the look.
+    pub(super) ratio: f64,
+    /// The base is new.
+    pub(super) is_base: bool,
 }
 
 impl History {
     /// Begins with a first measurement.
-    pub(super) fn new(first: Measured, now: Instant) -> Self {
-        Self { kept: VecDeque::from([first]), measured_at: now }
+    pub(super) fn new(base: Measured, now: Instant) -> Self {
+        Self { base, seen_at: Some(now) }
     }
 
-    /// Adds the next one.
-    pub(super) fn add(&mut self, measured: Measured, now: Instant) {
-        if self.kept.len() == KEPT {
-            self.kept.pop_front();
+    /// Goes on with the base of an earlier process. It is time to measure again.
+    pub(super) fn recalled(base: Measured) -> Self {
+        Self { base, seen_at: None }
+    }
+
+    /// The fastest measurement so far.
+    pub(super) fn base(&self) -> Measured {
+        self.base
+    }
+
+    /// The variant was measured again.
+    pub(super) fn add(&mut self, measured: Measured, now: Instant) -> Seen {
+        self.seen_at = Some(now);
+        let (before, found) = (self.base.wall.p50_us, measured.wall.p50_us);
+        let is_base = found < before;
+        if is_base {
+            self.base = measured;
         }
-        self.kept.push_back(measured);
-        self.measured_at = now;
+        Seen { ratio: ratio(found, before), is_base }
     }
 
     /// There was no chance to measure: the next one comes as if there had been.
     pub(super) fn skip(&mut self, now: Instant) {
-        self.measured_at = now;
-    }
-
-    /// The fastest of the measurements that are kept.
-    pub(super) fn believed(&self) -> Measured {
-        self.kept.iter().min_by_key(|measured| measured.wall.p50_us).copied().unwrap_or_default()
+        self.seen_at = Some(now);
     }
 
     /// Whether it is time to measure again.
     pub(super) fn is_stale(&self, now: Instant) -> bool {
-        now.saturating_duration_since(self.measured_at) >= MEASURE_EVERY
+        self.seen_at.is_none_or(|at| now.saturating_duration_since(at) >= MEASURE_EVERY)
     }
 
-    /// What the times of real requests say, in microseconds: a measurement of the believed shape, moved to where the fastest quarter
-    /// of them is. What is slower than that may have waited for the processor. `None` if there are too few.
-    pub(super) fn by_traffic(&self, mut times_us: Vec<u32>) -> Option<Measured> {
+    /// What the times of real requests say, in microseconds: the fastest quarter of them is held against the base. What is slower than
+    /// that may have waited for the processor. `None` if there are too few.
+    pub(super) fn by_traffic(&mut self, mut times_us: Vec<u32>, now: Instant) -> Option<Seen> {
         if times_us.len() < FEWEST_REQUESTS {
             return None;
         }
         times_us.sort_unstable();
-        let quarter = times_us.get(times_us.len() / 4).copied().map(f64::from)?;
-        let believed = self.believed();
-        let factor = (quarter / believed.wall.p50_us.max(1) as f64).clamp(1.0 / LARGEST_STEP, LARGEST_STEP);
-        let samples = u32::try_from(times_us.len()).unwrap_or(u32::MAX);
-        let moved = |time| Distribution { samples, ..scaled(time, factor) };
-        Some(Measured { wall: moved(believed.wall), cpu: moved(believed.cpu) })
+        let quarter = times_us.get(times_us.len() / 4).copied()?;
+        self.seen_at = Some(now);
+        Some(Seen { ratio: ratio(u64::from(quarter), self.base.wall.p50_us), is_base: false })
     }
 }
 
-fn scaled(time: Distribution, factor: f64) -> Distribution {
-    let scale = |microseconds: u64| (microseconds as f64 * factor).round() as u64;
-    Distribution {
-        mean_us: scale(time.mean_us),
-        deviation_us: scale(time.deviation_us),
-        p50_us: scale(time.p50_us),
-        p95_us: scale(time.p95_us),
-        p99_us: scale(time.p99_us),
-        samples: time.samples,
-    }
+fn ratio(now_us: u64, before_us: u64) -> f64 {
+    now_us.max(1) as f64 / before_us.max(1) as f64
 }
 
 #[cfg(test)]
 mod tests {
+    use dnnshifter_portfolio::profile::Distribution;
+
     use super::*;
 
     fn measured(microseconds: u64) -> Measured {
-        let time = Distribution {
-            mean_us: microseconds,
-            p50_us: microseconds,
-            p99_us: microseconds * 2,
-            samples: 100,
-            ..Distribution::default()
-        };
-        Measured { wall: time, cpu: time }
+        let time = Distribution::constant(microseconds, 100);
+        Measured { wall: time, cpu: time, throttled_periods: 0 }
     }
 
-    fn history(microseconds: &[u64]) -> History {
+    #[test]
+    fn a_measurement_of_a_busy_moment_is_replaced_by_a_faster_one() {
         let now = Instant::now();
-        let mut history = History::new(measured(microseconds[0]), now);
-        for next in &microseconds[1..] {
-            history.add(measured(*next), now);
-        }
-        history
+        let mut history = History::new(measured(5000), now);
+        assert_eq!(history.add(measured(2000), now), Seen { ratio: 0.4, is_base: true });
+        assert_eq!(history.base(), measured(2000));
+        assert_eq!(history.add(measured(5000), now), Seen { ratio: 2.5, is_base: false });
+        assert_eq!(history.base(), measured(2000));
     }
 
     #[test]
-    fn a_measurement_of_a_busy_moment_is_corrected_by_the_next() {
-        assert_eq!(history(&[5000, 2000]).believed(), measured(2000));
-        assert_eq!(history(&[2000, 5000]).believed(), measured(2000));
-    }
-
-    #[test]
-    fn a_node_that_has_become_slower_for_good_is_believed_in_the_end() {
-        assert_eq!(history(&[2000, 3000, 3000, 3000, 3000]).believed(), measured(2000));
-        assert_eq!(history(&[2000, 3000, 3000, 3000, 3000, 3000]).believed(), measured(3000));
-    }
-
-    #[test]
-    fn the_fastest_quarter_of_the_requests_moves_a_measurement_within_bounds() {
-        let history = history(&[2000]);
+    fn the_fastest_quarter_of_enough_requests_is_held_against_the_base() {
+        let now = Instant::now();
+        let mut history = History::new(measured(2000), now);
         // A quarter is not disturbed; the rest waited for the processor.
-        let times = (0..200).map(|request| if request < 60 { 1500 } else { 9000 }).collect();
-        let moved = history.by_traffic(times).unwrap();
-        assert_eq!((moved.wall.p50_us, moved.wall.p99_us, moved.cpu.mean_us), (1500, 3000, 1500));
-        assert_eq!(moved.wall.samples, 200);
-        assert_eq!(history.by_traffic(vec![10; 100]).unwrap().wall.p50_us, 1000);
-        assert_eq!(history.by_traffic(vec![90_000; 100]).unwrap().wall.p50_us, 4000);
-        assert_eq!(history.by_traffic(vec![1500; 99]), None);
+        let times = (0..200).map(|request| if request < 60 { 3000 } else { 9000 }).collect();
+        assert_eq!(history.by_traffic(times, now), Some(Seen { ratio: 1.5, is_base: false }));
+        assert_eq!(history.by_traffic(vec![1500; 99], now), None);
+        assert_eq!(history.base(), measured(2000));
+    }
+
+    #[test]
+    fn times_of_zero_are_no_division_by_zero() {
+        let now = Instant::now();
+        let mut history = History::new(measured(0), now);
+        assert_eq!(history.add(measured(0), now), Seen { ratio: 1.0, is_base: false });
+        assert_eq!(history.by_traffic(vec![0; 100], now).map(|seen| seen.ratio), Some(1.0));
+    }
+
+    #[test]
+    fn what_an_earlier_process_measured_holds_but_is_measured_again_at_once() {
+        let now = Instant::now();
+        let mut history = History::recalled(measured(2000));
+        assert!(history.is_stale(now));
+        assert_eq!(history.base(), measured(2000));
+        history.add(measured(2500), now);
+        assert!(!history.is_stale(now));
+        assert_eq!(history.base(), measured(2000));
     }
 
     #[test]
@@ -146,5 +143,7 @@ mod tests {
         assert!(history.is_stale(now + MEASURE_EVERY));
         history.skip(now + MEASURE_EVERY);
         assert!(!history.is_stale(now + MEASURE_EVERY));
+        history.by_traffic(vec![1; 100], now + 2 * MEASURE_EVERY).unwrap();
+        assert!(!history.is_stale(now + 2 * MEASURE_EVERY));
     }
 }

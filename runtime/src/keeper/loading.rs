@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use dnnshifter_portfolio::VariantName;
+use dnnshifter_portfolio::{VariantName, description::MODEL_FILE};
 
 use super::{
     Keeper, agenda, attempts, chain,
@@ -40,6 +40,12 @@ impl Keeper {
                 let elapsed = started.elapsed();
                 self.metrics.variant_load_seconds.observe(elapsed.as_secs_f64());
                 tracing::info!(variant = %name, milliseconds = elapsed.as_millis() as u64, anonymous_bytes = footprint.anonymous_bytes, mapped_bytes = footprint.mapped_bytes, "loaded");
+                let digest = self.engine.digest(&self.models.join(name.as_str()).join(MODEL_FILE));
+                self.notes.note_digest(name, digest);
+                // It has computed once, with all that had to be read for that.
+                self.notes.warm.entry(name.clone()).or_insert(resident.service_time());
+                // Before it is there, so that it is never there without.
+                self.recall(name, footprint);
                 self.switch.loaded(resident, footprint);
             }
             Err(error @ VariantError::Memory { .. }) => {

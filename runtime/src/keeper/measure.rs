@@ -59,6 +59,8 @@ pub(super) struct Measured {
     pub(super) wall: Distribution,
     /// Of the CPU.
     pub(super) cpu: Distribution,
+    /// Periods that were throttled meanwhile.
+    pub(super) throttled_periods: u64,
 }
 
 #[derive(Default)]
@@ -79,6 +81,7 @@ pub(super) fn measure(
     let share = share(terms.quota);
     let started = Instant::now();
     let mut seen = subject.disturbances();
+    let throttled_before = seen.1;
     while clean.wall.len() < terms.samples && started.elapsed() < terms.longest && !stopped() {
         let before = (subject.disturbances(), subject.busy());
         let (began, cpu_before) = (Instant::now(), subject.cpu());
@@ -98,8 +101,11 @@ pub(super) fn measure(
         clean.wall.append(&mut disturbed.wall);
         clean.cpu.append(&mut disturbed.cpu);
     }
-    (!clean.wall.is_empty())
-        .then(|| Measured { wall: distribution(clean.wall), cpu: distribution(clean.cpu) })
+    (!clean.wall.is_empty()).then(|| Measured {
+        wall: distribution(clean.wall),
+        cpu: distribution(clean.cpu),
+        throttled_periods: seen.1.saturating_sub(throttled_before),
+    })
 }
 
 /// Whether the thread stood still for a good part of an inference.
@@ -183,7 +189,7 @@ mod tests {
         let subject = Throttled::default();
         let measured = measure(&subject, Terms::whole(None), |_| (), || false).unwrap();
         assert_eq!(measured.wall.samples, 100);
-        assert_eq!(subject.runs.get(), 133);
+        assert_eq!((subject.runs.get(), measured.throttled_periods), (133, 33));
     }
 
     #[test]

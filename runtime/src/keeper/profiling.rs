@@ -2,11 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use dnnshifter_portfolio::{VariantName, VariantProfile};
+use dnnshifter_portfolio::{Digest, VariantName, VariantProfile};
 
 use super::{
     Keeper, Notes, chain,
-    history::History,
+    history::{History, Seen},
+    kept,
     measure::{self, Measured, Terms},
     memory::Footprint,
 };
@@ -49,12 +50,25 @@ impl Keeper {
             };
             let history = History::new(measured, Instant::now());
             self.notes.histories.insert(variant.name().clone(), history);
+            self.notes.correction.measured(variant.name());
             // What was measured is no request.
             drop(variant.take_recent_us());
         }
         if self.protocol_cost_is_due(has_time) && !stopped() {
             self.learn_protocol_cost(variant);
         }
+        self.report_all(variant.name(), footprint);
+    }
+
+    /// What an earlier process measured of a variant that is about to be there holds until it is measured again.
+    pub(super) fn recall(&mut self, variant: &VariantName, footprint: Footprint) {
+        let kept = self.kept.find(variant, self.notes.digests.get(variant)).cloned();
+        let Some(kept) = kept.filter(|_| !self.notes.histories.contains_key(variant)) else { return };
+        let VariantProfile { wall, cpu, throttled_periods, .. } = kept;
+        let history = History::recalled(Measured { wall, cpu, throttled_periods });
+        self.notes.histories.insert(variant.clone(), history);
+        tracing::info!(%variant, "what was measured before holds until it is measured again");
+        self.notes.protocol_cpu.get_or_insert(Duration::from_micros(kept.protocol_cpu_us));
         self.report(variant, footprint);
     }
 
@@ -66,16 +80,21 @@ impl Keeper {
         rest: impl Fn(Duration),
         stopped: impl Fn() -> bool,
     ) {
-        let times = variant.take_recent_us();
-        let by_traffic =
-            self.notes.histories.get(variant.name()).and_then(|history| history.by_traffic(times));
-        let measured = by_traffic.or_else(|| measure::measure(&self.probe(variant), terms?, rest, &stopped));
+        let (name, times) = (variant.name(), variant.take_recent_us());
+        let history = self.notes.histories.get_mut(name);
+        if let Some(seen) = history.and_then(|history| history.by_traffic(times, Instant::now())) {
+            return self.notes.correct(name, seen);
+        }
+        let measured = terms.and_then(|terms| measure::measure(&self.probe(variant), terms, rest, &stopped));
         if stopped() {
             return;
         }
-        let Some(history) = self.notes.histories.get_mut(variant.name()) else { return };
+        let Some(history) = self.notes.histories.get_mut(name) else { return };
         match measured {
-            Some(measured) => history.add(measured, Instant::now()),
+            Some(measured) => {
+                let seen = history.add(measured, Instant::now());
+                self.notes.correct(name, seen);
+            }
             None => history.skip(Instant::now()),
         }
     }
@@ -94,22 +113,45 @@ impl Keeper {
         }
     }
 
-    fn report(&self, variant: &Resident, footprint: Footprint) {
-        let Some(history) = self.notes.histories.get(variant.name()) else { return };
+    /// What was learned of one variant may change what is believed of all.
+    fn report_all(&mut self, variant: &VariantName, footprint: Footprint) {
+        let standing = self.switch.standing();
+        self.report(variant, footprint);
+        for other in standing.profiles.values().filter(|other| other.name != *variant) {
+            let VariantProfile { anonymous_bytes, mapped_bytes, .. } = *other;
+            self.report(&other.name, Footprint { anonymous_bytes, mapped_bytes });
+        }
+    }
+
+    /// Tells the switch what is believed of a variant, and keeps what was measured of it.
+    fn report(&mut self, variant: &VariantName, footprint: Footprint) {
+        let Some(history) = self.notes.histories.get(variant) else { return };
         let protocol_cpu = self.notes.protocol_cpu.unwrap_or(ASSUMED_PROTOCOL_CPU);
-        let Measured { wall, cpu } = history.believed();
-        let profile = VariantProfile {
-            name: variant.name().clone(),
+        let Measured { wall, cpu, throttled_periods } = history.base();
+        let warm = self.notes.warm.get(variant).copied().unwrap_or_default();
+        let measured = VariantProfile {
+            name: variant.clone(),
             wall,
             cpu,
-            protocol_cpu_us: u64::try_from(protocol_cpu.as_micros()).unwrap_or(u64::MAX),
+            protocol_cpu_us: microseconds(protocol_cpu),
             anonymous_bytes: footprint.anonymous_bytes,
             mapped_bytes: footprint.mapped_bytes,
+            // The first one, at loading, may have found everything in the caches.
+            warm_us: microseconds(warm).max(wall.p50_us),
+            throttled_periods,
+            digest: self.notes.digests.get(variant).cloned(),
         };
-        if self.switch.standing().profiles.get(variant.name()) == Some(&profile) {
+        let standing = self.switch.standing();
+        self.kept.keep(&measured, &standing.order);
+        let profile = self.notes.correction.corrected(&measured);
+        let before = standing.profiles.get(variant);
+        if before == Some(&profile) {
             return;
         }
-        tracing::info!(variant = %variant.name(), wall_us = wall.mean_us, p99_us = wall.p99_us, cpu_us = cpu.mean_us, samples = wall.samples, "measured");
+        if before.is_none_or(|before| kept::moved(before, &profile)) {
+            let factor = self.notes.correction.factor(variant);
+            tracing::info!(%variant, wall_us = profile.wall.mean_us, p99_us = profile.wall.p99_us, cpu_us = profile.cpu.mean_us, samples = profile.wall.samples, factor, "measured");
+        }
         self.switch.measured(profile);
     }
 
@@ -130,10 +172,34 @@ impl Keeper {
     }
 }
 
+fn microseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
+
 impl Notes {
+    /// The network of a variant that is loaded now. What was measured of another one of that name no longer counts.
+    pub(super) fn note_digest(&mut self, variant: &VariantName, digest: Option<Digest>) {
+        let before = match digest {
+            Some(digest) => self.digests.insert(variant.clone(), digest),
+            None => self.digests.remove(variant),
+        };
+        if before.as_ref() != self.digests.get(variant) {
+            self.histories.remove(variant);
+            self.warm.remove(variant);
+        }
+    }
+
+    /// What was seen of a variant counts for it, and for the node.
+    fn correct(&mut self, variant: &VariantName, seen: Seen) {
+        self.correction.observe(variant, seen.ratio);
+        if seen.is_base {
+            self.correction.measured(variant);
+        }
+    }
+
     /// Whether it is time to measure the variant again.
     pub(super) fn is_stale(&self, variant: &VariantName, now: Instant) -> bool {
-        self.histories.get(variant).is_some_and(|history| history.is_stale(now))
+        self.histories.get(variant).is_none_or(|history| history.is_stale(now))
     }
 }
 

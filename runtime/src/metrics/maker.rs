@@ -1,8 +1,8 @@
 //! How metrics are made: each in the registry from the start. Which there are is [`metrics`](super)'s.
 
 use prometheus::{
-    Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, Result,
-    core::Collector,
+    GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    Result, core::Collector,
 };
 
 /// Makes metrics in one registry.
@@ -21,6 +21,10 @@ impl Maker<'_> {
 
     pub(super) fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntGaugeVec> {
         self.registered(IntGaugeVec::new(Opts::new(name, help), labels))
+    }
+
+    pub(super) fn measured(&self, name: &str, help: &str, labels: &[&str]) -> Result<GaugeVec> {
+        self.registered(GaugeVec::new(Opts::new(name, help), labels))
     }
 
     pub(super) fn counters(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec> {

@@ -2,17 +2,17 @@
 
 use std::{
     sync::Arc,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, SystemTime},
 };
 
-use backon::{BackoffBuilder, ExponentialBuilder};
+use backon::{BackoffBuilder, ConstantBuilder, ExponentialBuilder};
 use dnnshifter_crds::{VariantPlacement, VariantPlacementStatus, names::RUNTIME_FIELD_MANAGER};
 use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
 use kube::{
     Api, Resource,
     api::{Patch, PatchParams},
 };
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -31,7 +31,7 @@ const TICK: Duration = Duration::from_secs(5);
 const LONGEST_WRITE: Duration = Duration::from_secs(10);
 /// Whether the objective is met is written at most so often...
 const OBJECTIVE_INTERVAL: Duration = Duration::from_secs(10);
-/// ... and measurements that moved at most so often.
+/// ... and measurements that moved at most so often, twice as seldom at worst: nodes that started together do not write together.
 const MEASUREMENT_INTERVAL: Duration = Duration::from_mins(1);
 /// A write is seen by the watch after so long at the latest; until then the same is not written again.
 const ECHO: Duration = Duration::from_secs(5);
@@ -50,16 +50,28 @@ pub(super) struct Reporter {
     pub(super) service: Arc<Service>,
     /// The node.
     pub(super) host: Host,
+    /// How long measurements that moved are kept back, drawn anew for each write.
+    pub(super) pauses: Pauses,
 }
 
-/// What was written last, and when.
+/// Durations without end.
+pub(super) type Pauses = Box<dyn Iterator<Item = Duration> + Send>;
+
+/// What was written last.
 #[derive(Default)]
-struct Written(Option<(VariantPlacementStatus, Instant)>);
+struct Written(Option<Write>);
+
+struct Write {
+    status: VariantPlacementStatus,
+    at: Instant,
+    /// Measurements that moved are kept back for so long.
+    pause: Duration,
+}
 
 impl Reporter {
     /// Keeps the status true until `stop`; `latest` is the placement as it was seen last.
     pub(super) async fn keep_reported(
-        self,
+        mut self,
         mut latest: watch::Receiver<Option<Arc<VariantPlacement>>>,
         stop: CancellationToken,
     ) {
@@ -80,7 +92,8 @@ impl Reporter {
             let Some(status) = self.due(&placement, &written) else { continue };
             match self.write(&status).await {
                 Ok(()) => {
-                    written = Written(Some((status, Instant::now())));
+                    let pause = self.pauses.next().unwrap_or(MEASUREMENT_INTERVAL);
+                    written = Written(Some(Write { status, at: Instant::now(), pause }));
                     backoff = self::backoff();
                 }
                 Err(error) => {
@@ -145,18 +158,24 @@ impl Reporter {
 impl Written {
     /// Whether it is time for a write that makes such a difference.
     fn allows(&self, difference: Difference, wanted: &VariantPlacementStatus) -> bool {
-        let Some((status, at)) = &self.0 else { return difference > Difference::None };
+        let Some(Write { status, at, pause }) = &self.0 else { return difference > Difference::None };
         let elapsed = at.elapsed();
         if elapsed < ECHO && status::difference(Some(status), wanted) == Difference::None {
             return false;
         }
         match difference {
             Difference::None => false,
-            Difference::Measurements => elapsed >= MEASUREMENT_INTERVAL,
+            Difference::Measurements => elapsed >= *pause,
             Difference::Objective => elapsed >= OBJECTIVE_INTERVAL,
             Difference::Transition => true,
         }
     }
+}
+
+/// From one to two intervals of measurements, for ever.
+pub(super) fn pauses() -> Pauses {
+    let pauses = ConstantBuilder::default().with_delay(MEASUREMENT_INTERVAL);
+    Box::new(pauses.with_jitter().without_max_times().build())
 }
 
 /// From one second to half a minute, for ever.
@@ -165,3 +184,6 @@ fn backoff() -> impl Iterator<Item = Duration> {
         ExponentialBuilder::default().with_min_delay(Duration::from_secs(1)).with_max_delay(TICK * 6);
     delays.with_jitter().without_max_times().build()
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,7 +3,7 @@
 use dnnshifter_crds::{
     VariantPlacement, VariantPlacementStatus,
     conditions::{OBJECTIVE_MET, Truth, VARIANTS_LOADED, WantedCondition},
-    variant_placement::{MeasuredTime, MeasuredVariant, NodeLimits},
+    variant_placement::{MeasuredTime, MeasuredVariant},
 };
 use dnnshifter_portfolio::NodeProfile;
 use k8s_openapi::{
@@ -59,13 +59,11 @@ pub(super) fn status(facts: &Facts<'_>, placement: &VariantPlacement, now: &Time
         active_variant_name: active.map(|active| active.variant.to_string()),
         active_since: active.and_then(|active| Timestamp::try_from(active.since).ok()).map(Time),
         reason: active.map(|active| active.reason.clone()),
-        limits: Some(NodeLimits::from(*profile)),
-        profiles: profile.variants.iter().map(MeasuredVariant::from).collect(),
         conditions: conditions
             .into_iter()
             .map(|condition| condition.observed(stored, generation, now))
             .collect(),
-        ..VariantPlacementStatus::default()
+        ..VariantPlacementStatus::from(*profile)
     }
 }
 
@@ -81,6 +79,7 @@ pub(super) fn difference(
             status.active_variant_name.clone(),
             status.reason.clone(),
             status.limits.clone(),
+            status.machine.clone(),
         )
     };
     let condition = |status: &VariantPlacementStatus, type_| {

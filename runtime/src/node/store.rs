@@ -1,14 +1,10 @@
 //! The last placement on disk, so that a process that starts while the API server is away goes on where the last one ended.
 
-use std::{
-    io,
-    path::{Path, PathBuf},
-};
+use std::{io, path::PathBuf};
 
 use dnnshifter_crds::VariantPlacement;
-use tokio::{fs::File, io::AsyncWriteExt};
 
-use crate::keeper::chain;
+use crate::{keeper::chain, replace::replace};
 
 /// A directory that outlives the process, if there is one. A failure here is logged, and never stops serving.
 pub(super) struct Store {
@@ -47,25 +43,18 @@ impl Store {
     /// Remembers a placement: whole or not at all.
     pub(super) async fn save(&self, placement: &VariantPlacement) {
         let Some(directory) = &self.directory else { return };
-        if let Err(error) = write(directory, placement).await {
+        let text = serde_json::to_vec(placement).map_err(io::Error::from);
+        let writing = {
+            let directory = directory.clone();
+            tokio::task::spawn_blocking(move || replace(&directory, FILE, &text?))
+        };
+        if let Err(error) = writing.await.map_err(io::Error::other).flatten() {
             tracing::warn!(directory = %directory.display(), %error, "failed to remember the placement");
         }
     }
 }
 
-/// Writes beside the file and renames. Both are brought to the disk, or a power cut could leave an empty file of that name.
-async fn write(directory: &Path, placement: &VariantPlacement) -> io::Result<()> {
-    let text = serde_json::to_vec(placement)?;
-    let partial = directory.join(PARTIAL);
-    let mut file = File::create(&partial).await?;
-    file.write_all(&text).await?;
-    file.sync_all().await?;
-    tokio::fs::rename(&partial, directory.join(FILE)).await?;
-    File::open(directory).await?.sync_all().await
-}
-
 const FILE: &str = "placement.json";
-const PARTIAL: &str = "placement.json.partial";
 
 #[cfg(test)]
 mod tests {

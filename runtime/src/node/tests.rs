@@ -41,11 +41,11 @@ fn serving(follower: &Follower) -> VariantName {
 async fn a_placement_for_another_template_leaves_the_variants_serving_and_switchable() {
     let directory = tempfile::tempdir().unwrap();
     let mut follower = follower(Some("old"), directory.path());
-    follower.changed(placement("new", &["other", "next"], "other"), Instant::now()).await;
+    follower.changed(placement("new", &["other", "next"], "other"), Source::List, Instant::now()).await;
     assert_eq!(follower.service.switch.standing().order, names(&["big", "small"]));
     assert_eq!(serving(&follower), name("big"));
     assert_eq!(follower.service.lane.objective(), Some(Duration::from_millis(20)));
-    follower.changed(placement("new", &["other", "small"], "small"), Instant::now()).await;
+    follower.changed(placement("new", &["other", "small"], "small"), Source::List, Instant::now()).await;
     assert_eq!(serving(&follower), name("small"));
     assert!(follower.service.switch.take_retired().is_empty());
     assert_eq!(follower.store.load().await, None);
@@ -57,7 +57,7 @@ async fn a_placement_for_this_template_or_for_a_pod_that_knows_none_is_obeyed_an
         let directory = tempfile::tempdir().unwrap();
         let mut follower = follower(hash, directory.path());
         let placement = placement("new", &["small", "next"], "small");
-        follower.changed(placement.clone(), Instant::now()).await;
+        follower.changed(placement.clone(), Source::List, Instant::now()).await;
         assert_eq!(follower.service.switch.standing().order, names(&["small", "next"]));
         assert_eq!(serving(&follower), name("small"));
         assert_eq!(follower.store.load().await, Some(placement));
@@ -73,4 +73,22 @@ async fn a_remembered_placement_for_another_template_is_left_out() {
         follower.start_alone(directory.path()).await;
         assert_eq!(follower.service.switch.standing().order, order);
     }
+}
+
+#[tokio::test]
+async fn what_a_watch_tells_late_does_not_count_and_what_a_restored_server_lists_does() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut follower = follower(None, directory.path());
+    let of_generation = |ceiling: &str, generation: i64| {
+        let mut placement = placement("t", &["big", "small"], ceiling);
+        (placement.metadata.uid, placement.metadata.generation) = (Some("u".to_owned()), Some(generation));
+        placement
+    };
+    follower.changed(of_generation("small", 9), Source::List, Instant::now()).await;
+    follower.changed(of_generation("big", 8), Source::Watch, Instant::now()).await;
+    assert_eq!(serving(&follower), name("small"));
+    follower.changed(of_generation("big", 3), Source::List, Instant::now()).await;
+    assert_eq!(serving(&follower), name("big"));
+    follower.changed(of_generation("small", 4), Source::Watch, Instant::now()).await;
+    assert_eq!(serving(&follower), name("small"));
 }

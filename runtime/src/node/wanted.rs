@@ -66,7 +66,7 @@ fn policy(spec: &VariantPlacementSpec) -> Option<Policy> {
     Policy::try_from(&spec.policy).ok()
 }
 
-/// Whether `placement` is an earlier state of the same object than `than`, as an API server that lags behind may tell it.
+/// Whether `placement` is an earlier state of the same object than `than`, as the watch of an API server that lags behind may tell it.
 pub(super) fn is_older(placement: &VariantPlacement, than: &VariantPlacement) -> bool {
     placement.uid() == than.uid() && placement.metadata.generation < than.metadata.generation
 }

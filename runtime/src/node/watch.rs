@@ -16,12 +16,21 @@ use tokio_util::sync::CancellationToken;
 use crate::keeper::chain;
 
 /// A watch is renewed after so many seconds: quiet connections die silently behind load balancers after four minutes.
-const WATCH_SECONDS: u32 = 180;
+pub(super) const WATCH_SECONDS: u32 = 180;
+
+/// How it was learned what a placement is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Source {
+    /// By a list, which the API server reads from a quorum of etcd: it is so now, whatever was told before.
+    List,
+    /// By a watch.
+    Watch,
+}
 
 /// Learns of the placement.
 pub(super) trait Listener {
     /// It is, or has become, this; its event was decoded at `received`.
-    async fn changed(&mut self, placement: VariantPlacement, received: Instant);
+    async fn changed(&mut self, placement: VariantPlacement, source: Source, received: Instant);
 }
 
 /// Tells `listener` of every change of the placement `name`, until `stop`.
@@ -38,9 +47,8 @@ pub(super) async fn follow(
         let received = Instant::now();
         let answered = event.is_ok();
         match event {
-            Ok(Event::Apply(placement) | Event::InitApply(placement)) => {
-                listener.changed(placement, received).await;
-            }
+            Ok(Event::InitApply(placement)) => listener.changed(placement, Source::List, received).await,
+            Ok(Event::Apply(placement)) => listener.changed(placement, Source::Watch, received).await,
             Ok(Event::Delete(_)) => tracing::info!("the placement was deleted; its last variant serves on"),
             Ok(Event::Init | Event::InitDone) => (),
             Err(error) if reachable => {
@@ -54,3 +62,6 @@ pub(super) async fn follow(
         reachable = answered;
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use dnnshifter_crds::VariantPlacementStatus;
 use dnnshifter_portfolio::NodeProfile;
 
 use crate::{
@@ -37,6 +38,8 @@ pub(crate) async fn profile(arguments: ProfileArguments) -> Result<(), Error> {
         threads: threads.count.map_or(Threads::OfSharedNode, |count| Threads::Given(count.into())),
         models: directory,
         store,
+        // Who asks wants to know how it is now.
+        recall: false,
         // Nobody is answered here.
         listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
         tls: None,
@@ -46,7 +49,7 @@ pub(crate) async fn profile(arguments: ProfileArguments) -> Result<(), Error> {
     let switch = Arc::clone(&assembly.service.switch);
     switch.direct(&order, None, Instant::now());
     let measured = measured(&switch, || assembly.service.alive()).await;
-    let host = assembly.host;
+    let host = assembly.host.clone();
     assembly.end();
     let standing = measured?;
     let in_order = order.iter().filter_map(|name| standing.profiles.get(name).cloned());
@@ -70,23 +73,25 @@ async fn measured(switch: &Switch, alive: impl Fn() -> bool) -> Result<Standing,
     }
 }
 
+/// The fields of a placement's status that a node with this profile would write.
 fn as_json(profile: &NodeProfile) -> io::Result<String> {
-    Ok(serde_json::to_string_pretty(profile)? + "\n")
+    Ok(serde_json::to_string_pretty(&VariantPlacementStatus::from(profile))? + "\n")
 }
 
 fn as_table(profile: &NodeProfile) -> String {
     let head = format!(
-        "{:<20} {:>9} {:>9} {:>9} {:>11} {:>10} {:>10}\n",
-        "VARIANT", "P50 ms", "P99 ms", "CPU ms", "PROTOCOL ms", "PRIVATE MB", "MAPPED MB"
+        "{:<20} {:>9} {:>9} {:>9} {:>9} {:>11} {:>10} {:>10}\n",
+        "VARIANT", "P50 ms", "P99 ms", "CPU ms", "WARM ms", "PROTOCOL ms", "PRIVATE MB", "MAPPED MB"
     );
     let (ms, mb) = (|us: u64| us as f64 / 1e3, |bytes: u64| bytes as f64 / 1e6);
     let lines = profile.variants.iter().map(|variant| {
         format!(
-            "{:<20} {:>9.2} {:>9.2} {:>9.2} {:>11.2} {:>10.1} {:>10.1}\n",
+            "{:<20} {:>9.2} {:>9.2} {:>9.2} {:>9.2} {:>11.2} {:>10.1} {:>10.1}\n",
             variant.name.as_str(),
             ms(variant.wall.p50_us),
             ms(variant.wall.p99_us),
             ms(variant.cpu.mean_us),
+            ms(variant.warm_us),
             ms(variant.protocol_cpu_us),
             mb(variant.anonymous_bytes),
             mb(variant.mapped_bytes),
@@ -110,8 +115,9 @@ mod tests {
     fn a_profile_is_printed_for_people_and_for_programs() {
         let table = as_table(&node());
         let line = table.lines().nth(1).unwrap().split_whitespace().collect::<Vec<_>>();
-        assert_eq!(line, ["macs-100", "2.35", "0.00", "0.00", "0.10", "3.0", "0.0"]);
-        assert_eq!(serde_json::from_str::<NodeProfile>(&as_json(&node()).unwrap()).unwrap(), node());
+        assert_eq!(line, ["macs-100", "2.35", "0.00", "0.00", "0.00", "0.10", "3.0", "0.0"]);
+        let status: VariantPlacementStatus = serde_json::from_str(&as_json(&node()).unwrap()).unwrap();
+        assert_eq!(status.node_profile().unwrap(), node());
     }
 
     #[tokio::test]

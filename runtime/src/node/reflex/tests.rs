@@ -4,7 +4,6 @@ use dnnshifter_portfolio::{Fraction, VariantProfile, profile::Distribution};
 
 use super::*;
 use crate::{
-    cgroup::Limits,
     server::Chooser,
     switch::{Wanted, choice::REFLEX},
     testing::{name, names, profile, resident, service, wanted},
@@ -26,7 +25,7 @@ impl Node {
         for (variant, mean_us) in variants {
             service.switch.measured(measured(variant, mean_us));
         }
-        let host = Host { limits: Limits::default(), base_memory_bytes: 0 };
+        let host = Host::default();
         Self { reflex: Reflex::new(service, host), now: Duration::ZERO }
     }
 

@@ -20,14 +20,7 @@ fn placement() -> VariantPlacement {
 fn measured(variant: &str, microseconds: u64) -> VariantProfile {
     let time =
         Distribution { mean_us: microseconds, p99_us: microseconds, samples: 100, ..Distribution::default() };
-    VariantProfile {
-        name: name(variant),
-        wall: time,
-        cpu: time,
-        protocol_cpu_us: 100,
-        anonymous_bytes: 1 << 20,
-        mapped_bytes: 0,
-    }
+    VariantProfile { wall: time, cpu: time, anonymous_bytes: 1 << 20, ..crate::testing::profile(variant) }
 }
 
 fn standing(active: &str) -> Standing {

@@ -2,9 +2,12 @@
 
 #![expect(
     clippy::unwrap_used,
+    clippy::expect_used,
     clippy::indexing_slicing,
     reason = "a test fails by panicking, in its helpers too"
 )]
+
+mod node;
 
 use std::{
     fs,
@@ -19,7 +22,7 @@ use std::{
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit};
 use serde_json::{Value, json};
 
-const NETWORK: &[u8] = include_bytes!("../fixtures/tiny.onnx");
+const NETWORK: &[u8] = include_bytes!("../../fixtures/tiny.onnx");
 const DESCRIPTION: &str = r#"{"version": "dnnshifter.io/variant/v1", "name": "a", "revision": "1", "accuracy": "0.9",
     "parameters": 15, "bytes": 1000, "macs": 12, "input": {"name": "image", "shape": [2, 2]},
     "output": {"name": "scores", "shape": [3]}, "check": {"input": [1, 2, 3, 4], "output": [1, 2, 11]}}"#;
