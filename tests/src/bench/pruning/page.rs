@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::{
-    Judgement, Level, Portfolio, Report, Smaller,
+    Judgement, LEAST_ACCURACY, Level, Portfolio, Report, Smaller,
     judge::{ROUNDS, TURN},
     levels::epochs,
 };
@@ -18,7 +18,7 @@ pub fn page(report: &Report) -> String {
     let mut text = format!(
         "# Pruning: what was measured\n\nWritten by `make bench-pruning`; the figures are in [pruning.json](pruning.json).\n\
          VGG-16 of a quarter of the published widths on Fashion-MNIST, {} images learnt from.\nEpochs of the dense network: {}; after each removal: {}; \
-         seeds: {}.\nShares, such as accuracies, are means over the seeds, times and sizes are medians, with the smallest and the largest in \
+         seeds: {}.\nVariants have an accuracy of at least {LEAST_ACCURACY} on the validation images.\nShares, such as accuracies, are means over the seeds, times and sizes are medians, with the smallest and the largest in \
          brackets.\nAccuracy is of the 10,000 test images; latency is of one image in ONNX Runtime on one thread: the median of {ROUNDS} \
          rounds in which all networks of a seed take turns of {TURN} images.\n\n",
         extent.training_images, extent.epochs, extent.fine_tuning_epochs, extent.seeds
