@@ -197,12 +197,11 @@ impl Lane {
             drop(batch);
             drop(reply.send(Err(Shed::Unfair.into())));
         }
-        let answer = match at_once {
-            Some(Ticket { batch, let_in, .. }) => self.shared.compute_at_once(batch, let_in),
-            None => {
-                let _withdrawn = WithdrawAtEnd { queue, number };
-                answer.await.map_err(|_| LaneError::Closed)?
-            }
+        let answer = if let Some(Ticket { batch, let_in, .. }) = at_once {
+            self.shared.compute_at_once(batch, let_in)
+        } else {
+            let _withdrawn = WithdrawAtEnd { queue, number };
+            answer.await.map_err(|_| LaneError::Closed)?
         };
         if !matches!(answer, Err(LaneError::Shed(Shed::Unfair))) {
             queue.kept(promise, Instant::now());

@@ -116,7 +116,7 @@ impl From<variant::VariantError> for Error {
 pub async fn run(cli: Cli) -> Result<(), Error> {
     match cli.command {
         Command::Serve(arguments) => standalone::serve(arguments).await,
-        Command::Node(arguments) => node::serve(arguments).await,
+        Command::Node(arguments) => Box::pin(node::serve(arguments)).await,
         Command::Profile(arguments) => standalone::profile::profile(arguments).await,
         Command::Prepare(arguments) => prepare::prepare(arguments).await,
         Command::Optimise(arguments) => Ok(engine::optimise(&arguments.network, &arguments.directory)?),

@@ -23,12 +23,12 @@ pub(super) fn who_makes_room(
     for (client, items) in waiting.clone() {
         *shares.entry(client).or_default() += items;
     }
-    let asked = shares.get(&asker).copied().unwrap_or_default().saturating_add(items);
+    let own_share = shares.get(&asker).copied().unwrap_or_default().saturating_add(items);
     // Of equal shares the smallest address, so that it does not depend on the order of a map.
     let (most, share) =
         shares.into_iter().max_by_key(|(client, share)| (*share, std::cmp::Reverse(*client)))?;
     let (place, (_, given)) = waiting.enumerate().rev().find(|(_, (client, _))| *client == most)?;
-    (most != asker && given >= items && share.saturating_sub(given) >= asked).then_some(place)
+    (most != asker && given >= items && share.saturating_sub(given) >= own_share).then_some(place)
 }
 
 #[cfg(test)]
@@ -37,14 +37,14 @@ mod tests {
 
     use super::*;
 
-    fn client(name: u8) -> Client {
-        Some(Ipv4Addr::new(10, 0, 0, name).into())
+    fn address(name: u8) -> IpAddr {
+        Ipv4Addr::new(10, 0, 0, name).into()
     }
 
     /// The place that is given up where each digit is a waiting request of that client, with one item.
     fn place(waiting: &str, asker: u8) -> Option<usize> {
-        let waiting: Vec<_> = waiting.bytes().map(|name| (client(name - b'0'), 1)).collect();
-        who_makes_room(waiting.into_iter(), (client(asker), 1))
+        let waiting: Vec<_> = waiting.bytes().map(|name| (Some(address(name - b'0')), 1)).collect();
+        who_makes_room(waiting.into_iter(), (Some(address(asker)), 1))
     }
 
     #[test]
@@ -64,15 +64,16 @@ mod tests {
 
     #[test]
     fn items_count_not_requests() {
-        let waiting = [(client(1), 8), (client(2), 1), (client(2), 1), (client(2), 1)];
+        let waiting =
+            [(Some(address(1)), 8), (Some(address(2)), 1), (Some(address(2)), 1), (Some(address(2)), 1)];
         assert_eq!(
-            who_makes_room(waiting.into_iter(), (client(3), 1)),
+            who_makes_room(waiting.into_iter(), (Some(address(3)), 1)),
             None,
             "its one request is all it has"
         );
-        let waiting = [(client(1), 8), (client(1), 8), (client(2), 1)];
-        assert_eq!(who_makes_room(waiting.into_iter(), (client(2), 4)), Some(1));
-        assert_eq!(who_makes_room(waiting.into_iter(), (client(2), 16)), None);
+        let waiting = [(Some(address(1)), 8), (Some(address(1)), 8), (Some(address(2)), 1)];
+        assert_eq!(who_makes_room(waiting.into_iter(), (Some(address(2)), 4)), Some(1));
+        assert_eq!(who_makes_room(waiting.into_iter(), (Some(address(2)), 16)), None);
     }
 
     #[test]

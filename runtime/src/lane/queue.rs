@@ -236,12 +236,12 @@ impl<T> State<T> {
             Err(other) => return Err(other),
         };
         let waiting = self.waiting.iter().map(|waiting| (waiting.client, waiting.items));
-        let place = who_makes_room(waiting, (client, items)).ok_or(full)?;
-        let given = self.waiting.get(place).map_or(0, |waiting| waiting.items);
+        let position = who_makes_room(waiting, (client, items)).ok_or(full)?;
+        let given = self.waiting.get(position).map_or(0, |waiting| waiting.items);
         let mut ahead = self.ahead(now);
         (ahead.requests, ahead.items) = (ahead.requests.saturating_sub(1), ahead.items.saturating_sub(given));
         let predicted = admit(ahead, items, pace, allowed)?;
-        Ok((predicted, self.remove(place)))
+        Ok((predicted, self.remove(position)))
     }
 
     fn ahead(&self, now: Instant) -> Ahead {

@@ -183,7 +183,8 @@ fn portfolio(workshop: &Workshop<'_>, bench: &Bench<'_>, folder: &Path, seed: u3
     workshop.model(&model, WIDTH, seed)?;
     let method = structured(workshop.extent);
     let mut plan = workshop.plan(&model, &method, seed, VARIANTS, workshop.extent.epochs);
-    plan["minimumAccuracy"] = LEAST_ACCURACY.into();
+    let fields = plan.as_object_mut().context("a plan has fields")?;
+    fields.insert("minimumAccuracy".to_owned(), LEAST_ACCURACY.into());
     let run = workshop.run(&folder.join("structured"), &plan)?;
     let steps = (1..VARIANTS).map_while(|position| run.step(&format!("variant-{position}")));
     let networks: Vec<PathBuf> = run.step("dense").into_iter().chain(steps).collect();

@@ -76,7 +76,7 @@ struct Serving {
 #[derive(Args)]
 struct Part {
     /// Which.
-    part: serving::Part,
+    name: serving::Part,
     /// Rounds.
     #[arg(long, default_value_t = 5)]
     rounds: u64,
@@ -185,13 +185,13 @@ async fn serving(arguments: Serving) -> Result<()> {
 }
 
 async fn part(arguments: Part) -> Result<()> {
-    let Part { part, rounds, seconds, swaps, onnxruntime } = arguments;
+    let Part { name, rounds, seconds, swaps, onnxruntime } = arguments;
     let program = std::env::current_exe().context("failed to find this program")?;
     let programs = Programs::beside(&program, &onnxruntime)?;
     let directory = tempfile::tempdir().context("failed to make a temporary directory")?;
     let extent = Extent { swaps, rounds: rounds.max(1), seconds };
     cores::take_clients_core()?;
-    let report = serving::measure_part(&programs, directory.path(), extent, part, &say).await?;
+    let report = serving::measure_part(&programs, directory.path(), extent, name, &say).await?;
     Ok(writeln!(std::io::stdout(), "{report:#}")?)
 }
 
