@@ -1,10 +1,9 @@
 //! The keeper: one thread in the background that loads, measures and warms variants, so that a switch needs none of it.
 //!
 //! What it does next is a pure function of what stands ([`agenda`]). It never decides which variant serves; it tells the
-//! [`Switch`], which chooses anew. How it loads is in [`loading`], how it measures in [`profiling`], what outlives
-//! the process in [`kept`]. Its inferences are its own,
-//! beside those of the [`Lane`]: they wait until no request does, and samples that a request, or the CPU quota, has disturbed do
-//! not count.
+//! [`Switch`], which chooses anew. How it loads is in [`loading`], how it measures in [`profiling`], what outlives the process in
+//! [`kept`]. Its inferences are its own, beside those of the [`Lane`]: they wait until no request does, and samples that a request, or
+//! the CPU quota, has disturbed do not count.
 
 mod agenda;
 pub(crate) mod attempts;

@@ -2,8 +2,8 @@
 //!
 //! Three tasks beside the server: one follows the placement ([`watch`]), one steps down by itself under load ([`reflex`]), one keeps
 //! the placement's status true ([`report`]). What a placement asks for ([`wanted`]) and what its status should be ([`status`]) are pure
-//! functions. The API server ([`api`]) may be away, or silent, at any time,
-//! also at the start: then the placement that was remembered ([`store`]) holds, or else the least accurate variant serves.
+//! functions. The API server ([`api`]) may be away, or silent, at any time, also at the start: then the placement that was remembered
+//! ([`store`]) holds, or else the least accurate variant serves.
 //! While a rollout replaces this pod, the placement is meant for the next one already: then this pod keeps its variants.
 
 mod api;

@@ -30,8 +30,8 @@ pub(super) enum Task {
     Rest(Duration),
 }
 
-/// First comes what may be broken; then something must serve, then what is wanted, then all others, the least accurate first; then all are measured, those that are
-/// `stale` again; then they are kept warm.
+/// First comes what may be broken; then something must serve, then what is wanted, then all others, the least accurate first; then all
+/// are measured, those that are `stale` again; then they are kept warm.
 pub(super) fn next(standing: &Standing, stale: impl Fn(&VariantName) -> bool) -> Task {
     if let Some((doubtful, _)) = standing.residents().find(|(resident, _)| resident.is_doubtful()) {
         return Task::Prove(Arc::clone(doubtful));

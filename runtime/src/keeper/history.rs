@@ -17,6 +17,8 @@ const FEWEST_REQUESTS: usize = 100;
 /// The fastest measurement of one variant.
 pub(super) struct History {
     base: Measured,
+    /// It is an earlier process' base: the first measurement of this one counts, whether it is faster or slower.
+    is_recalled: bool,
     /// When it was looked at last, if that was in this process.
     seen_at: Option<Instant>,
 }
@@ -33,12 +35,12 @@ pub(super) struct Seen {
 impl History {
     /// Begins with a first measurement.
     pub(super) fn new(base: Measured, now: Instant) -> Self {
-        Self { base, seen_at: Some(now) }
+        Self { base, is_recalled: false, seen_at: Some(now) }
     }
 
     /// Goes on with the base of an earlier process. It is time to measure again.
     pub(super) fn recalled(base: Measured) -> Self {
-        Self { base, seen_at: None }
+        Self { base, is_recalled: true, seen_at: None }
     }
 
     /// The fastest measurement so far.
@@ -50,7 +52,7 @@ impl History {
     pub(super) fn add(&mut self, measured: Measured, now: Instant) -> Seen {
         self.seen_at = Some(now);
         let (before, found) = (self.base.wall.p50_us, measured.wall.p50_us);
-        let is_base = found < before;
+        let is_base = found < before || std::mem::take(&mut self.is_recalled);
         if is_base {
             self.base = measured;
         }
@@ -68,7 +70,8 @@ impl History {
     }
 
     /// What the times of real requests say, in microseconds: the fastest quarter of them is held against the base. What is slower than
-    /// that may have waited for the processor. `None` if there are too few.
+    /// that may have waited for the processor. That they are faster than the median of a measurement says nothing: only a measurement
+    /// makes a variant faster. `None` if there are too few.
     pub(super) fn by_traffic(&mut self, mut times_us: Vec<u32>, now: Instant) -> Option<Seen> {
         if times_us.len() < FEWEST_REQUESTS {
             return None;
@@ -76,7 +79,8 @@ impl History {
         times_us.sort_unstable();
         let quarter = times_us.get(times_us.len() / 4).copied()?;
         self.seen_at = Some(now);
-        Some(Seen { ratio: ratio(u64::from(quarter), self.base.wall.p50_us), is_base: false })
+        let ratio = ratio(u64::from(quarter), self.base.wall.p50_us).max(1.0);
+        Some(Seen { ratio, is_base: false })
     }
 }
 
@@ -113,6 +117,7 @@ mod tests {
         let times = (0..200).map(|request| if request < 60 { 3000 } else { 9000 }).collect();
         assert_eq!(history.by_traffic(times, now), Some(Seen { ratio: 1.5, is_base: false }));
         assert_eq!(history.by_traffic(vec![1500; 99], now), None);
+        assert_eq!(history.by_traffic(vec![1500; 100], now), Some(Seen { ratio: 1.0, is_base: false }));
         assert_eq!(history.base(), measured(2000));
     }
 
@@ -130,9 +135,11 @@ mod tests {
         let mut history = History::recalled(measured(2000));
         assert!(history.is_stale(now));
         assert_eq!(history.base(), measured(2000));
-        history.add(measured(2500), now);
+        assert_eq!(history.add(measured(2500), now), Seen { ratio: 1.25, is_base: true });
         assert!(!history.is_stale(now));
-        assert_eq!(history.base(), measured(2000));
+        assert_eq!(history.base(), measured(2500));
+        history.add(measured(3000), now);
+        assert_eq!(history.base(), measured(2500));
     }
 
     #[test]

@@ -24,7 +24,7 @@ const VERSION: &str = "dnnshifter.io/profiles/v1";
 const LARGEST_BYTES: u64 = 1 << 20;
 
 /// A time that moved by more than this is written: that of each measurement would wear out the flash memory of small machines.
-const MOVED: f64 = 0.2;
+pub(crate) const MOVED: f64 = 0.2;
 
 /// What measurements hold for, beside the network.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -65,25 +65,25 @@ impl Keeper {
         }
     }
 
-    /// What is wanted gets the room of the least useful variants, if that is enough: else nothing is given up for it.
+    /// What is wanted gets the room of the least useful variants, if that is enough: else nothing is given up for it. Nor more than
+    /// once: what was given up may still be held by requests, and is free when it is tried again.
     fn load_with_room(&mut self, name: &VariantName) -> Result<(Resident, Footprint), VariantError> {
-        loop {
-            let outcome = self.attempt(name);
-            let Err(VariantError::Memory { needed_bytes, free_bytes }) = outcome else { return outcome };
-            let missing_bytes = needed_bytes.saturating_sub(free_bytes);
-            let given_up = agenda::to_give_up(&self.switch.standing(), name, missing_bytes);
-            if given_up.is_empty() {
-                return outcome;
-            }
-            for other in given_up {
-                tracing::info!(variant = %other, "gave up a variant, to make room");
-                self.switch.no_room(
-                    &other,
-                    format!("there is no room for it beside {name}: it is loaded again once it is wanted"),
-                );
-            }
-            drop(self.switch.take_retired());
+        let outcome = self.attempt(name);
+        let Err(VariantError::Memory { needed_bytes, free_bytes }) = outcome else { return outcome };
+        let missing_bytes = needed_bytes.saturating_sub(free_bytes);
+        let given_up = agenda::to_give_up(&self.switch.standing(), name, missing_bytes);
+        if given_up.is_empty() {
+            return outcome;
         }
+        for other in given_up {
+            tracing::info!(variant = %other, "gave up a variant, to make room");
+            self.switch.no_room(
+                &other,
+                format!("there is no room for it beside {name}: it is loaded again once it is wanted"),
+            );
+        }
+        drop(self.switch.take_retired());
+        self.attempt(name)
     }
 
     /// Loads a variant while it is marked as one that may end the process.
@@ -147,9 +147,10 @@ impl Keeper {
         // What batches take grows with them: twice as much, at the most.
         let has_room = || budget.admit(in_use, measured().with_twice_the_batch()).is_ok();
         let (resident, footprint) = resident.stretch(has_room, measured);
+        // What does not fit may have been measured beside requests that took memory meanwhile: it is not kept.
+        budget.admit(in_use, footprint.bytes())?;
         let known = Known { file_bytes, footprint, largest_part: resident.largest_part() };
         self.notes.known.insert(name.clone(), known);
-        budget.admit(in_use, footprint.bytes())?;
         Ok((resident, footprint))
     }
 }

@@ -94,6 +94,8 @@ impl Keeper {
             Some(measured) => {
                 let seen = history.add(measured, Instant::now());
                 self.notes.correct(name, seen);
+                // They were no requests.
+                drop(variant.take_recent_us());
             }
             None => history.skip(Instant::now()),
         }

@@ -232,7 +232,8 @@ impl<T> State<T> {
         let pace = Pace { per_item, lateness: self.lateness.duration(allowed) };
         let full = match admit(self.ahead(now), items, pace, allowed) {
             Ok(predicted) => return Ok((predicted, None)),
-            Err(full @ (Shed::TooLate { .. } | Shed::Full { .. })) => full,
+            // Who is in more of a hurry than all others has no claim to their places.
+            Err(full) if full.is_overload(self.objective) => full,
             Err(other) => return Err(other),
         };
         let waiting = self.waiting.iter().map(|waiting| (waiting.client, waiting.items));
@@ -346,6 +347,20 @@ mod tests {
         queue.close();
         let out: Vec<_> = std::iter::from_fn(|| queue.next().inspect(|_| queue.done())).collect();
         assert_eq!(out, [0, 1, 5, 6]);
+    }
+
+    #[test]
+    fn who_is_in_more_of_a_hurry_than_others_takes_nobodys_place() {
+        let queue = Queue::new(Duration::ZERO);
+        queue.keep_within(Some(MS * 9 / 2));
+        let now = Instant::now();
+        let client = |last| Demand { client: Some([10, 0, 0, last].into()), ..ONE };
+        for ticket in 0..2 {
+            queue.offer(ticket, client(1), now).unwrap();
+        }
+        let hurried = Demand { timeout: Some(MS * 2), ..client(2) };
+        assert!(queue.offer(2, hurried, now).is_err());
+        assert_eq!(queue.length(), 2);
     }
 
     #[test]

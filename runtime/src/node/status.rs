@@ -12,12 +12,10 @@ use k8s_openapi::{
 };
 
 use crate::{
+    keeper::kept::MOVED,
     objective::Judgement,
     switch::{Slot, Standing},
 };
-
-/// A measurement that moved by more than this is worth a write.
-const MOVED: f64 = 0.2;
 
 /// Kubernetes keeps longer messages of conditions (32,768), but people do not read them.
 const LONGEST_MESSAGE: usize = 1024;
@@ -116,6 +114,9 @@ fn moved(stored: &[MeasuredVariant], measured: &MeasuredVariant) -> bool {
         let of = |time: &MeasuredTime| [time.mean_microseconds, time.p99_microseconds];
         [of(&variant.wall), of(&variant.cpu), [variant.protocol_cpu_microseconds, variant.anonymous_bytes]]
     };
+    if known.digest != measured.digest {
+        return true;
+    }
     let pairs = times(known).into_iter().flatten().zip(times(measured).into_iter().flatten());
     pairs.into_iter().any(|(before, now)| (now - before).abs() as f64 > MOVED * before.max(1) as f64)
 }

@@ -95,7 +95,7 @@ impl From<RenderError> for ApiError {
 impl From<IntakeError> for ApiError {
     fn from(error: IntakeError) -> Self {
         let status = match &error {
-            IntakeError::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            IntakeError::TooLarge { .. } | IntakeError::TooMuch { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             IntakeError::TooSlow | IntakeError::Displaced => StatusCode::REQUEST_TIMEOUT,
             IntakeError::Full => StatusCode::TOO_MANY_REQUESTS,
             IntakeError::Encoded { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,

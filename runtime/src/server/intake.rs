@@ -41,6 +41,8 @@ pub(super) const MOST_READ_AT_A_TIME: usize = 200;
 
 /// Reads bodies.
 pub(crate) struct Intake {
+    /// What all requests may hold together, so that none may hold more.
+    most_bytes: usize,
     free_bytes: Arc<Semaphore>,
     readers: Mutex<Readers>,
 }
@@ -79,6 +81,16 @@ pub(crate) enum IntakeError {
         /// The limit.
         limit: usize,
     },
+    /// What it says, and what will be answered, is too large.
+    #[error(
+        "the request and its answer take {bytes} bytes of memory, this node has {limit} for requests: send smaller batches"
+    )]
+    TooMuch {
+        /// What they take.
+        bytes: usize,
+        /// The limit.
+        limit: usize,
+    },
     /// It does not come.
     #[error("the body did not come within {} s", PATIENCE.as_secs())]
     TooSlow,
@@ -110,7 +122,8 @@ impl Default for Intake {
 impl Intake {
     /// One whose requests hold no more than so many bytes.
     pub(crate) fn holding(bytes: usize) -> Self {
-        Self { free_bytes: Arc::new(Semaphore::new(bytes.min(MOST_BYTES))), readers: Mutex::default() }
+        let most_bytes = bytes.min(MOST_BYTES);
+        Self { most_bytes, free_bytes: Arc::new(Semaphore::new(most_bytes)), readers: Mutex::default() }
     }
 
     /// Reads the body of a request with these headers, of at most `limit` bytes.
@@ -120,6 +133,7 @@ impl Intake {
         body: Body,
         limit: usize,
     ) -> Result<Taken, IntakeError> {
+        let limit = limit.min(self.most_bytes);
         if let Some(encoding) = headers.get(header::CONTENT_ENCODING).filter(|it| *it != "identity") {
             let encoding = excerpt(&String::from_utf8_lossy(encoding.as_bytes()));
             return Err(IntakeError::Encoded { encoding });
@@ -144,6 +158,9 @@ impl Intake {
         held: Option<OwnedSemaphorePermit>,
         bytes: usize,
     ) -> Result<Option<OwnedSemaphorePermit>, IntakeError> {
+        if bytes > self.most_bytes {
+            return Err(IntakeError::TooMuch { bytes, limit: self.most_bytes });
+        }
         let missing = bytes.saturating_sub(held.as_ref().map_or(0, OwnedSemaphorePermit::num_permits));
         if missing == 0 {
             return Ok(held);
@@ -265,9 +282,18 @@ mod tests {
         let held = intake.claim_all(held, 100).unwrap();
         assert_eq!(intake.free_bytes.available_permits(), MOST_BYTES - 100);
         let refused = intake.claim_all(held, MOST_BYTES + 1).unwrap_err();
-        assert!(matches!(refused, IntakeError::Full), "{refused}");
+        assert!(matches!(refused, IntakeError::TooMuch { .. }), "{refused}");
         assert_eq!(intake.free_bytes.available_permits(), MOST_BYTES);
         assert!(intake.claim_all(None, 0).unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn what_a_small_node_can_never_hold_is_too_large_and_no_overload() {
+        let intake = Intake::holding(100);
+        let refused = intake.read(&headers(header::CONTENT_LENGTH, "101"), Body::empty(), 1000).await;
+        assert!(matches!(refused, Err(IntakeError::TooLarge { limit: 100 })));
+        assert!(matches!(intake.claim_all(None, 101), Err(IntakeError::TooMuch { bytes: 101, limit: 100 })));
+        assert!(intake.claim_all(None, 100).is_ok());
     }
 
     #[tokio::test]
