@@ -4,12 +4,14 @@
 //! [`inspection`] looks at the model before any work starts, [`choosing`] at what was made in the end, [`choice`] is what that
 //! came to.
 
+use std::sync::OnceLock;
+
 use bytes::Bytes;
 use dnnshifter_network::{Network, network::InvalidModel};
 use dnnshifter_portfolio::{
     Fraction, PruningPlan,
     name::InvalidVariantName,
-    plan::{IterativeMagnitude, PruningMethod, StructuredPruning},
+    plan::{Augmentation, IterativeMagnitude, PruningMethod, StructuredPruning},
 };
 
 use crate::{
@@ -19,7 +21,12 @@ use crate::{
     interpreter::TrainableNetwork,
     magnitude::{MagnitudeError, Mask},
     structured::{Pruner, StructuredError},
-    training::{EpochResult, Lesson, Recipe, Span, TrainingError, evaluate, samples::Samples, train},
+    training::{
+        EpochResult, Lesson, Recipe, Span, TrainingError, evaluate,
+        samples::Samples,
+        teacher::{Answers, Teacher},
+        train,
+    },
 };
 
 pub(crate) mod choice;
@@ -33,6 +40,8 @@ pub(crate) struct Study {
     plan: PruningPlan,
     dataset: Dataset,
     engine: Engine,
+    /// What the dense network answers to the training images, once a smaller one learns from it.
+    answers: OnceLock<Answers>,
 }
 
 /// A trained network and its accuracy on the validation split.
@@ -114,7 +123,7 @@ impl Study {
             threads,
             "plan prepared"
         );
-        Ok((Self { plan, dataset, engine }, network))
+        Ok((Self { plan, dataset, engine, answers: OnceLock::new() }, network))
     }
 
     /// The network that levels go back to, trained for its first steps; `None` if that is the network as it is given.
@@ -158,7 +167,6 @@ impl Study {
         let samples = &self.samples(&self.dataset.training)?;
         let pruner = Pruner { engine: &self.engine, method, samples };
         let Some(smaller) = pruner.shrink(&larger.network)? else { return Ok(None) };
-        let teacher = TrainableNetwork::of(&dense.network).map_err(TrainingError::from)?;
         let whole = self.recipe(position);
         let recipe = Recipe {
             epochs: usize::from(method.fine_tuning_epochs),
@@ -166,8 +174,23 @@ impl Study {
             ..whole
         };
         let phase = &phase(position);
-        let lesson = Lesson { phase, samples, recipe, mask: None, teacher: Some(&teacher) };
+        let teacher = if recipe.epochs > 0 { Some(self.teacher(&dense.network, samples)?) } else { None };
+        let lesson = Lesson { phase, samples, recipe, mask: None, teacher: teacher.as_ref() };
         self.trained(&smaller, &lesson).map(Some)
+    }
+
+    /// The dense network as a teacher: it is asked anew only where images change, or where its answers are too many to keep.
+    fn teacher(&self, dense: &Network, samples: &Samples) -> Result<Teacher, TrainingError> {
+        if let Some(answers) = self.answers.get() {
+            return Teacher::noted(answers);
+        }
+        let network = TrainableNetwork::of(dense)?;
+        let changes = self.plan.training.augmentation.unwrap_or_default() != Augmentation::default();
+        if changes || !Answers::are_few(samples.len(), dense.output().shape.iter().product()) {
+            return Ok(Teacher::Asked(Box::new(network)));
+        }
+        let answers = Answers::of(&network, samples)?;
+        Teacher::noted(self.answers.get_or_init(|| answers))
     }
 
     fn next_level(

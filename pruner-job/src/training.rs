@@ -16,12 +16,14 @@ mod distillation;
 mod one_cycle;
 mod progress;
 pub(crate) mod samples;
+pub(crate) mod teacher;
 mod weight_mask;
 
 use one_cycle::OneCycle;
 pub(crate) use progress::EpochResult;
 use progress::{Progress, StepResult};
 use samples::Samples;
+use teacher::Teacher;
 use weight_mask::WeightMask;
 
 /// Momentum of the gradient, and of batch norm's running statistics; the usual values of image classification.
@@ -77,7 +79,7 @@ pub(crate) struct Lesson<'a> {
     /// Weights that stay zero.
     pub(crate) mask: Option<&'a Mask>,
     /// A trained network whose answers are learnt as well; it stays as it is.
-    pub(crate) teacher: Option<&'a TrainableNetwork>,
+    pub(crate) teacher: Option<&'a Teacher>,
 }
 
 /// Why training failed.
@@ -186,8 +188,7 @@ impl Lesson<'_> {
         } else {
             self.samples.augmented_batch(indices, augmentation, random)?
         };
-        let teacher = self.teacher.map(|teacher| tch::no_grad(|| teacher.logits(&images, Mode::Evaluation)));
-        let taught = teacher.transpose()?;
+        let taught = self.teacher.map(|teacher| teacher.answers(&images, indices)).transpose()?;
         let answers = network.logits(&images, Mode::Training { momentum: STATISTICS_MOMENTUM })?;
         let loss = match &taught {
             Some(taught) => distillation::loss(&answers, &labels, taught),
@@ -226,7 +227,7 @@ mod tests {
         plan::{IterativeMagnitude, Normalization},
     };
 
-    use super::*;
+    use super::{teacher::Answers, *};
     use crate::{
         architecture::{Architecture, Blueprint},
         data::{LabelledImages, Pixels},
@@ -311,11 +312,36 @@ mod tests {
     /// What `network` becomes when it learns from `teacher` as well.
     fn taught(network: &Network, teacher: &Network) -> Network {
         let (samples, trainable) = (samples(), TrainableNetwork::of(network).unwrap());
-        let teacher = TrainableNetwork::of(teacher).unwrap();
+        let teacher = Teacher::Asked(Box::new(TrainableNetwork::of(teacher).unwrap()));
         let lesson = lesson(&samples, recipe(0.05), None);
         train(&trainable, &Lesson { teacher: Some(&teacher), ..lesson }).unwrap();
+        let Teacher::Asked(teacher) = teacher else { unreachable!("it was made so") };
         assert_eq!(teacher.to_network().unwrap().write(), teacher_of(&samples).write(), "it learns nothing");
         trainable.to_network().unwrap()
+    }
+
+    #[test]
+    fn a_teacher_that_is_asked_once_teaches_the_same() {
+        tch::set_num_threads(1);
+        let samples = samples();
+        let network_of_teacher = teacher_of(&samples);
+        let asked = || TrainableNetwork::of(&network_of_teacher).unwrap();
+        let noted = Teacher::noted(&Answers::of(&asked(), &samples).unwrap()).unwrap();
+        let asked = Teacher::Asked(Box::new(asked()));
+        let indices = Tensor::from_slice(&[40_i64, 3, 17, 63, 0, 8]);
+        let images = samples.batch(&indices).unwrap().0;
+        let answers = |teacher: &Teacher| teacher.answers(&images, &indices).unwrap();
+        let (live, kept) = (answers(&asked), answers(&noted));
+        assert!(live.allclose(&kept, 1e-4, 1e-5, false), "{live:?} {kept:?}");
+        // A small network, so that rounding does not grow over the steps.
+        let learnt = |teacher: &Teacher| {
+            let trainable = TrainableNetwork::of(&network()).unwrap();
+            let recipe = Recipe { epochs: 1, ..recipe(0.01) };
+            let lesson = Lesson { teacher: Some(teacher), ..lesson(&samples, recipe, None) };
+            train(&trainable, &lesson).unwrap()[0]
+        };
+        let (live, kept) = (learnt(&asked), learnt(&noted));
+        assert!((live.loss - kept.loss).abs() < 1e-3 * live.loss, "{live:?} {kept:?}");
     }
 
     /// A network that has learnt.
