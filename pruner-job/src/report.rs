@@ -168,8 +168,10 @@ fn curves(measured: &[Measured]) -> String {
         Chart { title, x_label: "epoch", y_label, series: (0..).zip(measured).map(series).collect() }.svg()
     };
     format!(
-        "<h2>Training</h2>\n<p>Means over each epoch's images, while their network was learning.</p>\n{}{}",
-        chart("Loss by epoch", "loss", |result| result.loss),
+        "<h2>Training</h2>\n<p>Means over each epoch's images, while their network was learning. The loss is the cross-entropy with \
+         the labels. Networks that structured pruning made also learn from the dense network's answers, which this curve does not \
+         show: it may rise while they come closer to them.</p>\n{}{}",
+        chart("Loss by epoch", "cross-entropy", |result| result.loss),
         chart("Training accuracy by epoch", "training accuracy", |result| result.accuracy),
     )
 }

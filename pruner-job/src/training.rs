@@ -144,10 +144,9 @@ pub(crate) fn train(
             let learning_rate = schedule.learning_rate(progress.steps_done());
             optimizer.set_learning_rate(learning_rate).map_err(doing("set the learning rate"))?;
             let indices = Tensor::f_from_slice(indices).map_err(doing("draw images"))?;
-            let result = lesson.step(network, &optimizer, &indices, &mut random)?;
-            if !result.loss.is_finite() {
+            let Some(result) = lesson.step(network, &optimizer, &indices, &mut random)? else {
                 return Err(TrainingError::Diverged { epoch, learning_rate: recipe.peak_learning_rate });
-            }
+            };
             if let Some(mask) = &mask {
                 mask.apply().map_err(doing("mask weights"))?;
             }
@@ -175,13 +174,14 @@ fn optimizer(network: &TrainableNetwork) -> Result<COptimizer, TchError> {
 }
 
 impl Lesson<'_> {
+    /// One step; `None` if what it makes smaller is no number any more.
     fn step(
         &self,
         network: &TrainableNetwork,
         optimizer: &COptimizer,
         indices: &Tensor,
         random: &mut ChaCha8Rng,
-    ) -> Result<StepResult, TrainingError> {
+    ) -> Result<Option<StepResult>, TrainingError> {
         let augmentation = self.recipe.augmentation;
         let (images, labels) = if augmentation == Augmentation::default() {
             self.samples.batch(indices)?
@@ -190,16 +190,18 @@ impl Lesson<'_> {
         };
         let taught = self.teacher.map(|teacher| teacher.answers(&images, indices)).transpose()?;
         let answers = network.logits(&images, Mode::Training { momentum: STATISTICS_MOMENTUM })?;
-        let loss = match &taught {
-            Some(taught) => distillation::loss(&answers, &labels, taught),
-            None => cross_entropy(&answers, &labels),
-        };
-        let computed = loss.and_then(|loss| {
+        let computed = cross_entropy(&answers, &labels).and_then(|cross_entropy| {
+            let minimised = match &taught {
+                Some(taught) => distillation::loss(&cross_entropy, &answers, taught)?,
+                None => cross_entropy.shallow_clone(),
+            };
             optimizer.zero_grad()?;
-            loss.f_backward()?;
+            minimised.f_backward()?;
             optimizer.step()?;
             let (images, right) = (indices.numel(), count_right(&answers, &labels)?);
-            Ok(StepResult { images, right, loss: loss.f_double_value(&[])? * images as f64 })
+            let result =
+                StepResult { images, right, loss: cross_entropy.f_double_value(&[])? * images as f64 };
+            Ok(minimised.f_double_value(&[])?.is_finite().then_some(result))
         });
         computed.map_err(doing("train"))
     }
@@ -363,6 +365,18 @@ mod tests {
         train(&alone, &lesson(&samples, recipe(0.05), None)).unwrap();
         assert_ne!(first.write(), alone.to_network().unwrap().write(), "the teacher changes what is learnt");
         assert_eq!(evaluate(&TrainableNetwork::of(&first).unwrap(), &samples).unwrap(), (64, 64));
+    }
+
+    #[test]
+    fn the_loss_of_a_taught_network_is_comparable_with_that_of_others() {
+        let (samples, pupil) = (samples(), TrainableNetwork::of(&network()).unwrap());
+        // A teacher that is sure that all images are of one class: what is minimised is far from what the labels say.
+        let wrong = Teacher::Noted(Tensor::from_slice(&[-40.0_f32, 40.0]).repeat([64]).view([64, 2]));
+        let recipe = Recipe { epochs: 1, batch_size: 64, ..recipe(0.0) };
+        let lesson = lesson(&samples, recipe, None);
+        let loss = |lesson: &Lesson<'_>| train(&pupil, lesson).unwrap()[0].loss;
+        let (alone, taught) = (loss(&lesson), loss(&Lesson { teacher: Some(&wrong), ..lesson }));
+        assert!((alone - taught).abs() < 1e-5, "{alone} {taught}");
     }
 
     #[test]

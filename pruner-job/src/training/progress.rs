@@ -26,6 +26,7 @@ pub(super) struct Progress<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct EpochResult {
+    /// Cross-entropy with the labels, also where more than that is learnt.
     pub(crate) loss: f64,
     /// Share of the images that were classified rightly.
     pub(crate) accuracy: f64,
@@ -37,7 +38,7 @@ pub(super) struct StepResult {
     pub(super) images: usize,
     /// Images that were classified rightly.
     pub(super) right: u64,
-    /// Sum of the losses of the images.
+    /// Sum of the cross-entropies of the images with their labels.
     pub(super) loss: f64,
 }
 
