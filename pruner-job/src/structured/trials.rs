@@ -27,10 +27,14 @@ const PATIENCE: Duration = Duration::from_secs(8);
 const EFFORT: Effort = Effort { rounds: 9, turn: Duration::from_millis(2) };
 /// Groups lose up to this share of their channels; hardly one loses more from one network to the next.
 const MOST_LOST: f64 = 0.9;
-/// Channels that ONNX Runtime computes at a time: 16 with AVX-512, 8 with AVX2 and NEON.
+/// Channels that ONNX Runtime computes at a time: 16 with AVX-512, 8 with AVX2.
 const VECTORS: [usize; 2] = [16, 8];
-/// Of layers of two vectors each, one and a half takes 1.8 times less work: what is no faster than this is computed by whole ones.
-const DEARER: f64 = 1.1;
+/// How much faster a network must get from layers of two vectors to layers of one, or nothing can be told from them: the noise of
+/// a ratio is a hundredth.
+const LEAST_GAIN: f64 = 0.1;
+/// Of what layers gain from two vectors to one, those of one and a half gain 0.26 where cost is the product of what is read and
+/// written, and 0.33 or more where it falls with one of them; where a half is computed as a whole, nothing.
+const GAIN_OF_NO_VECTOR: f64 = 0.15;
 /// Widths are drawn alike in every run.
 const SEED: u64 = 0;
 
@@ -75,9 +79,12 @@ impl<'a> Trials<'a> {
     /// The channels that are computed at a time: the most of which a half costs as much as the whole.
     fn vector(&self) -> Result<usize, StructuredError> {
         for vector in VECTORS {
-            let Some((half, whole)) = half_and_whole(&self.full, vector) else { continue };
-            let ratio = latency::ratio(&mut self.open(&whole)?, &mut self.open(&half)?, Effort::THOROUGH)?;
-            if ratio < DEARER {
+            let Some([two, half_less, one]) = around_a_vector(&self.full, vector) else { continue };
+            let mut two = self.open(&two)?;
+            let mut gain = |widths: &[usize]| -> Result<f64, StructuredError> {
+                Ok(latency::ratio(&mut two, &mut self.open(widths)?, Effort::THOROUGH)? - 1.0)
+            };
+            if is_vector(gain(&half_less)?, gain(&one)?) {
                 return Ok(vector);
             }
         }
@@ -92,15 +99,21 @@ impl<'a> Trials<'a> {
     }
 }
 
-/// Widths of one vector and a half and of two; groups that have fewer channels keep all. `None` if none has as many: what is narrower
-/// than a vector is computed in another way.
-fn half_and_whole(channels: &[usize], vector: usize) -> Option<(Vec<usize>, Vec<usize>)> {
+/// Whether so many channels are computed at a time, by how much faster (a ratio less 1) a network of layers of two vectors gets when
+/// half a vector of each leaves, and when a whole one does. The second says how much of the network's time it is about at all.
+fn is_vector(gain_of_half: f64, gain_of_whole: f64) -> bool {
+    gain_of_whole > LEAST_GAIN && gain_of_half < GAIN_OF_NO_VECTOR * gain_of_whole
+}
+
+/// Widths of two vectors, of one and a half, and of one; groups that have fewer than two keep all channels. `None` if none has as
+/// many: what is narrower than a vector is computed in another way.
+fn around_a_vector(channels: &[usize], vector: usize) -> Option<[Vec<usize>; 3]> {
     let is_wide = |channels: usize| channels >= 2 * vector;
     let widths = |wide: usize| {
         channels.iter().map(|&channels| if is_wide(channels) { wide } else { channels }).collect()
     };
     let any = channels.iter().any(|&channels| is_wide(channels));
-    any.then(|| (widths(vector + vector / 2), widths(2 * vector)))
+    any.then(|| [2 * vector, vector + vector / 2, vector].map(widths))
 }
 
 /// Widths of all groups, drawn `count` times: multiples of `multiple`, or all channels.
@@ -134,7 +147,24 @@ mod tests {
 
     #[test]
     fn halves_of_vectors_are_compared_where_there_are_any() {
-        assert_eq!(half_and_whole(&[64, 20, 3], 16), Some((vec![24, 20, 3], vec![32, 20, 3])));
-        assert_eq!(half_and_whole(&[20, 3], 16), None);
+        let found = around_a_vector(&[64, 20, 3], 16);
+        assert_eq!(found, Some([vec![32, 20, 3], vec![24, 20, 3], vec![16, 20, 3]]));
+        assert_eq!(around_a_vector(&[20, 3], 16), None);
+    }
+
+    #[test]
+    fn a_vector_is_told_from_layers_that_hardly_count() {
+        // Of layers that read and write two vectors, in a network that takes so much time beside them.
+        let gains = |beside: f64, cost: fn(f64) -> f64| {
+            let latency = |vectors: f64| beside + cost(vectors);
+            (latency(2.0) / latency(1.5) - 1.0, latency(2.0) / latency(1.0) - 1.0)
+        };
+        let is_vector = |(half, whole)| is_vector(half, whole);
+        for beside in [0.0, 3.0, 20.0] {
+            assert!(!is_vector(gains(beside, |vectors| vectors * vectors)), "{beside}");
+            assert!(!is_vector(gains(beside, |vectors| vectors)), "{beside}");
+            assert!(is_vector(gains(beside, |vectors| vectors.ceil().powi(2))), "{beside}");
+        }
+        assert!(!is_vector((0.0, 0.05)), "noise alone says nothing");
     }
 }
