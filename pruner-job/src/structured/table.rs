@@ -40,6 +40,9 @@ struct Part {
 
 /// How far a short measurement is off, as a share of the latency.
 const NOISE: f64 = 0.01;
+/// No network takes less than a thousandth of the one that it was cut from. Parts that were fitted each by itself can add up to more
+/// than all, near the widths at which nothing is left to cut.
+const LEAST_LATENCY: f64 = 1e-3;
 /// Each round settles the parts one by one; by then they have stopped moving.
 const ROUNDS: usize = 200;
 
@@ -100,10 +103,11 @@ impl LatencyTable {
         (trials.iter().map(|trial| off(trial).powi(2)).sum::<f64>() / trials.len().max(1) as f64).sqrt()
     }
 
-    /// The latency with so many channels of each group, as a share of that with all of them.
+    /// The latency with so many channels of each group, as a share of that with all of them; always above 0.
     pub(super) fn latency(&self, widths: &[usize]) -> f64 {
         let shares = self.shares(widths);
-        1.0 - self.parts.iter().map(|part| part.share * (1.0 - part.left(&shares))).sum::<f64>()
+        let gone = self.parts.iter().map(|part| part.share * (1.0 - part.left(&shares))).sum::<f64>();
+        (1.0 - gone).max(LEAST_LATENCY)
     }
 
     /// The latency that is saved when only `width` channels are left of `group`, as a share of that with all channels.
@@ -213,6 +217,14 @@ mod tests {
         let (channels, work) = chain();
         let table = LatencyTable::fit(&channels, &work, 16, &trials([0.25; 4], [0.0; 3], 16));
         assert!(table.saved(&[64; 3], 1, 56).abs() < 1e-9 && table.saved(&[64; 3], 1, 48) > 0.1);
+    }
+
+    #[test]
+    fn no_network_is_foretold_to_take_no_time() {
+        let (channels, work) = chain();
+        let mut table = LatencyTable::by_work(&channels, &work, 1);
+        table.parts.iter_mut().for_each(|part| part.share = 0.5);
+        assert!(table.latency(&[8, 8, 8]) > 0.0);
     }
 
     #[test]
