@@ -98,11 +98,14 @@ impl Pruner<'_> {
     pub(crate) fn shrink(&self, network: &Network) -> Result<Option<Network>, StructuredError> {
         let started = Instant::now();
         let channels = &prunable_channels(network, self.method.criterion)?;
+        let multiple = usize::from(self.method.channel_multiple);
+        if channels.groups.iter().all(|group| group.channels <= multiple) {
+            return Ok(None);
+        }
         let trainable = &TrainableNetwork::of(network).map_err(TrainingError::from)?;
         let judged = Judged { network: trainable, groups: &channels.groups, samples: self.samples };
         let importance = judged.importance(self.method.criterion)?;
         let judged = Instant::now();
-        let multiple = usize::from(self.method.channel_multiple);
         let table = &Trials::of(self.engine, network, channels).table(multiple)?;
         let tried = Instant::now();
         let order = &RemovalOrder::plan(&importance, table, multiple);

@@ -199,6 +199,22 @@ fn repair_changes_nothing_where_nothing_has_left() {
 }
 
 #[test]
+fn a_network_that_nothing_can_leave_is_not_measured() {
+    let network = as_if_trained(Architecture::Vgg16, "1x28x28");
+    let widest = channels(&network).groups.iter().map(|group| group.channels).max().unwrap();
+    let method = StructuredPruning {
+        criterion: ImportanceCriterion::Taylor,
+        channel_multiple: widest as u16,
+        latency_ratio_hundredths: 150,
+        fine_tuning_epochs: 1,
+    };
+    // Without images it could not even be judged.
+    let samples = &samples(&network, 0);
+    let pruner = Pruner { engine: &ENGINE, method: &method, samples };
+    assert_eq!(pruner.shrink(&network).unwrap(), None);
+}
+
+#[test]
 fn both_criteria_find_channels_that_do_nothing() {
     let network = as_if_trained(Architecture::Vgg16, "1x28x28");
     let channels = channels(&network);

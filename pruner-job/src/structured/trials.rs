@@ -2,7 +2,10 @@
 //! network in which all others have changed as well is as much as from one in which it alone has, and each network tells of all
 //! layers (Fisher's argument for factorial experiments, "The Design of Experiments", 1935): so a few dozen short measurements do.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 use dnnshifter_network::{Channels, Network, slice::keep_channels};
 use rand::{Rng, SeedableRng};
@@ -37,6 +40,8 @@ const LEAST_GAIN: f64 = 0.1;
 const GAIN_OF_NO_VECTOR: f64 = 0.15;
 /// Widths are drawn alike in every run.
 const SEED: u64 = 0;
+/// Draws for each that is wanted: where this does not do, there are hardly as many widths.
+const DRAWS: usize = 4;
 
 /// Networks of other widths than one has.
 pub(super) struct Trials<'a> {
@@ -116,14 +121,16 @@ fn around_a_vector(channels: &[usize], vector: usize) -> Option<[Vec<usize>; 3]>
     any.then(|| [2 * vector, vector + vector / 2, vector].map(widths))
 }
 
-/// Widths of all groups, drawn `count` times: multiples of `multiple`, or all channels.
+/// Up to `count` different widths of all groups, drawn at random: multiples of `multiple`, or all channels, but never all of all.
 pub(super) fn widths(channels: &[usize], multiple: usize, count: usize) -> Vec<Vec<usize>> {
     let mut random = ChaCha8Rng::seed_from_u64(SEED);
     let mut width = |channels: usize| {
         let wanted = channels as f64 * (1.0 - MOST_LOST * random.random::<f64>());
         ((wanted / multiple as f64).round() as usize * multiple).max(multiple).min(channels)
     };
-    (0..count).map(|_| channels.iter().map(|&channels| width(channels)).collect()).collect()
+    let draws = (0..count * DRAWS).map(|_| channels.iter().map(|&channels| width(channels)).collect());
+    let mut known = BTreeSet::from([channels.to_vec()]);
+    draws.filter(|widths: &Vec<usize>| known.insert(widths.clone())).take(count).collect()
 }
 
 #[cfg(test)]
@@ -132,17 +139,20 @@ mod tests {
 
     #[test]
     fn widths_are_multiples_and_differ() {
-        let drawn = widths(&[64, 20, 3], 8, 32);
-        assert_eq!(drawn.len(), 32);
+        let drawn = widths(&[64, 20, 3], 8, 16);
+        assert_eq!(drawn.len(), 16);
+        assert_eq!(drawn.iter().collect::<BTreeSet<_>>().len(), 16);
+        assert!(!drawn.contains(&vec![64, 20, 3]));
         for widths in &drawn {
             let &[large, small, least] = widths.as_slice() else { panic!("three groups") };
             assert!((8..=64).contains(&large) && large.is_multiple_of(8), "{large}");
             assert!(small == 20 || small == 8 || small == 16, "{small}");
             assert_eq!(least, 3, "too few to lose any");
         }
-        let of_first: std::collections::BTreeSet<usize> = drawn.iter().map(|widths| widths[0]).collect();
+        let of_first: BTreeSet<usize> = drawn.iter().map(|widths| widths[0]).collect();
         assert!(of_first.len() >= 6, "{of_first:?}");
-        assert_eq!(drawn, widths(&[64, 20, 3], 8, 32));
+        assert_eq!(drawn, widths(&[64, 20, 3], 8, 16));
+        assert_eq!(widths(&[9, 8], 8, 16), [[8, 8]], "there is no other");
     }
 
     #[test]
