@@ -21,7 +21,7 @@ struct Block {
 /// Groups lose up to so many channels at once, or one multiple: with fewer, a width that is no faster than the next larger one would
 /// keep a group from the faster ones beyond it.
 const MOST_AT_ONCE: usize = 32;
-/// What saves no time at all counts as if it saved so little: it leaves by its importance, after all that saves some.
+/// A share of the time that is none: what saves no more leaves by its importance, after all that saves some.
 const NOTHING: f64 = 1e-9;
 
 impl RemovalOrder {
@@ -93,10 +93,11 @@ fn cheapest(groups: &[Shrinking], table: &LatencyTable, multiple: usize) -> Opti
             let leaving = shrinking.left.get(width..summed).unwrap_or_default();
             loss += leaving.iter().map(|(_, importance)| importance).sum::<f64>();
             summed = width;
-            (loss / table.saved(widths, position, width).max(NOTHING), position, width)
+            let saved = table.saved(widths, position, width);
+            (saved <= NOTHING, loss / saved.max(NOTHING), position, width)
         })
     });
-    let (_, group, width) = candidates.min_by(|a, b| a.0.total_cmp(&b.0))?;
+    let (.., group, width) = candidates.min_by(|a, b| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)))?;
     let mut channels: Vec<usize> =
         groups.get(group)?.left.get(width..)?.iter().map(|&(channel, _)| channel).collect();
     channels.sort_unstable();
@@ -174,6 +175,13 @@ mod tests {
         let order = RemovalOrder::plan(&importance, &table, 8);
         let left: Vec<usize> = (1..=3).map(|count| order.kept_after(count)[0].len()).collect();
         assert_eq!(left, [48, 32, 16]);
+    }
+
+    #[test]
+    fn what_saves_nothing_leaves_after_all_that_saves_some_however_little_it_matters() {
+        let order = plan(&[vec![1e-20; 4], vec![1e-12; 4]], &[0, 1000], 2);
+        let groups: Vec<usize> = order.blocks.iter().map(|block| block.group).collect();
+        assert_eq!(groups, [1, 0]);
     }
 
     #[test]
