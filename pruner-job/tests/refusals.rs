@@ -147,6 +147,28 @@ fn a_model_without_batch_norm_is_noticed_and_trained() {
 }
 
 #[test]
+fn a_limit_that_is_infinite_is_no_sign_of_a_training_that_diverged() {
+    let workshop = Workshop::new("vgg16");
+    change_model(&workshop, |model| {
+        let graph = model.graph.as_mut().unwrap();
+        for (name, value) in [("least", 0.0_f32), ("most", f32::INFINITY)] {
+            graph.initializer.push(TensorProto {
+                name: Some(name.to_owned()),
+                data_type: Some(DataType::Float as i32),
+                float_data: vec![value],
+                ..TensorProto::default()
+            });
+        }
+        let node = graph.node.iter_mut().find(|node| node.op_type() == "Relu").unwrap();
+        node.op_type = Some("Clip".to_owned());
+        node.input.extend(["least", "most"].map(str::to_owned));
+    });
+    workshop.edit_plan(|plan| plan["training"]["epochs"] = json!(0));
+    let output = workshop.run().output().unwrap();
+    assert!(output.status.success(), "{}", log(&output));
+}
+
+#[test]
 fn a_rewind_beyond_the_training_is_refused_with_its_steps() {
     let workshop = Workshop::new("vgg16");
     workshop.edit_plan(|plan| {

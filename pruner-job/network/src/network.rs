@@ -113,7 +113,7 @@ pub enum InvalidModel {
     NotFinite {
         /// The weight.
         tensor: String,
-        /// The layer that reads it.
+        /// The node that reads it.
         node: String,
         /// Where in the weight it is, counted from 0.
         position: usize,

@@ -6,9 +6,7 @@ use std::path::Path;
 use bytes::Bytes;
 use dnnshifter_network::{
     Network,
-    network::label,
-    onnx::{TensorProto, tensor_proto::DataType},
-    tensor::InvalidTensor,
+    network::{InvalidModel, weights::check_weights},
 };
 use dnnshifter_portfolio::{PruningPlan, plan::PruningMethod};
 
@@ -28,11 +26,7 @@ pub(crate) enum UnusableModel {
     #[error(transparent)]
     Magnitude(#[from] MagnitudeError),
     #[error(transparent)]
-    Weight(#[from] InvalidTensor),
-    #[error(
-        "value {position} of the weight \"{tensor}\", which node \"{node}\" reads, is {value}: its training has diverged; take weights from before that"
-    )]
-    NotFinite { tensor: String, node: String, position: usize, value: f32 },
+    Weight(#[from] InvalidModel),
     #[error(
         "its output \"{output}\" has shape {shape:?} beside the batch, but a classifier answers with one number for each of at least two classes; take a model that ends so"
     )]
@@ -53,28 +47,13 @@ pub(super) fn usable(model: Bytes, plan: &PruningPlan) -> Result<Network, Unusab
         PruningMethod::Structured(method) => drop(prunable_channels(&network, method.criterion)?),
         PruningMethod::IterativeMagnitude(method) => drop(maskable_weights(&network, method)?),
     }
-    check_weights(&network)?;
+    check_weights(network.model())?;
     if has_folded_norms(&network) {
         tracing::warn!(
             "the model has convolutions but no BatchNormalization: its exporter folded it. It is trained without, which takes a smaller learningRate and may cost accuracy; to train with it, export the model with it kept (torch.onnx.export(..., dynamo=False, training=TrainingMode.PRESERVE))"
         );
     }
     Ok(network)
-}
-
-fn check_weights(network: &Network) -> Result<(), UnusableModel> {
-    let tensors = network.model().graph.iter().flat_map(|graph| &graph.initializer);
-    for tensor in tensors.filter(|tensor| tensor.data_type() == DataType::Float as i32).map(TensorProto::name)
-    {
-        let Some(values) = network.float(tensor)? else { continue };
-        let not_finite = values.values().iter().enumerate().find(|(_, value)| !value.is_finite());
-        if let Some((position, &value)) = not_finite {
-            let reader = network.nodes().iter().find(|node| node.input.iter().any(|input| input == tensor));
-            let node = reader.map(label).unwrap_or_default();
-            return Err(UnusableModel::NotFinite { tensor: tensor.to_owned(), node, position, value });
-        }
-    }
-    Ok(())
 }
 
 /// Whether what should train with batch norm was exported as if it had none.

@@ -1,49 +1,89 @@
-//! Whether a model's weights are what they say, and numbers. Knows no operator but which have weights that are trained.
+//! Whether a model's weights are what they say, and numbers. Knows no operator but those of which infinity may be asked.
 
 use std::collections::BTreeMap;
 
 use super::{InvalidModel, label};
 use crate::{
     onnx::{
-        ModelProto, TensorProto,
+        ModelProto, NodeProto, TensorProto,
         tensor_proto::{DataLocation, DataType},
     },
     tensor::float_shape,
 };
 
-/// Whether every float weight holds as many numbers as it says, and those of layers are finite. Reads all of them.
+/// Whether every float weight holds as many numbers as it says, and every one that is computed with is finite, wherever it stands:
+/// as an initialiser or in a `Constant` node. Reads all of them.
 pub fn check_weights(model: &ModelProto) -> Result<(), InvalidModel> {
     let Some(graph) = &model.graph else { return Err(InvalidModel::NoGraph) };
-    let inside = graph.initializer.iter().filter(|tensor| tensor.data_location() != DataLocation::External);
-    let mut floats: BTreeMap<&str, &TensorProto> = BTreeMap::new();
-    for tensor in inside.filter(|tensor| tensor.data_type() == DataType::Float as i32) {
+    // By the names under which nodes read them.
+    let mut odd: BTreeMap<&str, NotFinite> = BTreeMap::new();
+    for tensor in graph.initializer.iter().filter(|tensor| is_float(tensor)) {
         float_shape(tensor)?;
-        floats.insert(tensor.name(), tensor);
+        odd.extend(in_tensor(tensor).map(|found| (tensor.name(), found)));
     }
-    // A limit of a Clip, or what a Pad adds, may well be infinite.
-    let layers = graph.node.iter().filter(|node| LAYERS.contains(&node.op_type()));
-    for (node, name) in layers.flat_map(|node| node.input.iter().map(move |name| (node, name))) {
-        if let Some((position, value)) = floats.get(name.as_str()).and_then(|tensor| not_finite(tensor)) {
-            return Err(InvalidModel::NotFinite { tensor: name.clone(), node: label(node), position, value });
+    for node in &graph.node {
+        let read = node.input.iter().find_map(|name| Some((name, *odd.get(name.as_str())?)));
+        match (node.op_type(), read) {
+            ("Constant", _) => odd.extend(in_node(node).and_then(|found| Some((written(node)?, found)))),
+            // Exporters write a weight that is stored once and used twice so.
+            ("Identity", Some((_, found))) => odd.extend(written(node).map(|name| (name, found))),
+            (operator, Some((name, NotFinite { position, value }))) if !LIMITED.contains(&operator) => {
+                return Err(InvalidModel::NotFinite {
+                    tensor: name.clone(),
+                    node: label(node),
+                    position,
+                    value,
+                });
+            }
+            _ => {}
         }
     }
     Ok(())
 }
 
-/// Operators whose weights are trained.
-const LAYERS: [&str; 6] =
-    ["Conv", "ConvTranspose", "Gemm", "MatMul", "BatchNormalization", "InstanceNormalization"];
+/// Operators whose constants are limits, or what is filled in: these may well be infinite.
+const LIMITED: [&str; 5] = ["Clip", "Pad", "Min", "Max", "Where"];
+
+/// A value that is not finite.
+#[derive(Clone, Copy)]
+struct NotFinite {
+    position: usize,
+    value: f32,
+}
+
+fn written(node: &NodeProto) -> Option<&str> {
+    node.output.first().map(String::as_str)
+}
+
+fn is_float(tensor: &TensorProto) -> bool {
+    tensor.data_type() == DataType::Float as i32 && tensor.data_location() != DataLocation::External
+}
+
+/// The first value of a `Constant` node that is not finite.
+fn in_node(node: &NodeProto) -> Option<NotFinite> {
+    node.attribute.iter().find_map(|attribute| match attribute.name() {
+        "value" => attribute.t.as_ref().filter(|tensor| is_float(tensor)).and_then(in_tensor),
+        "value_float" => in_list(&[attribute.f()]),
+        "value_floats" => in_list(&attribute.floats),
+        _ => None,
+    })
+}
+
+fn in_list(values: &[f32]) -> Option<NotFinite> {
+    let found = values.iter().copied().enumerate().find(|(_, value)| !value.is_finite());
+    found.map(|(position, value)| NotFinite { position, value })
+}
 
 /// The first value of a tensor that is not finite.
-fn not_finite(tensor: &TensorProto) -> Option<(usize, f32)> {
+fn in_tensor(tensor: &TensorProto) -> Option<NotFinite> {
     let numbers = tensor.raw_data().as_chunks::<4>().0;
     // Without a branch, so that the compiler looks at several of them at a time.
     let is_odd = |number: &[u8; 4]| i32::from_le_bytes(*number) & INFINITE == INFINITE;
     if !numbers.iter().fold(false, |found, number| found | is_odd(number)) {
-        return tensor.float_data.iter().copied().enumerate().find(|(_, value)| !value.is_finite());
+        return in_list(&tensor.float_data);
     }
     let odd = numbers.iter().enumerate().find(|(_, number)| is_odd(number));
-    odd.map(|(position, number)| (position, f32::from_le_bytes(*number)))
+    odd.map(|(position, number)| NotFinite { position, value: f32::from_le_bytes(*number) })
 }
 
 /// The bits of an infinite number: all of its exponent. NaN has them too.
@@ -52,23 +92,75 @@ const INFINITE: i32 = f32::INFINITY.to_bits() as i32;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{FloatTensor, NetworkBuilder, TensorInfo};
+    use crate::{FloatTensor, NetworkBuilder, TensorInfo, onnx::AttributeProto};
+
+    fn linear(weights: Vec<f32>) -> ModelProto {
+        let mut builder = NetworkBuilder::new("tiny", TensorInfo { name: "x".to_owned(), shape: vec![2] });
+        let weight = FloatTensor::new(vec![1, 2], weights).unwrap();
+        let output = builder.linear("linear", "x", &weight, &FloatTensor::filled(1, 0.0));
+        builder.finish(&output, &[1]).unwrap().model().clone()
+    }
+
+    /// The linear network behind a node that reads the input and a constant, which stands in a node of its own.
+    fn behind(operator: &str, constant: AttributeProto) -> ModelProto {
+        let mut model = linear(vec![1.0, 2.0]);
+        let node = |operator: &str, inputs: &[&str], output: &str, attribute| NodeProto {
+            op_type: Some(operator.to_owned()),
+            input: inputs.iter().map(|&input| input.to_owned()).collect(),
+            output: vec![output.to_owned()],
+            attribute,
+            ..NodeProto::default()
+        };
+        let nodes = [
+            node("Constant", &[], "once", vec![constant]),
+            node("Identity", &["once"], "constant", vec![]),
+            node(operator, &["x", "constant"], "y", vec![]),
+        ];
+        let graph = model.graph.as_mut().unwrap();
+        graph.node[0].input[0] = "y".to_owned();
+        graph.node.splice(0..0, nodes);
+        model
+    }
+
+    fn said(model: &ModelProto) -> String {
+        check_weights(model).unwrap_err().to_string()
+    }
 
     #[test]
     fn weights_that_are_not_what_they_say_are_refused_by_name() {
-        let linear = |weights: Vec<f32>| {
-            let mut builder =
-                NetworkBuilder::new("tiny", TensorInfo { name: "x".to_owned(), shape: vec![2] });
-            let weight = FloatTensor::new(vec![1, 2], weights).unwrap();
-            let output = builder.linear("linear", "x", &weight, &FloatTensor::filled(1, 0.0));
-            builder.finish(&output, &[1]).unwrap().model().clone()
-        };
-        let said = |model: &ModelProto| check_weights(model).unwrap_err().to_string();
         check_weights(&linear(vec![1.0, -1e38])).unwrap();
         assert!(said(&linear(vec![0.0, f32::NAN])).contains("value 1 of the weight \"linear.weight\""));
         assert!(said(&linear(vec![f32::NEG_INFINITY, 0.0])).contains("is -inf"));
         let mut short = linear(vec![1.0, 2.0]);
         short.graph.as_mut().unwrap().initializer[0].dims = vec![2, 2];
         assert!(said(&short).contains("holds 2 values"));
+    }
+
+    #[test]
+    fn constants_in_nodes_count_as_weights_unless_they_are_limits() {
+        let named = |name: &str| AttributeProto { name: Some(name.to_owned()), ..AttributeProto::default() };
+        let tensor = |value: f32| FloatTensor::new(vec![2], vec![0.0, value]).unwrap().to_proto("value");
+        let kinds = |value: f32| {
+            [
+                AttributeProto { t: Some(tensor(value)), ..named("value") },
+                AttributeProto { floats: vec![0.0, value], ..named("value_floats") },
+                AttributeProto { f: Some(value), ..named("value_float") },
+            ]
+        };
+        for constant in kinds(f32::NAN) {
+            // A bias behind a product, and the slope of an activation.
+            for operator in ["Add", "PRelu"] {
+                let said = said(&behind(operator, constant.clone()));
+                assert!(said.contains(&format!("node \"{operator} -> y\"")), "{said}");
+            }
+        }
+        for constant in kinds(f32::INFINITY) {
+            for operator in LIMITED {
+                check_weights(&behind(operator, constant.clone())).unwrap();
+            }
+        }
+        for constant in kinds(1.0) {
+            check_weights(&behind("Add", constant)).unwrap();
+        }
     }
 }
