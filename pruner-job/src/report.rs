@@ -5,7 +5,6 @@ use dnnshifter_portfolio::{PruningPlan, description::CheckVector};
 
 use crate::{
     study::choice::{Choice, Chosen, LayerWidth, Measured},
-    study::phase,
     training::EpochResult,
 };
 
@@ -31,7 +30,7 @@ pub(crate) fn html(plan: &PruningPlan, choice: &Choice) -> String {
         variants(chosen, measured),
         frontiers(chosen, measured),
         widths(chosen, measured),
-        curves(measured),
+        curves(chosen, measured),
         proof(chosen),
         plan_text(plan),
     ];
@@ -106,16 +105,16 @@ fn frontiers(chosen: &[Chosen], measured: &[Measured]) -> String {
             Some(point(of(measured, variant.position)?, variant.description.name.to_string()))
         });
         let others = (0..).zip(measured).filter(|(position, _)| !is_chosen(chosen, *position));
-        let others = others.map(|(position, measured)| point(measured, phase(position)));
+        let others = others.map(|(position, measured)| point(measured, name(chosen, position)));
         let series =
             |label: &str, points, line| Series { label: label.to_owned(), points, line, faint: !line };
         let series =
             vec![series("variants", frontier.collect(), true), series("not chosen", others.collect(), false)];
-        Chart { title, x_label, y_label: "validation accuracy", series }.svg()
+        Chart { title, x_label, y_label: "validation accuracy", y_most: Some(1.0), series }.svg()
     };
     format!(
         "<h2>What accuracy costs</h2>\n<p>Up and to the left is better. The line joins the variants; hollow points are networks that \
-         were made and not chosen.</p>\n{}{}",
+         were made and not chosen: step 0 makes the dense network, each further one a smaller network.</p>\n{}{}",
         chart("Accuracy against latency", "latency of one input, milliseconds", |measured| {
             measured.latency_us as f64 / 1000.0
         }),
@@ -149,8 +148,8 @@ fn widths(chosen: &[Chosen], measured: &[Measured]) -> String {
     )
 }
 
-fn curves(measured: &[Measured]) -> String {
-    let chart = |title, y_label, y: fn(&EpochResult) -> f64| {
+fn curves(chosen: &[Chosen], measured: &[Measured]) -> String {
+    let chart = |title, y_label, y_most, y: fn(&EpochResult) -> f64| {
         let points = |measured: &Measured| {
             let epoch = |(epoch, result): (u32, &EpochResult)| Point {
                 x: f64::from(epoch),
@@ -160,19 +159,20 @@ fn curves(measured: &[Measured]) -> String {
             (1_u32..).zip(&measured.curve).map(epoch).collect()
         };
         let series = |(position, measured)| Series {
-            label: phase(position),
+            label: name(chosen, position),
             points: points(measured),
             line: true,
             faint: false,
         };
-        Chart { title, x_label: "epoch", y_label, series: (0..).zip(measured).map(series).collect() }.svg()
+        let series = (0..).zip(measured).map(series).collect();
+        Chart { title, x_label: "epoch", y_label, y_most, series }.svg()
     };
     format!(
         "<h2>Training</h2>\n<p>Means over each epoch's images, while their network was learning. The loss is the cross-entropy with \
          the labels. Networks that structured pruning made also learn from the dense network's answers, which this curve does not \
          show: it may rise while they come closer to them.</p>\n{}{}",
-        chart("Loss by epoch", "cross-entropy", |result| result.loss),
-        chart("Training accuracy by epoch", "training accuracy", |result| result.accuracy),
+        chart("Loss by epoch", "cross-entropy", None, |result| result.loss),
+        chart("Training accuracy by epoch", "training accuracy", Some(1.0), |result| result.accuracy),
     )
 }
 
@@ -198,6 +198,15 @@ fn plan_text(plan: &PruningPlan) -> String {
 
 fn of(measured: &[Measured], position: usize) -> Option<&Measured> {
     measured.get(position)
+}
+
+/// What the network at `position` is called: as the variant that it became, or after the step that made it.
+fn name(chosen: &[Chosen], position: usize) -> String {
+    let variant = chosen.iter().find(|variant| variant.position == position);
+    variant.map_or_else(
+        || format!("step {position}, not chosen"),
+        |variant| variant.description.name.to_string(),
+    )
 }
 
 fn is_chosen(chosen: &[Chosen], position: usize) -> bool {

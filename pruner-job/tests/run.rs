@@ -46,11 +46,13 @@ fn a_killed_run_goes_on_from_its_last_finished_step() {
         report.contains("<svg") && !report.contains("<script") && !report.contains("http"),
         "it stands alone"
     );
-    for text in
-        [first["name"].as_str().unwrap(), "variant-1", "classifier", "validation accuracy", "Taylor", "Proof"]
-    {
+    let name = first["name"].as_str().unwrap();
+    for text in [name, "classifier", "validation accuracy", "cross-entropy", "Taylor", "Proof"] {
         assert!(report.contains(text), "the report lacks {text}");
     }
+    let training = report.split_once("<h2>Training</h2>").unwrap().1;
+    assert!(training.contains(&format!(">{name}</text>")), "curves are named as the variants are");
+    assert!(!report.contains("variant-1"), "a network has one name");
 
     workshop.edit_plan(|plan| plan["revision"] = json!("r2"));
     let third = workshop.run().output().unwrap();
