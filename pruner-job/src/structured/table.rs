@@ -5,8 +5,8 @@
 //! A network's latency is one part that nothing changes, a part for each layer that falls with the channels that it reads and with
 //! those that it writes, and a part for each group of channels that falls with them alone (activations, pooling, sums). Parts are
 //! found by least squares, with a ridge that holds to multiply-accumulates what the measurements do not settle. Latency-aware
-//! pruning by tables of layers is that of Yang et al., "`NetAdapt`", ECCV 2018, section 3.3, and of Shen et al., "Structural Pruning
-//! via Latency-Saliency Knapsack", `NeurIPS` 2022, section 3.2; they measure each layer by itself.
+//! pruning by tables of layers is that of Yang et al., "`NetAdapt`", ECCV 2018, section 3.4 ("Fast Resource Consumption Estimation"),
+//! and of Shen et al., "Structural Pruning via Latency-Saliency Knapsack", `NeurIPS` 2022; they measure each layer by itself.
 
 use dnnshifter_network::channels::{LayerWork, Segment};
 
