@@ -27,7 +27,7 @@ pub fn check_weights(model: &ModelProto) -> Result<(), InvalidModel> {
             ("Constant", _) => odd.extend(in_node(node).and_then(|found| Some((written(node)?, found)))),
             // Exporters write a weight that is stored once and used twice so.
             ("Identity", Some((_, found))) => odd.extend(written(node).map(|name| (name, found))),
-            (operator, Some((name, NotFinite { position, value }))) if !LIMITED.contains(&operator) => {
+            (operator, Some((name, NotFinite { position, value }))) if !may_read(operator, value) => {
                 return Err(InvalidModel::NotFinite {
                     tensor: name.clone(),
                     node: label(node),
@@ -43,6 +43,13 @@ pub fn check_weights(model: &ModelProto) -> Result<(), InvalidModel> {
 
 /// Operators whose constants are limits, or what is filled in: these may well be infinite.
 const LIMITED: [&str; 5] = ["Clip", "Pad", "Min", "Max", "Where"];
+
+/// Operators that mask: what minus infinity is added to, as in attention, counts as nothing.
+const MASKING: [&str; 2] = ["Add", "Sub"];
+
+fn may_read(operator: &str, value: f32) -> bool {
+    LIMITED.contains(&operator) || MASKING.contains(&operator) && !value.is_nan()
+}
 
 /// A value that is not finite.
 #[derive(Clone, Copy)]
@@ -155,7 +162,7 @@ mod tests {
             }
         }
         for constant in kinds(f32::INFINITY) {
-            for operator in LIMITED {
+            for operator in LIMITED.into_iter().chain(MASKING) {
                 check_weights(&behind(operator, constant.clone())).unwrap();
             }
         }
