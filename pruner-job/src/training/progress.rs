@@ -1,13 +1,21 @@
-//! What is logged while training runs: a line for each epoch, and for each quarter of a minute of a long one.
+//! What is seen while training runs. In a log: a line for each epoch, and for each quarter of a minute of a long one. On a terminal: a line
+//! for each epoch, and a bar with the time that is left, which goes when the training is done.
 
 use std::time::{Duration, Instant};
 
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::{Deserialize, Serialize};
 
 use super::{Recipe, Span};
 
 /// A long epoch says how far it is this often.
 const INTERVAL: Duration = Duration::from_secs(15);
+
+/// The bar moves so often in a second: the eye needs no more.
+const MOVES: u8 = 4;
+
+/// Before and behind the bar: what is trained, and how far it is. `eta` is the time that is left, by the pace of late.
+const BAR: &str = "{prefix} {wide_bar} {msg}, {eta} left";
 
 /// How far a training is.
 pub(super) struct Progress<'a> {
@@ -20,6 +28,8 @@ pub(super) struct Progress<'a> {
     started: Instant,
     logged: Instant,
     epoch: StepResult,
+    /// Hidden where nobody sees it.
+    bar: ProgressBar,
 }
 
 /// How an epoch went: means over its images, while the network was learning.
@@ -46,8 +56,9 @@ impl<'a> Progress<'a> {
     pub(super) fn new(phase: &'a str, recipe: Recipe, images: usize) -> Self {
         let now = Instant::now();
         let steps = recipe.epochs * (images / recipe.batch_size.min(images).max(1));
-        let (epochs, epoch) = (recipe.epochs, StepResult::default());
-        Self { phase, epochs, steps, steps_done: 0, span: recipe.span, started: now, logged: now, epoch }
+        let (epochs, span, epoch) = (recipe.epochs, recipe.span, StepResult::default());
+        let bar = bar(phase, span.end.unwrap_or(steps).min(steps).saturating_sub(span.first));
+        Self { phase, epochs, steps, steps_done: 0, span, started: now, logged: now, epoch, bar }
     }
 
     /// Number of steps of the whole training.
@@ -70,7 +81,9 @@ impl<'a> Progress<'a> {
         self.epoch.images += result.images;
         self.epoch.right += result.right;
         self.epoch.loss += result.loss;
-        if self.logged.elapsed() > INTERVAL {
+        self.bar.inc(1);
+        self.bar.set_message(format!("epoch {epoch} of {}", self.epochs));
+        if self.bar.is_hidden() && self.logged.elapsed() > INTERVAL {
             self.log(epoch, "training");
         }
     }
@@ -79,7 +92,8 @@ impl<'a> Progress<'a> {
     pub(super) fn epoch(&mut self, epoch: usize) -> Option<EpochResult> {
         let result = (self.epoch.images > 0).then(|| self.epoch.mean());
         if result.is_some() {
-            self.log(epoch, "epoch finished");
+            let bar = self.bar.clone();
+            bar.suspend(|| self.log(epoch, "epoch finished"));
         }
         self.epoch = StepResult::default();
         result
@@ -104,6 +118,20 @@ impl<'a> Progress<'a> {
             "{message}"
         );
     }
+}
+
+impl Drop for Progress<'_> {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+/// A bar of so many steps on the terminal, if standard error is one.
+fn bar(phase: &str, steps: usize) -> ProgressBar {
+    let style = ProgressStyle::with_template(BAR).unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::with_draw_target(Some(steps as u64), ProgressDrawTarget::stderr_with_hz(MOVES))
+        .with_style(style)
+        .with_prefix(phase.to_owned())
 }
 
 impl StepResult {
