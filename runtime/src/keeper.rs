@@ -30,6 +30,7 @@ use tokio_util::sync::CancellationToken;
 use self::{agenda::Task, attempts::Attempts, history::History, kept::KeptProfiles, loading::Known};
 use crate::{
     cgroup::{Cgroup, Limits},
+    chain::chain,
     clock,
     engine::Engine,
     lane::Lane,
@@ -213,12 +214,6 @@ fn is_warm(variant: &Resident) -> bool {
 async fn until_urgent(switch: &Switch) {
     let mut work = switch.work();
     while agenda::urgent(&switch.standing()).is_none() && work.changed().await.is_ok() {}
-}
-
-/// An error with all its causes, for people.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 #[cfg(test)]

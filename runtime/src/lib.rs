@@ -7,6 +7,7 @@
 
 mod assembly;
 mod cgroup;
+mod chain;
 pub mod cli;
 mod clock;
 mod engine;

@@ -104,7 +104,7 @@ impl Follower {
         }
         match variant::found_in(models) {
             Ok(order) => self.service.switch.direct(&order, None, Instant::now()),
-            Err(error) => tracing::warn!(error = crate::keeper::chain(&error), "no variants are mounted"),
+            Err(error) => tracing::warn!(error = crate::chain::chain(&error), "no variants are mounted"),
         }
     }
 

@@ -16,11 +16,11 @@ use tokio::sync::oneshot;
 use crate::{
     Error,
     cgroup::Cgroup,
+    chain::chain,
     cli::PrepareArguments,
     engine::{Engine, OnnxRuntime, OptimisedError},
     keeper::{
         attempts::Attempts,
-        chain,
         memory::{Budget, ProcessMemory},
     },
     shutdown,

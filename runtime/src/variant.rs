@@ -23,8 +23,8 @@ pub(crate) use self::{
     folder::{VariantFolder, found_in, read},
 };
 use crate::{
+    chain::chain,
     engine::{Engine, EngineError, Interface, Network},
-    keeper::chain,
     values::Values,
 };
 

@@ -14,7 +14,7 @@ use super::{
     EngineError, machine, optimise,
     optimised::{OptimisedError, OptimisedNetworks},
 };
-use crate::keeper::chain;
+use crate::chain::chain;
 
 /// Folder of the optimised networks within the store.
 const FOLDER: &str = "optimised";

@@ -13,8 +13,7 @@ use std::{
 use dnnshifter_portfolio::{CpuQuota, Digest, VariantName, VariantProfile, profile::Machine};
 use serde::{Deserialize, Serialize};
 
-use super::chain;
-use crate::replace::replace;
+use crate::{chain::chain, replace::replace};
 
 const FILE: &str = "profiles.json";
 

@@ -5,10 +5,11 @@ use std::time::{Duration, Instant, SystemTime};
 use dnnshifter_portfolio::{VariantName, description::MODEL_FILE};
 
 use super::{
-    Keeper, agenda, attempts, chain,
+    Keeper, agenda, attempts,
     memory::{self, Budget, Footprint, ProcessMemory},
 };
 use crate::{
+    chain::chain,
     engine::{EngineError, Interface},
     switch::Slot,
     variant::{self, Resident, VariantError},

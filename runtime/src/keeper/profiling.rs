@@ -5,13 +5,13 @@ use std::time::{Duration, Instant};
 use dnnshifter_portfolio::{Digest, VariantName, VariantProfile};
 
 use super::{
-    Keeper, Notes, chain,
+    Keeper, Notes,
     history::{History, Seen},
     kept,
     measure::{self, Measured, Terms},
     memory::Footprint,
 };
-use crate::{cgroup, variant::Resident};
+use crate::{cgroup, chain::chain, variant::Resident};
 
 /// Why a variant is refused that was loaded, but whose time could not be measured.
 const NOT_MEASURED: &str = "failed to measure the variant: an inference of its check vector failed";

@@ -64,7 +64,7 @@ mod tests {
     use kube::api::{ListParams, WatchParams};
 
     use super::*;
-    use crate::keeper::chain;
+    use crate::chain::chain;
 
     #[tokio::test]
     async fn a_server_that_accepts_and_stays_silent_is_given_up() {

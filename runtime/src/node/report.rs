@@ -19,11 +19,7 @@ use super::{
     status::{self, Difference, Facts},
     wanted,
 };
-use crate::{
-    keeper::{Host, chain},
-    server::Service,
-    switch::Slot,
-};
+use crate::{chain::chain, keeper::Host, server::Service, switch::Slot};
 
 /// The objective is judged so often; everything else wakes the reporter by itself.
 const TICK: Duration = Duration::from_secs(5);

@@ -4,7 +4,7 @@ use std::{io, path::PathBuf};
 
 use dnnshifter_crds::VariantPlacement;
 
-use crate::{keeper::chain, replace::replace};
+use crate::{chain::chain, replace::replace};
 
 /// A directory that outlives the process, if there is one. A failure here is logged, and never stops serving.
 pub(super) struct Store {

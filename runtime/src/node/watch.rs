@@ -13,7 +13,7 @@ use kube::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::keeper::chain;
+use crate::chain::chain;
 
 /// A watch is renewed after so many seconds: quiet connections die silently behind load balancers after four minutes.
 pub(super) const WATCH_SECONDS: u32 = 180;

@@ -59,7 +59,7 @@ impl ApiError {
             LaneError::Shed(shed) => return Self::shed(*shed, objective),
             LaneError::NotReady | LaneError::Changed | LaneError::Closed => StatusCode::SERVICE_UNAVAILABLE,
             LaneError::Engine(source) => {
-                tracing::error!(error = crate::keeper::chain(source), "an inference failed");
+                tracing::error!(error = crate::chain::chain(source), "an inference failed");
                 StatusCode::INTERNAL_SERVER_ERROR
             }
         };

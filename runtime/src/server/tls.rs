@@ -24,7 +24,7 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use self::files::Contents;
 pub(crate) use self::files::TlsFiles;
-use crate::{keeper::chain, metrics::Metrics};
+use crate::{chain::chain, metrics::Metrics};
 
 /// The files are looked at so often. A changed Secret takes the kubelet up to a minute, and reading a few kilobytes costs nothing.
 const LOOK_EVERY: Duration = Duration::from_secs(10);

@@ -9,7 +9,7 @@ use dnnshifter_portfolio::description::{DESCRIPTION_FILE, MODEL_FILE};
 
 use super::*;
 use crate::{
-    keeper::chain,
+    chain::chain,
     testing::{Constant, ONNX_RUNTIME, description, name, names},
 };
 

@@ -256,7 +256,7 @@ async fn files_that_cannot_be_used_say_which_and_why() {
     let authority = Authority::new();
     let (good, other) = (authority.sign(), authority.sign());
     let secret = Secret::mounted(&good, &authority.pem);
-    let said = || async { crate::keeper::chain(&Tls::load(secret.files(true)).await.err().unwrap()) };
+    let said = || async { crate::chain::chain(&Tls::load(secret.files(true)).await.err().unwrap()) };
     for (certificate, key, client_ca, expected) in [
         ("", good.key.as_str(), authority.pem.as_str(), "failed to find a certificate in"),
         (&good.certificate, "", &authority.pem, "failed to find a private key in"),
