@@ -15,6 +15,7 @@ use dnnshifter_tests::bench::{
     serving::{self, Extent, Report},
     sessions::{self, Pace},
 };
+use tempfile::TempDir;
 
 /// Measures the runtime and the pruner on this machine.
 #[derive(Parser)]
@@ -169,9 +170,7 @@ async fn run(arguments: Arguments) -> Result<()> {
 
 async fn serving(arguments: Serving) -> Result<()> {
     let Serving { output, swaps, rounds, seconds, quick, peers, onnxruntime } = arguments;
-    let program = std::env::current_exe().context("failed to find this program")?;
-    let programs = Programs::beside(&program, &onnxruntime)?;
-    let directory = tempfile::tempdir().context("failed to make a temporary directory")?;
+    let (programs, directory) = stage(&onnxruntime)?;
     let extent = if quick {
         Extent { swaps: 1_000, rounds: 2, seconds: 2.0 }
     } else {
@@ -186,13 +185,19 @@ async fn serving(arguments: Serving) -> Result<()> {
 
 async fn part(arguments: Part) -> Result<()> {
     let Part { name, rounds, seconds, swaps, onnxruntime } = arguments;
-    let program = std::env::current_exe().context("failed to find this program")?;
-    let programs = Programs::beside(&program, &onnxruntime)?;
-    let directory = tempfile::tempdir().context("failed to make a temporary directory")?;
+    let (programs, directory) = stage(&onnxruntime)?;
     let extent = Extent { swaps, rounds: rounds.max(1), seconds };
     cores::take_clients_core()?;
     let report = serving::measure_part(&programs, directory.path(), extent, name, &say).await?;
     Ok(writeln!(std::io::stdout(), "{report:#}")?)
+}
+
+/// The programs beside this one, and a directory for what they write.
+fn stage(onnxruntime: &Path) -> Result<(Programs, TempDir)> {
+    let program = std::env::current_exe().context("failed to find this program")?;
+    let programs = Programs::beside(&program, onnxruntime)?;
+    let directory = tempfile::tempdir().context("failed to make a temporary directory")?;
+    Ok((programs, directory))
 }
 
 /// What is being done.
@@ -212,9 +217,7 @@ fn pruning(arguments: Pruning) -> Result<()> {
         torch_python,
         onnxruntime,
     } = arguments;
-    let program = std::env::current_exe().context("failed to find this program")?;
-    let programs = Programs::beside(&program, &onnxruntime)?;
-    let directory = tempfile::tempdir().context("failed to make a temporary directory")?;
+    let (programs, directory) = stage(&onnxruntime)?;
     let extent = pruning::Extent { seeds: seeds.max(1), training_images, epochs, fine_tuning_epochs };
     let tools = pruning::Tools { programs: &programs, dataset: &dataset, python, torch_python };
     let report = pruning::measure(&tools, directory.path(), extent, say)?;

@@ -55,6 +55,15 @@ impl Served {
         first_line(client).await
     }
 
+    /// Good requests are answered while all these connections are open; then it ends.
+    pub(super) async fn infer_beside(self, open: Vec<TcpStream>) {
+        for _ in 0..20 {
+            assert_eq!(self.infer().await, "HTTP/1.1 200 OK");
+        }
+        drop(open);
+        self.end().await;
+    }
+
     pub(super) async fn end(self) {
         self.stop.cancel();
         self.serving.await.unwrap().unwrap();
@@ -176,11 +185,7 @@ async fn idle_and_half_open_connections_keep_nobody_out() {
         }
         idle.push(client);
     }
-    for _ in 0..20 {
-        assert_eq!(served.infer().await, "HTTP/1.1 200 OK");
-    }
-    drop(idle);
-    served.end().await;
+    served.infer_beside(idle).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -194,11 +199,7 @@ async fn senders_of_slow_bodies_keep_nobody_out() {
         client.write_all(head.as_bytes()).await.unwrap();
         slow.push(client);
     }
-    for _ in 0..20 {
-        assert_eq!(served.infer().await, "HTTP/1.1 200 OK");
-    }
-    drop(slow);
-    served.end().await;
+    served.infer_beside(slow).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
