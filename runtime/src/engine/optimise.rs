@@ -4,8 +4,11 @@
 //! allocator gives back only a part, and a network that makes the engine crash must not end the process that serves.
 
 use std::{
+    io::{self, Read},
     path::Path,
-    process::{Command, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
+    thread,
+    time::Duration,
 };
 
 use ort::{
@@ -29,12 +32,22 @@ const LEAST_MAPPED_BYTES: &str = "1024";
 /// The other process ends after so much CPU time: optimising takes seconds, and what never ends would keep a pod from starting.
 const MOST_CPU_SECONDS: u64 = 600;
 
+/// The same on the clock, for what waits and never computes; longer, since a small quota stretches the time on the CPU.
+const MOST_TIME: Duration = Duration::from_secs(3600);
+
+/// So much of what the other process says is kept.
+const MOST_SAID: u64 = 16 * 1024;
+
 /// Optimises `network` for this machine, and writes it to `directory`. The work of the other process.
 pub(crate) fn optimise(network: &Path, directory: &Path) -> Result<(), EngineError> {
     let most = Rlimit { current: Some(MOST_CPU_SECONDS), maximum: Some(MOST_CPU_SECONDS) };
     if let Err(error) = setrlimit(Resource::Cpu, most) {
         tracing::warn!(%error, "failed to limit the time of optimising");
     }
+    thread::spawn(|| {
+        thread::sleep(MOST_TIME);
+        std::process::abort();
+    });
     here(&super::onnx::environment(1)?, network, directory)
 }
 
@@ -64,20 +77,31 @@ pub(super) fn in_another_process(
     directory: &Path,
 ) -> Result<(), EngineError> {
     let path = || network.display().to_string();
-    let ended = Command::new(program)
+    let failed = |source: io::Error| EngineError::Optimise { path: path(), source: source.into() };
+    let child = Command::new(program)
         .arg(COMMAND)
         .args([network, directory])
         .stdin(Stdio::null())
-        .output()
-        .map_err(|source| EngineError::Optimise { path: path(), source: source.into() })?;
-    match ended.status.code() {
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(failed)?;
+    let (status, said) = ended(child).map_err(failed)?;
+    match status.code() {
         Some(0) => Ok(()),
-        Some(_) => {
-            let said = String::from_utf8_lossy(&ended.stderr).trim().to_owned();
-            Err(EngineError::Optimise { path: path(), source: said.into() })
-        }
-        None => Err(EngineError::Died { path: path(), status: ended.status.to_string() }),
+        Some(_) => Err(EngineError::Optimise { path: path(), source: said.into() }),
+        None => Err(EngineError::Died { path: path(), status: status.to_string() }),
     }
+}
+
+/// How it ended, and the beginning of what it said; the rest is read and thrown away.
+fn ended(mut child: Child) -> io::Result<(ExitStatus, String)> {
+    let mut said = Vec::new();
+    if let Some(mut errors) = child.stderr.take() {
+        errors.by_ref().take(MOST_SAID).read_to_end(&mut said)?;
+        io::copy(&mut errors, &mut io::sink())?;
+    }
+    Ok((child.wait()?, String::from_utf8_lossy(&said).trim().to_owned()))
 }
 
 #[cfg(test)]
@@ -90,5 +114,15 @@ mod tests {
             let failed = in_another_process(program.as_ref(), "n".as_ref(), "d".as_ref()).unwrap_err();
             assert!(matches!(failed, EngineError::Optimise { .. }), "{failed}");
         }
+    }
+
+    #[test]
+    fn of_a_process_that_says_too_much_the_beginning_is_kept() {
+        let talks = "yes begin | head -c 4000000 >&2; exit 3";
+        let child = Command::new("/bin/sh").args(["-c", talks]).stderr(Stdio::piped()).spawn().unwrap();
+        let (status, said) = ended(child).unwrap();
+        assert_eq!(status.code(), Some(3));
+        assert!(said.starts_with("begin\nbegin"));
+        assert!(said.len() as u64 <= MOST_SAID);
     }
 }
