@@ -80,7 +80,7 @@ fn portfolio_lines(text: &mut String, portfolios: &[Portfolio]) {
     let dense: Vec<&Judgement> = portfolios.iter().map(|portfolio| &portfolio.dense).collect();
     let chosen = portfolios.iter().filter(|portfolio| portfolio.dense_chosen).count();
     row(text, "dense", &dense, chosen, " | ");
-    for position in 0..most(portfolios) {
+    for position in 0..common_steps(portfolios) {
         let judged: Vec<&Judgement> = at(portfolios, position).map(|smaller| &smaller.judgement).collect();
         let chosen = at(portfolios, position).filter(|smaller| smaller.chosen).count();
         let of = |read: fn(&Smaller) -> f64| plain(&Spread::of(at(portfolios, position).map(read)));
@@ -94,7 +94,7 @@ fn portfolio_lines(text: &mut String, portfolios: &[Portfolio]) {
 fn range_lines(text: &mut String, portfolios: &[Portfolio]) {
     let range = plain(&Spread::of(portfolios.iter().map(|portfolio| portfolio.range)));
     let _ = writeln!(text, "\nThe slowest variant takes {range} times as long as the fastest.");
-    let near = (0..most(portfolios)).rev().find(|&position| {
+    let near = (0..common_steps(portfolios)).rev().find(|&position| {
         let lost = at(portfolios, position).zip(portfolios);
         mean(lost.map(|(smaller, portfolio)| portfolio.dense.accuracy - smaller.judgement.accuracy)) <= NEAR
     });
@@ -129,7 +129,7 @@ fn time_lines(text: &mut String, portfolios: &[Portfolio]) {
          | network | removal, s | judging and measuring, s | fine-tuning, s | accuracy | conventional, s | its accuracy | conventional over removal | over \
          removal, judging and measuring | over all with fine-tuning |\n| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n",
     );
-    for position in 0..most(portfolios) {
+    for position in 0..common_steps(portfolios) {
         let of = |read: fn(&Smaller) -> f64| Spread::of(at(portfolios, position).map(read));
         let _ = writeln!(
             text,
@@ -214,7 +214,7 @@ fn level_lines(text: &mut String, report: &Report) {
 }
 
 /// The number of smaller networks that every portfolio has.
-fn most(portfolios: &[Portfolio]) -> usize {
+fn common_steps(portfolios: &[Portfolio]) -> usize {
     portfolios.iter().map(|portfolio| portfolio.smaller.len()).min().unwrap_or(0)
 }
 
