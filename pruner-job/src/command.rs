@@ -5,7 +5,10 @@ use std::{num::NonZeroU16, path::PathBuf};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use dnnshifter_portfolio::{Fraction, VariantName};
 
-use crate::architecture::{Architecture, ImageShape, Width};
+use crate::{
+    architecture::{Architecture, ImageShape, Width},
+    failure::Failure,
+};
 
 pub(crate) mod compact;
 pub(crate) mod describe;
@@ -179,4 +182,34 @@ pub(crate) struct VerifyArguments {
     /// Write what was found as JSON into this file.
     #[arg(long)]
     pub(crate) report: Option<PathBuf>,
+}
+
+/// Refuses a report that would stand where one of the networks of the same command stands, or will.
+fn check_report(report: Option<&PathBuf>, networks: [&PathBuf; 2]) -> Result<(), Failure> {
+    let place = |path: &PathBuf| path.canonicalize().unwrap_or_else(|_| path.clone());
+    match report.filter(|report| networks.iter().any(|network| place(network) == place(report))) {
+        Some(path) => Err(Failure::SameFile { path: path.clone() }),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_does_not_overwrite_a_network() {
+        let folder = tempfile::tempdir().unwrap();
+        let [input, output] = ["in.onnx", "out.onnx"].map(|name| folder.path().join(name));
+        std::fs::write(&input, b"a network").unwrap();
+        let check = |report: PathBuf| check_report(Some(&report), [&input, &output]);
+        check(folder.path().join("report.json")).unwrap();
+        assert!(check_report(None, [&input, &output]).is_ok());
+        // The same file by another path, and one that is still to be written.
+        for report in [folder.path().join("./in.onnx"), output.clone()] {
+            let refused = check(report).unwrap_err();
+            assert!(refused.to_string().contains("give it another name"), "{refused}");
+            assert_eq!(refused.class() as u8, 2);
+        }
+    }
 }

@@ -1,9 +1,9 @@
 //! Structured pruning: from a trained network, one that is so many times faster, measured in ONNX
 //! Runtime. Whole channels leave in aligned blocks, by their [`importance`] for the time that they take,
 //! which [`trials`] measure and a [`table`] tells, in the order of [`removal`]; [`repair`] makes up for them as far as it can without
-//! training, which is elsewhere.
+//! training, which is elsewhere, and those that are left are judged anew.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use dnnshifter_network::{
     Channels, Graph, Network, Shapes, channels::NoChannels, graph::UnsupportedNodes, shapes::InvalidShape,
@@ -12,9 +12,9 @@ use dnnshifter_network::{
 use dnnshifter_portfolio::plan::{ImportanceCriterion, StructuredPruning};
 
 use crate::{
-    engine::{Engine, EngineError, Inference},
+    engine::{Engine, EngineError},
     interpreter::TrainableNetwork,
-    latency::{self, Effort},
+    latency::Effort,
     training::{TrainingError, samples::Samples},
 };
 
@@ -28,12 +28,21 @@ mod trials;
 use importance::Judged;
 use removal::RemovalOrder;
 use repair::Repair;
+use table::LatencyTable;
 use trials::Trials;
 
 /// A step that falls short of its latency ratio by more than this share is not worth a variant.
 const RATIO_SLACK: f64 = 0.85;
 /// Nor is one that gains less than this share of what was asked: of a small ratio the slack alone would leave nothing.
 const LEAST_GAIN: f64 = 0.5;
+
+/// Channels leave in so many rounds, after each of which the network is repaired and what is left judged anew: what a channel is worth
+/// depends on its neighbours.
+const ROUNDS: i32 = 3;
+/// A network that is to be as fast as possible may be slower than the fastest by this share.
+const ALMOST_ALL: f64 = 0.97;
+/// Enough to aim at a ratio to a hundredth, by a median of as many turns.
+const AIM: Effort = Effort { rounds: 15, turn: Duration::from_millis(3) };
 
 /// How many times faster than its larger neighbour a network must be to be worth a variant; always above 1.
 pub(crate) fn least_ratio(method: &StructuredPruning) -> f64 {
@@ -96,96 +105,132 @@ impl Pruner<'_> {
     /// A smaller network, faster than `network` by about the method's latency ratio; `None` if there is none. It was repaired
     /// without labels; training makes it better.
     pub(crate) fn shrink(&self, network: &Network) -> Result<Option<Network>, StructuredError> {
-        let started = Instant::now();
-        let channels = &prunable_channels(network, self.method.criterion)?;
+        let channels = prunable_channels(network, self.method.criterion)?;
         let multiple = usize::from(self.method.channel_multiple);
         if channels.groups.iter().all(|group| group.channels <= multiple) {
             return Ok(None);
         }
-        let trainable = &TrainableNetwork::of(network).map_err(TrainingError::from)?;
-        let judged = Judged { network: trainable, groups: &channels.groups, samples: self.samples };
-        let importance = judged.importance(self.method.criterion)?;
-        let judged = Instant::now();
-        let table = &Trials::of(self.engine, network, channels).table(multiple)?;
-        let tried = Instant::now();
-        let order = &RemovalOrder::plan(&importance, table, multiple);
-        let planned = Instant::now();
-        let mut aim = Aim::new(self, network, channels, order)?;
-        let Some((count, reached)) = aim.fewest_blocks()? else { return Ok(None) };
-        let measured = Instant::now();
-        let kept = &order.kept_after(count);
-        let smaller = &keep_channels(network, channels, kept)?;
-        let removed = Instant::now();
-        let repair = Repair { larger: trainable, smaller, channels, kept, samples: self.samples };
-        let repaired = repair.repaired()?;
-        let widths: Vec<usize> = kept.iter().map(Vec::len).collect();
+        let mut spent = Spent::default();
+        let mut trials = Trials::of(self.engine, network, &channels)?;
+        let Some(goal) = timed(&mut spent.measuring, || self.goal(&mut trials))? else { return Ok(None) };
+        let mut smaller = None;
+        for round in 1..=ROUNDS {
+            let before = smaller.as_ref().unwrap_or(network);
+            smaller = Some(self.round(before, &goal, round, &mut trials, &mut spent)?);
+        }
+        let Some(smaller) = smaller else { return Ok(None) };
+        let widths = self.widths(&smaller)?;
         tracing::info!(
-            blocks = count,
-            latency_ratio = hundredths(reached),
-            predicted_latency_ratio = hundredths(1.0 / table.latency(&widths)),
+            latency_ratio = hundredths(trials.ratio(&smaller, AIM)?),
+            predicted_latency_ratio = hundredths(1.0 / goal.table.latency(&widths)),
             ?widths,
-            judging_seconds = (judged - started).as_secs_f64(),
-            measuring_seconds = (tried - judged + (measured - planned)).as_secs_f64(),
-            removal_seconds = (planned - tried + (removed - measured)).as_secs_f64(),
-            repair_seconds = removed.elapsed().as_secs_f64(),
+            judging_seconds = spent.judging.as_secs_f64(),
+            measuring_seconds = spent.measuring.as_secs_f64(),
+            removal_seconds = spent.removal.as_secs_f64(),
+            repair_seconds = spent.repair.as_secs_f64(),
             "channels removed"
         );
-        Ok(Some(repaired))
+        Ok(Some(smaller))
     }
+
+    /// The wanted ratio, or almost what is possible where that is less and still worth a variant; `None` where it is not.
+    fn goal(&self, trials: &mut Trials<'_>) -> Result<Option<Goal>, StructuredError> {
+        for multiple in trials.multiples(usize::from(self.method.channel_multiple))? {
+            let most = trials.ratio_at_most(multiple, Effort::THOROUGH)?;
+            let wanted = wanted_ratio(self.method);
+            if most >= least_ratio(self.method) {
+                // The last channels are not given away for next to nothing.
+                let ratio =
+                    if most < wanted { (most * ALMOST_ALL).max(least_ratio(self.method)) } else { wanted };
+                return Ok(Some(Goal { multiple, ratio, table: trials.table(multiple)? }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Removes so many channels that `round` of all rounds are done. How many that is, the table tells before the last round, and
+    /// measuring in the last: the table knows the order, but not to a hundredth what a network takes.
+    fn round(
+        &self,
+        network: &Network,
+        goal: &Goal,
+        round: i32,
+        trials: &mut Trials<'_>,
+        spent: &mut Spent,
+    ) -> Result<Network, StructuredError> {
+        let channels = &prunable_channels(network, self.method.criterion)?;
+        let larger = &TrainableNetwork::of(network).map_err(TrainingError::from)?;
+        let judged = Judged { network: larger, groups: &channels.groups, samples: self.samples };
+        let importance = timed(&mut spent.judging, || judged.importance(self.method.criterion))?;
+        let order = timed(&mut spent.removal, || RemovalOrder::plan(&importance, &goal.table, goal.multiple));
+        let without = |count| keep_channels(network, channels, &order.kept_after(count));
+        let count = if round == ROUNDS {
+            timed(&mut spent.measuring, || {
+                fewest(order.len(), |count| Ok(trials.ratio(&without(count)?, AIM)? >= goal.ratio))
+            })?
+        } else {
+            let ratio = goal.ratio.powf(f64::from(round) / f64::from(ROUNDS));
+            fewest(order.len(), |count| Ok(goal.table.latency(&order.widths_after(count)) * ratio <= 1.0))?
+        };
+        let smaller = &timed(&mut spent.removal, || without(count))?;
+        let kept = &order.kept_after(count);
+        let repair = Repair { larger, smaller, channels, kept, samples: self.samples };
+        timed(&mut spent.repair, || repair.repaired())
+    }
+
+    fn widths(&self, network: &Network) -> Result<Vec<usize>, StructuredError> {
+        let channels = prunable_channels(network, self.method.criterion)?;
+        Ok(channels.groups.iter().map(|group| group.channels).collect())
+    }
+}
+
+/// What a network is made smaller to.
+struct Goal {
+    /// Groups keep a multiple of so many channels.
+    multiple: usize,
+    /// How many times faster it will be.
+    ratio: f64,
+    /// What widths cost.
+    table: LatencyTable,
+}
+
+/// Where time went.
+#[derive(Default)]
+struct Spent {
+    judging: Duration,
+    measuring: Duration,
+    /// Finding the order of removal, and making the network without what leaves.
+    removal: Duration,
+    repair: Duration,
+}
+
+fn timed<T>(spent: &mut Duration, work: impl FnOnce() -> T) -> T {
+    let started = Instant::now();
+    let done = work();
+    *spent += started.elapsed();
+    done
+}
+
+/// The least number up to `most` that is enough; `most` itself is taken to be.
+fn fewest(
+    most: usize,
+    mut is_enough: impl FnMut(usize) -> Result<bool, StructuredError>,
+) -> Result<usize, StructuredError> {
+    let (mut least, mut enough) = (0, most);
+    while least < enough {
+        let middle = usize::midpoint(least, enough);
+        if is_enough(middle)? {
+            enough = middle;
+        } else {
+            least = middle + 1;
+        }
+    }
+    Ok(enough)
 }
 
 /// As much of a number as a log needs.
 fn hundredths(number: f64) -> f64 {
     (100.0 * number).round() / 100.0
-}
-
-/// Finds how many blocks must leave by measuring: the table knows the order, but not to a hundredth what a network takes.
-struct Aim<'a> {
-    engine: &'a Engine,
-    network: &'a Network,
-    channels: &'a Channels,
-    order: &'a RemovalOrder,
-    method: &'a StructuredPruning,
-    /// The network with all channels.
-    whole: Inference,
-}
-
-impl<'a> Aim<'a> {
-    fn new(
-        Pruner { engine, method, .. }: &Pruner<'a>,
-        network: &'a Network,
-        channels: &'a Channels,
-        order: &'a RemovalOrder,
-    ) -> Result<Self, EngineError> {
-        let whole = engine.open(&network.write(), network.input())?;
-        Ok(Self { engine, network, channels, order, method, whole })
-    }
-
-    /// The least number of blocks with which the network is as much faster as wanted, and the ratio that was measured.
-    fn fewest_blocks(&mut self) -> Result<Option<(usize, f64)>, StructuredError> {
-        let mut best = (self.order.len(), self.ratio_without(self.order.len())?);
-        if best.1 < least_ratio(self.method) {
-            return Ok(None);
-        }
-        let ratio = wanted_ratio(self.method);
-        let mut too_few = 0;
-        while too_few + 1 < best.0 {
-            let middle = usize::midpoint(too_few, best.0);
-            let reached = self.ratio_without(middle)?;
-            if reached >= ratio {
-                best = (middle, reached);
-            } else {
-                too_few = middle;
-            }
-        }
-        Ok(Some(best))
-    }
-
-    fn ratio_without(&mut self, count: usize) -> Result<f64, StructuredError> {
-        let smaller = keep_channels(self.network, self.channels, &self.order.kept_after(count))?;
-        let mut smaller = self.engine.open(&smaller.write(), smaller.input())?;
-        Ok(latency::ratio(&mut self.whole, &mut smaller, Effort::THOROUGH)?)
-    }
 }
 
 #[cfg(test)]

@@ -3,19 +3,24 @@
 use anyhow::Context;
 use clap::Parser;
 use dnnshifter_runtime::cli::{Cli, LogFormat};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{
+    filter::{LevelFilter, Targets},
+    layer::SubscriberExt,
+    util::SubscriberInitExt,
+};
 
 /// Most threads for the protocol: reading and writing small requests. Longer inferences have a thread of their own.
 const MOST_PROTOCOL_THREADS: usize = 2;
 
 fn main() -> anyhow::Result<()> {
     let cli = Cli::parse();
-    // What goes wrong on the way to the API server is told once by us, not at each attempt by the client.
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,kube=off"));
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let filter = log_filter()?;
+    let logs = tracing_subscriber::fmt().with_max_level(LevelFilter::TRACE).with_writer(std::io::stderr);
     match cli.log_format() {
-        LogFormat::Json => logs.json().flatten_event(true).with_span_list(false).init(),
-        LogFormat::Text => logs.init(),
+        LogFormat::Json => {
+            logs.json().flatten_event(true).with_span_list(false).finish().with(filter).init();
+        }
+        LogFormat::Text => logs.finish().with(filter).init(),
     }
     rustls::crypto::ring::default_provider()
         .install_default()
@@ -27,6 +32,23 @@ fn main() -> anyhow::Result<()> {
         .context("failed to start the asynchronous runtime")?
         .block_on(dnnshifter_runtime::run(cli))
         .context("the runtime has ended")
+}
+
+/// What is logged: a level, or levels by target. Not an `EnvFilter`: its regular expressions take memory on every node.
+fn log_filter() -> anyhow::Result<Targets> {
+    let default = Targets::new()
+        .with_default(LevelFilter::INFO)
+        // What goes wrong on the way to the API server is told once by us, not at each attempt by the client.
+        .with_target("kube", LevelFilter::OFF);
+    match std::env::var("RUST_LOG") {
+        Ok(wanted) => {
+            let refused = || {
+                format!("RUST_LOG is \"{wanted}\", which is no level, or levels by target: info,kube=debug")
+            };
+            wanted.parse().with_context(refused)
+        }
+        Err(_) => Ok(default),
+    }
 }
 
 /// As many as there are processors for them, by affinity and quota: on a single one a second thread would be woken for nothing.

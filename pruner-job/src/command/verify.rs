@@ -3,13 +3,14 @@
 use std::io::Write;
 
 use crate::{
-    command::VerifyArguments,
+    command::{VerifyArguments, check_report},
     engine::Engine,
     failure::{Failure, write_json},
     verify::{Source, VerifyError, compare},
 };
 
 pub(crate) fn execute(arguments: &VerifyArguments) -> Result<(), Failure> {
+    check_report(arguments.report.as_ref(), [&arguments.expected, &arguments.found])?;
     let source = match &arguments.inputs {
         Some(path) => Source::Npz(path),
         None => Source::Random { seed: arguments.seed },

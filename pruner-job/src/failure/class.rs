@@ -3,17 +3,12 @@
 
 use std::io;
 
-use dnnshifter_network::{
-    graph::UnsupportedNodes, network::InvalidModel, operator::Unsupported, tensor::InvalidTensor,
-};
-
 use super::Failure;
 use crate::{
     checkpoint::CheckpointError,
     data::DataError,
     describe::DescribeError,
     engine::EngineError,
-    external::{ExternalError, UnreadableModel},
     interpreter::InterpreterError,
     magnitude::MagnitudeError,
     plan::PlanError,
@@ -25,11 +20,17 @@ use crate::{
     verify::VerifyError,
 };
 
+mod network;
+
+use network::{model_class, nodes_class, tensor_class, unreadable_class};
+
 /// Classes of failures and their exit codes, after `sysexits.h`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Class {
     /// Two networks that are compared differ; the code that `cmp` and `diff` have for it.
     Different = 1,
+    /// The arguments contradict each other; the code of a command line that cannot be read.
+    Arguments = 2,
     /// A file is no model, or a broken one: mend it.
     Data = 65,
     /// An input file is missing: mend the plan or its mounts.
@@ -62,8 +63,9 @@ pub(crate) enum Class {
 
 #[cfg(test)]
 impl Class {
-    const ALL: [Self; 15] = [
+    const ALL: [Self; 16] = [
         Self::Different,
+        Self::Arguments,
         Self::Data,
         Self::NoInput,
         Self::Unavailable,
@@ -92,6 +94,7 @@ impl Failure {
             Self::Plan(PlanError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
                 Class::NoInput
             }
+            Self::SameFile { .. } => Class::Arguments,
             Self::Plan(_) => Class::Plan,
             Self::Study(error) => study_class(error),
             Self::Checkpoint(error) => checkpoint_class(error),
@@ -125,50 +128,6 @@ fn study_class(error: &StudyError) -> Class {
         StudyError::Training(error) => training_class(error),
         StudyError::Describe(error) => describe_class(error),
         StudyError::Engine(error) => engine_class(error),
-    }
-}
-
-fn unreadable_class(error: &UnreadableModel) -> Class {
-    match error {
-        UnreadableModel::Model(error) => model_class(error),
-        UnreadableModel::External(ExternalError::Read { .. }) => Class::NoInput,
-        UnreadableModel::External(ExternalError::Outside { .. } | ExternalError::Entry { .. }) => Class::Data,
-    }
-}
-
-fn model_class(error: &InvalidModel) -> Class {
-    match error {
-        InvalidModel::Decode(_)
-        | InvalidModel::NoGraph
-        | InvalidModel::Undefined { .. }
-        | InvalidModel::Rewritten { .. } => Class::Data,
-        InvalidModel::Opset { .. } => Class::Unsupported,
-        InvalidModel::NotFinite { .. } => Class::NotFinite,
-        InvalidModel::ElementType { .. } => Class::Precision,
-        InvalidModel::Shape { .. } => Class::OpenSizes,
-        InvalidModel::Ends { .. } => Class::NotAClassifier,
-        InvalidModel::Tensor(error) => tensor_class(error),
-    }
-}
-
-fn tensor_class(error: &InvalidTensor) -> Class {
-    match error {
-        InvalidTensor::ElementType { .. } => Class::Precision,
-        InvalidTensor::External { .. } => Class::Unsupported,
-        InvalidTensor::Length { .. } | InvalidTensor::Index { .. } => Class::Data,
-    }
-}
-
-/// The class of the first node that is not understood: the message begins with it.
-fn nodes_class(error: &UnsupportedNodes) -> Class {
-    match error.nodes.first() {
-        Some((_, Unsupported::Quantised { .. })) => Class::Precision,
-        Some((_, Unsupported::Tensor(error))) => tensor_class(error),
-        Some((
-            _,
-            Unsupported::Operator { .. } | Unsupported::Form { .. } | Unsupported::ControlFlow { .. },
-        ))
-        | None => Class::Unsupported,
     }
 }
 

@@ -46,6 +46,11 @@ impl RemovalOrder {
         self.blocks.len()
     }
 
+    /// The number of channels of each group when the first `count` blocks are gone.
+    pub(super) fn widths_after(&self, count: usize) -> Vec<usize> {
+        self.kept_after(count).iter().map(Vec::len).collect()
+    }
+
     /// The channels of each group that are kept, in increasing order, when the first `count` blocks are gone.
     pub(super) fn kept_after(&self, count: usize) -> Vec<Vec<usize>> {
         let mut kept: Vec<BTreeSet<usize>> =

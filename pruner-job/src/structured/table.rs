@@ -26,7 +26,7 @@ pub(super) struct LatencyTable {
     channels: Vec<usize>,
     parts: Vec<Part>,
     /// Widths cost what their next multiple of this costs.
-    vector: usize,
+    multiple: usize,
 }
 
 /// What falls with some widths.
@@ -47,15 +47,15 @@ const LEAST_LATENCY: f64 = 1e-3;
 const ROUNDS: usize = 200;
 
 impl LatencyTable {
-    /// The table that explains `trials` best; with none, latency is taken to be proportional to multiply-accumulates. Channels are
-    /// computed `vector` at a time.
-    pub(super) fn fit(channels: &[usize], work: &[LayerWork], vector: usize, trials: &[Trial]) -> Self {
-        let mut table = Self::by_work(channels, work, vector.max(1));
+    /// The table that explains `trials` best, of widths that are a multiple of `multiple` or all channels of a group; with none, latency is
+    /// taken to be proportional to multiply-accumulates.
+    pub(super) fn fit(channels: &[usize], work: &[LayerWork], multiple: usize, trials: &[Trial]) -> Self {
+        let mut table = Self::by_work(channels, work, multiple.max(1));
         table.settle(trials);
         table
     }
 
-    fn by_work(channels: &[usize], work: &[LayerWork], vector: usize) -> Self {
+    fn by_work(channels: &[usize], work: &[LayerWork], multiple: usize) -> Self {
         let all: u64 = work.iter().map(|layer| layer.macs).sum();
         let layers = work.iter().map(|layer| Part {
             share: layer.macs as f64 / all.max(1) as f64,
@@ -65,7 +65,7 @@ impl LatencyTable {
             share: 0.0,
             factors: vec![vec![Segment { group: Some(group), channels, entries: 1 }]],
         });
-        Self { channels: channels.to_vec(), parts: layers.chain(groups).collect(), vector }
+        Self { channels: channels.to_vec(), parts: layers.chain(groups).collect(), multiple }
     }
 
     /// Least squares by coordinates; no part takes less than no time.
@@ -126,7 +126,7 @@ impl LatencyTable {
     }
 
     fn share(&self, width: usize, channels: usize) -> f64 {
-        let padded = |width: usize| width.next_multiple_of(self.vector) as f64;
+        let padded = |width: usize| width.next_multiple_of(self.multiple) as f64;
         padded(width) / padded(channels).max(1.0)
     }
 }
@@ -170,9 +170,9 @@ mod tests {
     }
 
     /// Trials of a processor on which layers take such shares, and groups of channels by themselves.
-    fn trials(layers: [f64; 4], groups: [f64; 3], vector: usize) -> Vec<Trial> {
+    fn trials(layers: [f64; 4], groups: [f64; 3], multiple: usize) -> Vec<Trial> {
         let (channels, work) = chain();
-        let mut table = LatencyTable::by_work(&channels, &work, vector);
+        let mut table = LatencyTable::by_work(&channels, &work, multiple);
         for (part, share) in table.parts.iter_mut().zip(layers.into_iter().chain(groups)) {
             part.share = share;
         }

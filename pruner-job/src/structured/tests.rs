@@ -144,6 +144,22 @@ fn no_ratio_makes_variants_that_are_as_fast_as_their_neighbours() {
 }
 
 #[test]
+fn the_fewest_that_are_enough_are_found_and_all_where_only_those_are() {
+    for most in 0..9 {
+        for wanted in 0..=most {
+            let mut asked = 0;
+            let found = fewest(most, |count| {
+                asked += 1;
+                Ok(count >= wanted)
+            });
+            assert_eq!(found.unwrap(), wanted);
+            assert!(asked <= 4, "{asked}");
+        }
+        assert_eq!(fewest(most, |_| Ok(false)).unwrap(), most);
+    }
+}
+
+#[test]
 fn channels_that_were_flattened_leave_with_all_their_features() {
     check_slicing(&as_if_trained(Architecture::Vgg16, "1x64x64"));
 }

@@ -21,13 +21,13 @@ use crate::{
 };
 
 /// Networks that are measured at most: as many as a deep chain has layers and groups.
-const MOST: usize = 64;
+const MOST: usize = 48;
 /// And at least, however slow they are: the ridge stands in for what so few leave open.
 const LEAST: usize = 12;
 /// No more are begun after so long.
 const PATIENCE: Duration = Duration::from_secs(8);
 /// The median of a few short turns beside the whole network is good to a hundredth, and the fit is over all of them.
-const EFFORT: Effort = Effort { rounds: 9, turn: Duration::from_millis(2) };
+const EFFORT: Effort = Effort { rounds: 9, turn: Duration::from_millis(1) };
 /// Groups lose up to this share of their channels; hardly one loses more from one network to the next.
 const MOST_LOST: f64 = 0.9;
 /// Channels that ONNX Runtime computes at a time: 16 with AVX-512, 8 with AVX2.
@@ -43,39 +43,62 @@ const SEED: u64 = 0;
 /// Draws for each that is wanted: where this does not do, there are hardly as many widths.
 const DRAWS: usize = 4;
 
-/// Networks of other widths than one has.
+/// Networks with fewer channels than one has, beside which they are measured.
 pub(super) struct Trials<'a> {
     engine: &'a Engine,
     network: &'a Network,
     channels: &'a Channels,
     /// Channels of each group.
     full: Vec<usize>,
+    /// The network with all of them.
+    whole: Inference,
 }
 
 impl<'a> Trials<'a> {
-    pub(super) fn of(engine: &'a Engine, network: &'a Network, channels: &'a Channels) -> Self {
+    pub(super) fn of(
+        engine: &'a Engine,
+        network: &'a Network,
+        channels: &'a Channels,
+    ) -> Result<Self, StructuredError> {
         let full = channels.groups.iter().map(|group| group.channels).collect();
-        Self { engine, network, channels, full }
+        let whole = engine.open(&network.write(), network.input())?;
+        Ok(Self { engine, network, channels, full, whole })
+    }
+
+    /// The multiples of `multiple` at which widths should be kept, the best first.
+    pub(super) fn multiples(&self, multiple: usize) -> Result<Vec<usize>, StructuredError> {
+        Ok(multiples(self.vector()?, multiple))
     }
 
     /// Measures networks whose groups keep a multiple of `multiple` channels, and makes a table of that.
-    pub(super) fn table(&self, multiple: usize) -> Result<LatencyTable, StructuredError> {
-        let vector = self.vector()?;
+    pub(super) fn table(&mut self, multiple: usize) -> Result<LatencyTable, StructuredError> {
         let trials = self.measured(multiple)?;
-        let table = LatencyTable::fit(&self.full, &self.channels.work, vector, &trials);
-        tracing::debug!(vector, trials = trials.len(), error = table.error(&trials), "latency table made");
+        let table = LatencyTable::fit(&self.full, &self.channels.work, multiple, &trials);
+        tracing::debug!(multiple, trials = trials.len(), error = table.error(&trials), "latency table made");
         Ok(table)
     }
 
-    fn measured(&self, multiple: usize) -> Result<Vec<Trial>, StructuredError> {
+    /// How many times faster `smaller` is.
+    pub(super) fn ratio(&mut self, smaller: &Network, effort: Effort) -> Result<f64, StructuredError> {
+        let mut smaller = self.engine.open(&smaller.write(), smaller.input())?;
+        Ok(latency::ratio(&mut self.whole, &mut smaller, effort)?)
+    }
+
+    /// How many times faster the network is when each group has only `width` channels, or as many as it had.
+    pub(super) fn ratio_at_most(&mut self, width: usize, effort: Effort) -> Result<f64, StructuredError> {
+        let widths: Vec<usize> = self.full.iter().map(|&channels| channels.min(width)).collect();
+        self.ratio(&self.narrowed(&widths)?, effort)
+    }
+
+    fn measured(&mut self, multiple: usize) -> Result<Vec<Trial>, StructuredError> {
         let started = Instant::now();
-        let mut whole = self.open(&self.full)?;
         let mut trials = Vec::new();
         for widths in widths(&self.full, multiple, MOST) {
             if trials.len() >= LEAST && started.elapsed() > PATIENCE {
                 break;
             }
-            let latency = 1.0 / latency::ratio(&mut whole, &mut self.open(&widths)?, EFFORT)?;
+            let latency = 1.0 / self.ratio(&self.narrowed(&widths)?, EFFORT)?;
+            tracing::trace!(?widths, latency, "trial measured");
             trials.push(Trial { widths, latency });
         }
         Ok(trials)
@@ -97,11 +120,22 @@ impl<'a> Trials<'a> {
     }
 
     fn open(&self, widths: &[usize]) -> Result<Inference, StructuredError> {
-        // Which channels they are does not matter.
-        let kept: Vec<Vec<usize>> = widths.iter().map(|&width| (0..width).collect()).collect();
-        let network = keep_channels(self.network, self.channels, &kept)?;
+        let network = self.narrowed(widths)?;
         Ok(self.engine.open(&network.write(), network.input())?)
     }
+
+    /// The network with so many channels of each group; for its latency it does not matter which.
+    fn narrowed(&self, widths: &[usize]) -> Result<Network, StructuredError> {
+        let kept: Vec<Vec<usize>> = widths.iter().map(|&width| (0..width).collect()).collect();
+        Ok(keep_channels(self.network, self.channels, &kept)?)
+    }
+}
+
+/// As many channels as are computed at a time, if these are more than was asked for: widths between cost as much as the next, or more.
+/// Then what was asked for: where no layer has more than a vector, less than one is faster.
+fn multiples(vector: usize, asked: usize) -> Vec<usize> {
+    let coarse = Some(vector).filter(|vector| *vector > asked && vector.is_multiple_of(asked));
+    coarse.into_iter().chain([asked]).collect()
 }
 
 /// Whether so many channels are computed at a time, by how much faster (a ratio less 1) a network of layers of two vectors gets when
@@ -153,6 +187,15 @@ mod tests {
         assert!(of_first.len() >= 6, "{of_first:?}");
         assert_eq!(drawn, widths(&[64, 20, 3], 8, 16));
         assert_eq!(widths(&[9, 8], 8, 16), [[8, 8]], "there is no other");
+    }
+
+    #[test]
+    fn vectors_come_before_a_part_of_one() {
+        assert_eq!(multiples(16, 8), [16, 8]);
+        assert_eq!(multiples(8, 8), [8]);
+        assert_eq!(multiples(8, 32), [32]);
+        assert_eq!(multiples(16, 12), [12]);
+        assert_eq!(multiples(1, 8), [8]);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use npyz::npz::NpzArchive;
+use npyz::{DType, Order, TypeChar, npz::NpzArchive};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -59,6 +59,10 @@ pub(crate) enum CaseError {
         "array \"{array}\" of \"{}\" has shape {found:?}, which does not fit the input {wanted}; its first size is the number of samples, the same for all inputs and a multiple of the network's batch size", path.display()
     )]
     Shape { path: PathBuf, array: String, found: Vec<usize>, wanted: String },
+    #[error("array \"{array}\" of \"{}\" has values of type {found}, but must be float32: save array.astype(numpy.float32)", path.display())]
+    Type { path: PathBuf, array: String, found: String },
+    #[error("array \"{array}\" of \"{}\" is in Fortran's order: save numpy.ascontiguousarray(array)", path.display())]
+    Order { path: PathBuf, array: String },
     #[error("input {0} needs more than {MOST_VALUES} values; give smaller ones with --inputs")]
     TooLarge(String),
 }
@@ -195,11 +199,17 @@ fn read(path: &Path, ports: &[Port]) -> Result<Vec<Case>, CaseError> {
             input: port.name.clone(),
             found: names.join(", "),
         })?;
+        let (path, array) = (path.to_owned(), array.clone());
+        if !is_float32(&file.dtype()) {
+            return Err(CaseError::Type { path, array, found: file.dtype().descr() });
+        }
+        if file.shape().len() > 1 && file.order() != Order::C {
+            return Err(CaseError::Order { path, array });
+        }
         let shape: Vec<usize> = file.shape().iter().map(|&size| size as usize).collect();
         let samples = arrays.first().map(|first: &Array| first.samples);
-        if !port.takes(&shape, samples) || file.order() != npyz::Order::C {
-            let (path, array, wanted) = (path.to_owned(), array.clone(), port.to_string());
-            return Err(CaseError::Shape { path, array, found: shape, wanted });
+        if !port.takes(&shape, samples) {
+            return Err(CaseError::Shape { path, array, found: shape, wanted: port.to_string() });
         }
         let samples = shape.first().copied().unwrap_or(1);
         let values = file.into_vec::<f32>().map_err(failed)?;
@@ -208,6 +218,10 @@ fn read(path: &Path, ports: &[Port]) -> Result<Vec<Case>, CaseError> {
     let fixed =
         ports.iter().filter_map(|port| port.shape.first()).find_map(|&size| usize::try_from(size).ok());
     Ok(batches(&arrays, fixed.unwrap_or(BATCH).max(1)))
+}
+
+fn is_float32(values: &DType) -> bool {
+    matches!(values, DType::Plain(plain) if (plain.type_char(), plain.size_field()) == (TypeChar::Float, 4))
 }
 
 /// One array of a file.
@@ -281,6 +295,20 @@ mod tests {
         );
         assert!(refusal(&[port(&[3, 3])]).contains("does not fit"));
         assert!(refusal(&[port(&[-1, 3]), port(&[-1, 3])]).contains("no array called \"x\""));
+        let mut archive = NpzWriter::create(&path).unwrap();
+        let writer = archive.array::<f64>("x", FileOptions::default()).unwrap();
+        let mut writer = writer.default_dtype().shape(&[1, 3]).begin_nd().unwrap();
+        writer.extend([1.0_f64; 3]).unwrap();
+        writer.finish().unwrap();
+        drop(archive);
+        assert!(refusal(&[port(&[-1, 3])]).contains("of type '<f8', but must be float32"));
+        let mut archive = NpzWriter::create(&path).unwrap();
+        let writer = archive.array::<f32>("x", FileOptions::default()).unwrap();
+        let mut writer = writer.default_dtype().order(Order::Fortran).shape(&[2, 3]).begin_nd().unwrap();
+        writer.extend([1.0_f32; 6]).unwrap();
+        writer.finish().unwrap();
+        drop(archive);
+        assert!(refusal(&[port(&[-1, 3])]).contains("Fortran's order"));
         std::fs::write(&path, b"no archive").unwrap();
         assert!(refusal(&[port(&[-1, 3])]).contains("failed to read"));
     }

@@ -68,8 +68,6 @@ pub struct Report {
     pub portfolios: Vec<Portfolio>,
     /// The published method.
     pub levels: Vec<Level>,
-    /// Torch-Pruning beside the portfolio of the first seed; absent if there was no Python to run it.
-    pub torch_pruning: Option<Vec<Peer>>,
     /// The dense network of the first seed, quantised; absent if there was no Python to do it.
     pub int8: Option<Judgement>,
 }
@@ -116,6 +114,8 @@ pub struct Smaller {
     pub fine_tuning_seconds: f64,
     /// Training the same layers from new weights.
     pub conventional: Conventional,
+    /// What Torch-Pruning makes of the same dense network, to the same operations; absent if there was no Python to run it.
+    pub torch_pruning: Option<Peer>,
 }
 
 /// What the benchmark needs.
@@ -144,7 +144,24 @@ pub fn measure(tools: &Tools<'_>, directory: &Path, extent: Extent, say: impl Fn
     let mut portfolios = Vec::new();
     for seed in 1..=extent.seeds {
         say(&format!("portfolio of seed {seed} of {}", extent.seeds));
-        portfolios.push(portfolio(&workshop, &bench, &directory.join(format!("seed-{seed}")), seed)?);
+        let folder = directory.join(format!("seed-{seed}"));
+        let mut portfolio = portfolio(&workshop, &bench, &folder, seed)?;
+        if let Some(python) = &tools.torch_python {
+            say(&format!("Torch-Pruning with seed {seed}"));
+            let peer = TorchPruning { python, workshop: &workshop, bench: &bench, seed };
+            let ours = folder.join("structured");
+            let step = |name: &str| job::network(&ours, name).context("each step was kept");
+            let networks = (1..=portfolio.smaller.len()).map(|position| step(&format!("variant-{position}")));
+            let made = peer.prune(
+                &step("dense")?,
+                &networks.collect::<Result<Vec<_>>>()?,
+                &folder.join("torch-pruning"),
+            )?;
+            for (smaller, peer) in portfolio.smaller.iter_mut().zip(made) {
+                smaller.torch_pruning = Some(peer);
+            }
+        }
+        portfolios.push(portfolio);
     }
     say("the published method");
     let levels = levels::levels(&workshop, &bench, &directory.join("levels"))?;
@@ -158,18 +175,7 @@ pub fn measure(tools: &Tools<'_>, directory: &Path, extent: Extent, say: impl Fn
         }
         None => None,
     };
-    let torch_pruning = match &tools.torch_python {
-        Some(python) => {
-            say("Torch-Pruning");
-            let peer = TorchPruning { python, workshop: &workshop, bench: &bench };
-            let first = directory.join("seed-1/structured");
-            let step = |position| job::network(&first, &format!("variant-{position}"));
-            let ours: Vec<PathBuf> = (1..VARIANTS).map_while(step).collect();
-            Some(peer.prune(&dense, &ours, &directory.join("torch-pruning"))?)
-        }
-        None => None,
-    };
-    Ok(Report { extent, portfolios, levels, torch_pruning, int8 })
+    Ok(Report { extent, portfolios, levels, int8 })
 }
 
 fn structured(extent: Extent) -> Value {
@@ -214,6 +220,7 @@ fn portfolio(workshop: &Workshop<'_>, bench: &Bench<'_>, folder: &Path, seed: u3
             removal_seconds: at(&seconds, position - 1)?,
             structural_seconds: cut - before,
             fine_tuning_seconds: after - cut,
+            torch_pruning: None,
         });
     }
     let latencies = run.portfolio()?.variants.into_iter().map(|variant| variant.latency_us as f64);

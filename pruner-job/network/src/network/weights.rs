@@ -8,7 +8,7 @@ use crate::{
         ModelProto, NodeProto, TensorProto,
         tensor_proto::{DataLocation, DataType},
     },
-    tensor::float_shape,
+    tensor::{InvalidTensor, float_shape},
 };
 
 /// Whether every float weight holds as many numbers as it says, and every one that is computed with is finite, wherever it stands:
@@ -22,6 +22,9 @@ pub fn check_weights(model: &ModelProto) -> Result<(), InvalidModel> {
         odd.extend(in_tensor(tensor).map(|found| (tensor.name(), found)));
     }
     for node in &graph.node {
+        if let Some(tensor) = tensor_in(node) {
+            float_shape(tensor).map_err(|error| called(written(node), error))?;
+        }
         let read = node.input.iter().find_map(|name| Some((name, *odd.get(name.as_str())?)));
         match (node.op_type(), read) {
             ("Constant", _) => odd.extend(in_node(node).and_then(|found| Some((written(node)?, found)))),
@@ -66,10 +69,29 @@ fn is_float(tensor: &TensorProto) -> bool {
     tensor.data_type() == DataType::Float as i32 && tensor.data_location() != DataLocation::External
 }
 
+/// The float tensor that a `Constant` node holds.
+fn tensor_in(node: &NodeProto) -> Option<&TensorProto> {
+    let mut attributes = node.attribute.iter().filter(|_| node.op_type() == "Constant");
+    let value = attributes.find(|attribute| attribute.name() == "value")?;
+    value.t.as_ref().filter(|tensor| is_float(tensor))
+}
+
+/// The error with the name under which nodes read the tensor: in a `Constant` node it has none of its own.
+fn called(name: Option<&str>, error: InvalidTensor) -> InvalidTensor {
+    match (name, error) {
+        (Some(name), InvalidTensor::Length { shape, found, .. }) => {
+            InvalidTensor::Length { name: name.to_owned(), shape, found }
+        }
+        (_, error) => error,
+    }
+}
+
 /// The first value of a `Constant` node that is not finite.
 fn in_node(node: &NodeProto) -> Option<NotFinite> {
+    if let Some(tensor) = tensor_in(node) {
+        return in_tensor(tensor);
+    }
     node.attribute.iter().find_map(|attribute| match attribute.name() {
-        "value" => attribute.t.as_ref().filter(|tensor| is_float(tensor)).and_then(in_tensor),
         "value_float" => in_list(&[attribute.f()]),
         "value_floats" => in_list(&attribute.floats),
         _ => None,
@@ -169,5 +191,9 @@ mod tests {
         for constant in kinds(1.0) {
             check_weights(&behind("Add", constant)).unwrap();
         }
+        let mut short = tensor(1.0);
+        short.dims = vec![3];
+        let said = said(&behind("Add", AttributeProto { t: Some(short), ..named("value") }));
+        assert!(said.contains("\"once\" says that it has shape [3], but holds 2 values"), "{said}");
     }
 }

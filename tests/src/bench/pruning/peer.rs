@@ -55,6 +55,8 @@ pub(super) struct TorchPruning<'a> {
     pub(super) python: &'a Path,
     pub(super) workshop: &'a Workshop<'a>,
     pub(super) bench: &'a Bench<'a>,
+    /// Of everything random.
+    pub(super) seed: u32,
 }
 
 impl TorchPruning<'_> {
@@ -66,7 +68,7 @@ impl TorchPruning<'_> {
         command.args(["-c", include_str!("torch_pruning.py")]).args([dense, self.workshop.dataset]);
         command.args([MEAN.to_string(), DEVIATION.to_string()]);
         command.args([extent.training_images, extent.fine_tuning_epochs].map(|number| number.to_string()));
-        command.args([(PEAK * FINE_TUNING_RATE).to_string(), "1".to_owned()]).arg(folder);
+        command.args([(PEAK * FINE_TUNING_RATE).to_string(), self.seed.to_string()]).arg(folder);
         let costs = ours.iter().map(|network| macs(network)).collect::<Result<Vec<_>>>()?;
         let ended = command.args(costs.iter().map(u64::to_string)).output();
         let ended = ended.context("failed to start Python")?;

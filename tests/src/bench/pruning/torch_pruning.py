@@ -113,8 +113,8 @@ def pruned(judged, example, ratio):
 
 def ratio_for(judged, example, wanted):
     """The part of the channels without which the network comes closest to the wanted operations."""
-    low, high, best = 0.0, 0.98, None
-    for _ in range(10):
+    low, high, best = 0.0, 0.9999, None
+    for _ in range(14):
         ratio = (low + high) / 2
         network, _ = pruned(judged, example, ratio)
         reached = macs(network, example)
