@@ -109,7 +109,8 @@ pub struct IterativeMagnitude {
 pub struct StructuredPruning {
     /// What says how much a channel matters.
     pub criterion: ImportanceCriterion,
-    /// Layers keep a multiple of so many channels, as vector units like it: 8 for AVX2, 16 for AVX-512.
+    /// Layers keep a multiple of so many channels, as vector units like it: 8 for AVX2, 16 for AVX-512. Widths may be kept to a
+    /// larger multiple of it where the processor computes more channels at a time. 1 counts as 2.
     pub channel_multiple: u16,
     /// Each variant is to be so many times faster than the one before it, in hundredths: 150 means 1.5 times.
     pub latency_ratio_hundredths: u16,

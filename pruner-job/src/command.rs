@@ -1,6 +1,9 @@
 //! The command line: what each command takes. One module a command does the work.
 
-use std::{num::NonZeroU16, path::PathBuf};
+use std::{
+    num::NonZeroU16,
+    path::{Path, PathBuf},
+};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use dnnshifter_portfolio::{Fraction, VariantName};
@@ -184,13 +187,19 @@ pub(crate) struct VerifyArguments {
     pub(crate) report: Option<PathBuf>,
 }
 
-/// Refuses a report that would stand where one of the networks of the same command stands, or will.
-fn check_report(report: Option<&PathBuf>, networks: [&PathBuf; 2]) -> Result<(), Failure> {
-    let place = |path: &PathBuf| path.canonicalize().unwrap_or_else(|_| path.clone());
-    match report.filter(|report| networks.iter().any(|network| place(network) == place(report))) {
+/// Refuses a report that would stand where another file of the same command stands, or will.
+fn check_report(report: Option<&PathBuf>, others: &[&PathBuf]) -> Result<(), Failure> {
+    match report.filter(|report| others.iter().any(|other| place(other) == place(report))) {
         Some(path) => Err(Failure::SameFile { path: path.clone() }),
         None => Ok(()),
     }
+}
+
+/// The same for every way to write a path, also of a file that is not there yet.
+fn place(path: &Path) -> PathBuf {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let in_folder = || Some(folder.canonicalize().ok()?.join(path.file_name()?));
+    path.canonicalize().ok().or_else(in_folder).unwrap_or_else(|| path.to_owned())
 }
 
 #[cfg(test)]
@@ -202,11 +211,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let [input, output] = ["in.onnx", "out.onnx"].map(|name| folder.path().join(name));
         std::fs::write(&input, b"a network").unwrap();
-        let check = |report: PathBuf| check_report(Some(&report), [&input, &output]);
+        let check = |report: PathBuf| check_report(Some(&report), &[&input, &output]);
         check(folder.path().join("report.json")).unwrap();
-        assert!(check_report(None, [&input, &output]).is_ok());
+        assert!(check_report(None, &[&input, &output]).is_ok());
         // The same file by another path, and one that is still to be written.
-        for report in [folder.path().join("./in.onnx"), output.clone()] {
+        for report in ["./in.onnx", "./out.onnx"].map(|path| folder.path().join(path)) {
             let refused = check(report).unwrap_err();
             assert!(refused.to_string().contains("give it another name"), "{refused}");
             assert_eq!(refused.class() as u8, 2);

@@ -30,7 +30,7 @@ pub(crate) enum Failure {
     Read { path: PathBuf, source: io::Error },
     #[error("failed to write \"{}\"", path.display())]
     Write { path: PathBuf, source: io::Error },
-    #[error("--report would overwrite \"{}\", which is a network of the same command; give it another name", path.display())]
+    #[error("--report would overwrite \"{}\", which is another file of the same command; give it another name", path.display())]
     SameFile { path: PathBuf },
     #[error("the computation stopped in the middle; this is a defect, please report it")]
     Stopped(#[source] tokio::task::JoinError),

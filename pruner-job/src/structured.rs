@@ -38,10 +38,12 @@ const LEAST_GAIN: f64 = 0.5;
 
 /// Channels leave in so many rounds, after each of which the network is repaired and what is left judged anew: what a channel is worth
 /// depends on its neighbours.
-const ROUNDS: i32 = 3;
+const ROUNDS: u32 = 3;
+/// A group of one channel is another kind of layer: a depthwise convolution of one channel is a plain one.
+const LEAST_MULTIPLE: usize = 2;
 /// A network that is to be as fast as possible may be slower than the fastest by this share.
 const ALMOST_ALL: f64 = 0.97;
-/// Enough to aim at a ratio to a hundredth, by a median of as many turns.
+/// Enough to aim at a ratio: the median of as many turns.
 const AIM: Effort = Effort { rounds: 15, turn: Duration::from_millis(3) };
 
 /// How many times faster than its larger neighbour a network must be to be worth a variant; always above 1.
@@ -105,24 +107,99 @@ impl Pruner<'_> {
     /// A smaller network, faster than `network` by about the method's latency ratio; `None` if there is none. It was repaired
     /// without labels; training makes it better.
     pub(crate) fn shrink(&self, network: &Network) -> Result<Option<Network>, StructuredError> {
-        let channels = prunable_channels(network, self.method.criterion)?;
-        let multiple = usize::from(self.method.channel_multiple);
+        let mut spent = Spent::default();
+        let channels = timed(&mut spent.removal, || prunable_channels(network, self.method.criterion))?;
+        let multiple = usize::from(self.method.channel_multiple).max(LEAST_MULTIPLE);
         if channels.groups.iter().all(|group| group.channels <= multiple) {
             return Ok(None);
         }
-        let mut spent = Spent::default();
+        let started = Instant::now();
         let mut trials = Trials::of(self.engine, network, &channels)?;
-        let Some(goal) = timed(&mut spent.measuring, || self.goal(&mut trials))? else { return Ok(None) };
-        let mut smaller = None;
+        let Some((multiple, ratio)) = self.goal(&mut trials, multiple)? else { return Ok(None) };
+        let table = trials.table(multiple)?;
+        spent.measuring += started.elapsed();
+        let mut step = Step { pruner: self, trials, table, multiple, spent };
+        let mut smaller = network.clone();
         for round in 1..=ROUNDS {
-            let before = smaller.as_ref().unwrap_or(network);
-            smaller = Some(self.round(before, &goal, round, &mut trials, &mut spent)?);
+            smaller = step.round(&smaller, ratio.powf(f64::from(round) / f64::from(ROUNDS)))?;
         }
-        let Some(smaller) = smaller else { return Ok(None) };
-        let widths = self.widths(&smaller)?;
+        step.tell(&smaller)?;
+        Ok(Some(smaller))
+    }
+
+    /// The multiple of channels that widths are kept to, and the ratio that is aimed at; `None` if nothing is worth a variant.
+    fn goal(
+        &self,
+        trials: &mut Trials<'_>,
+        multiple: usize,
+    ) -> Result<Option<(usize, f64)>, StructuredError> {
+        let mut grids = Vec::new();
+        for multiple in trials.multiples(multiple)? {
+            grids.push((multiple, trials.ratio_at_most(multiple, Effort::THOROUGH)?));
+        }
+        let (wanted, least) = (wanted_ratio(self.method), least_ratio(self.method));
+        Ok(best_grid(&grids, wanted)
+            .and_then(|(multiple, most)| Some((multiple, aimed_ratio(most, wanted, least)?))))
+    }
+}
+
+/// Of multiples, each with how many times faster the narrowest network is, the first that is enough, or the one that makes it the fastest.
+fn best_grid(grids: &[(usize, f64)], wanted: f64) -> Option<(usize, f64)> {
+    let enough = grids.iter().find(|(_, most)| *most >= wanted);
+    enough.or_else(|| grids.iter().max_by(|a, b| a.1.total_cmp(&b.1))).copied()
+}
+
+/// The ratio to aim at where `most` is possible: what is wanted, or almost all that is possible, if that is worth a variant. The last
+/// channels cost accuracy and save next to nothing.
+fn aimed_ratio(most: f64, wanted: f64, least: f64) -> Option<f64> {
+    if most < least {
+        return None;
+    }
+    Some(if most >= wanted { wanted } else { (most * ALMOST_ALL).max(least / ALMOST_ALL).min(most) })
+}
+
+/// One network on its way to the next smaller one.
+struct Step<'a> {
+    pruner: &'a Pruner<'a>,
+    trials: Trials<'a>,
+    table: LatencyTable,
+    /// Groups keep a multiple of so many channels.
+    multiple: usize,
+    spent: Spent,
+}
+
+impl Step<'_> {
+    /// Removes as few channels of `network` as make it `ratio` times faster than the one that the step began with, and repairs it. The
+    /// table knows in which order they leave, but not to a hundredth what a network takes: whole networks are measured.
+    fn round(&mut self, network: &Network, ratio: f64) -> Result<Network, StructuredError> {
+        let Self { pruner, trials, table, multiple, spent } = self;
+        let Pruner { method, samples, .. } = pruner;
+        let channels = &timed(&mut spent.removal, || prunable_channels(network, method.criterion))?;
+        let started = Instant::now();
+        let larger = &TrainableNetwork::of(network).map_err(TrainingError::from)?;
+        let judged = Judged { network: larger, groups: &channels.groups, samples };
+        let importance = judged.importance(method.criterion)?;
+        spent.judging += started.elapsed();
+        let order = timed(&mut spent.removal, || RemovalOrder::plan(&importance, table, *multiple));
+        let without = |count| keep_channels(network, channels, &order.kept_after(count));
+        let count = timed(&mut spent.measuring, || {
+            fewest(order.len(), |count| Ok(trials.ratio(&without(count)?, AIM)? >= ratio))
+        })?;
+        let smaller = &timed(&mut spent.removal, || without(count))?;
+        let kept = &order.kept_after(count);
+        let repair = Repair { larger, smaller, channels, kept, samples };
+        timed(&mut spent.repair, || repair.repaired())
+    }
+
+    /// Logs what came out.
+    fn tell(&mut self, smaller: &Network) -> Result<(), StructuredError> {
+        let Self { pruner, trials, table, spent, .. } = self;
+        let channels = prunable_channels(smaller, pruner.method.criterion)?;
+        let widths: Vec<usize> = channels.groups.iter().map(|group| group.channels).collect();
+        let ratio = timed(&mut spent.measuring, || trials.ratio(smaller, AIM))?;
         tracing::info!(
-            latency_ratio = hundredths(trials.ratio(&smaller, AIM)?),
-            predicted_latency_ratio = hundredths(1.0 / goal.table.latency(&widths)),
+            latency_ratio = hundredths(ratio),
+            predicted_latency_ratio = hundredths(1.0 / table.latency(&widths)),
             ?widths,
             judging_seconds = spent.judging.as_secs_f64(),
             measuring_seconds = spent.measuring.as_secs_f64(),
@@ -130,68 +207,8 @@ impl Pruner<'_> {
             repair_seconds = spent.repair.as_secs_f64(),
             "channels removed"
         );
-        Ok(Some(smaller))
+        Ok(())
     }
-
-    /// The wanted ratio, or almost what is possible where that is less and still worth a variant; `None` where it is not.
-    fn goal(&self, trials: &mut Trials<'_>) -> Result<Option<Goal>, StructuredError> {
-        for multiple in trials.multiples(usize::from(self.method.channel_multiple))? {
-            let most = trials.ratio_at_most(multiple, Effort::THOROUGH)?;
-            let wanted = wanted_ratio(self.method);
-            if most >= least_ratio(self.method) {
-                // The last channels are not given away for next to nothing.
-                let ratio =
-                    if most < wanted { (most * ALMOST_ALL).max(least_ratio(self.method)) } else { wanted };
-                return Ok(Some(Goal { multiple, ratio, table: trials.table(multiple)? }));
-            }
-        }
-        Ok(None)
-    }
-
-    /// Removes so many channels that `round` of all rounds are done. How many that is, the table tells before the last round, and
-    /// measuring in the last: the table knows the order, but not to a hundredth what a network takes.
-    fn round(
-        &self,
-        network: &Network,
-        goal: &Goal,
-        round: i32,
-        trials: &mut Trials<'_>,
-        spent: &mut Spent,
-    ) -> Result<Network, StructuredError> {
-        let channels = &prunable_channels(network, self.method.criterion)?;
-        let larger = &TrainableNetwork::of(network).map_err(TrainingError::from)?;
-        let judged = Judged { network: larger, groups: &channels.groups, samples: self.samples };
-        let importance = timed(&mut spent.judging, || judged.importance(self.method.criterion))?;
-        let order = timed(&mut spent.removal, || RemovalOrder::plan(&importance, &goal.table, goal.multiple));
-        let without = |count| keep_channels(network, channels, &order.kept_after(count));
-        let count = if round == ROUNDS {
-            timed(&mut spent.measuring, || {
-                fewest(order.len(), |count| Ok(trials.ratio(&without(count)?, AIM)? >= goal.ratio))
-            })?
-        } else {
-            let ratio = goal.ratio.powf(f64::from(round) / f64::from(ROUNDS));
-            fewest(order.len(), |count| Ok(goal.table.latency(&order.widths_after(count)) * ratio <= 1.0))?
-        };
-        let smaller = &timed(&mut spent.removal, || without(count))?;
-        let kept = &order.kept_after(count);
-        let repair = Repair { larger, smaller, channels, kept, samples: self.samples };
-        timed(&mut spent.repair, || repair.repaired())
-    }
-
-    fn widths(&self, network: &Network) -> Result<Vec<usize>, StructuredError> {
-        let channels = prunable_channels(network, self.method.criterion)?;
-        Ok(channels.groups.iter().map(|group| group.channels).collect())
-    }
-}
-
-/// What a network is made smaller to.
-struct Goal {
-    /// Groups keep a multiple of so many channels.
-    multiple: usize,
-    /// How many times faster it will be.
-    ratio: f64,
-    /// What widths cost.
-    table: LatencyTable,
 }
 
 /// Where time went.
@@ -199,7 +216,7 @@ struct Goal {
 struct Spent {
     judging: Duration,
     measuring: Duration,
-    /// Finding the order of removal, and making the network without what leaves.
+    /// Which channels go together, the order in which they leave, and the network without them.
     removal: Duration,
     repair: Duration,
 }

@@ -217,7 +217,8 @@ pub struct StructuredMethod {
     /// What says how much a channel matters. Default `Taylor`.
     #[serde(default)]
     pub criterion: ImportanceCriterion,
-    /// Layers keep a multiple of so many channels, as vector units like it: 8 suits AVX2, 16 AVX-512. From 1 to 64; default 16.
+    /// Layers keep a multiple of so many channels, as vector units like it: 8 suits AVX2, 16 AVX-512. Widths may be kept to a
+    /// larger multiple of it where the processor computes more channels at a time. From 1, which counts as 2, to 64; default 16.
     #[serde(default = "default_channel_multiple")]
     #[schemars(range(min = 1, max = 64))]
     pub channel_multiple: i32,

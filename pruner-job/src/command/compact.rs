@@ -22,7 +22,7 @@ use crate::{
 pub(crate) fn execute(arguments: &CompactArguments) -> Result<(), Failure> {
     let unusable = |source| Failure::Uncompactable { name: arguments.input.display().to_string(), source };
     let failed = |source| Failure::Write { path: arguments.output.clone(), source };
-    check_report(arguments.report.as_ref(), [&arguments.input, &arguments.output])?;
+    check_report(arguments.report.as_ref(), &[&arguments.input, &arguments.output])?;
     let mut lap = Lap(Instant::now());
     let bytes = mapped::map(&arguments.input)
         .map_err(|source| Failure::Read { path: arguments.input.clone(), source })?;

@@ -10,12 +10,13 @@ use crate::{
 };
 
 pub(crate) fn execute(arguments: &VerifyArguments) -> Result<(), Failure> {
-    check_report(arguments.report.as_ref(), [&arguments.expected, &arguments.found])?;
+    let read: Vec<_> = [&arguments.expected, &arguments.found].into_iter().chain(&arguments.inputs).collect();
+    check_report(arguments.report.as_ref(), &read)?;
     let source = match &arguments.inputs {
         Some(path) => Source::Npz(path),
         None => Source::Random { seed: arguments.seed },
     };
-    for path in [&arguments.expected, &arguments.found].into_iter().chain(&arguments.inputs) {
+    for path in read {
         if !path.exists() {
             return Err(VerifyError::Missing { path: path.clone() }.into());
         }

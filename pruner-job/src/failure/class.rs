@@ -94,8 +94,8 @@ impl Failure {
             Self::Plan(PlanError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
                 Class::NoInput
             }
-            Self::SameFile { .. } => Class::Arguments,
             Self::Plan(_) => Class::Plan,
+            Self::SameFile { .. } => Class::Arguments,
             Self::Study(error) => study_class(error),
             Self::Checkpoint(error) => checkpoint_class(error),
             Self::Stopped(_) => Class::Internal,

@@ -18,9 +18,6 @@ struct Block {
     channels: Vec<usize>,
 }
 
-/// Groups lose up to so many channels at once, or one multiple: with fewer, a width that is no faster than the next larger one would
-/// keep a group from the faster ones beyond it.
-const MOST_AT_ONCE: usize = 32;
 /// A share of the time that is none: what saves no more leaves by its importance, after all that saves some.
 const NOTHING: f64 = 1e-9;
 
@@ -44,11 +41,6 @@ impl RemovalOrder {
     /// Number of blocks that can leave.
     pub(super) fn len(&self) -> usize {
         self.blocks.len()
-    }
-
-    /// The number of channels of each group when the first `count` blocks are gone.
-    pub(super) fn widths_after(&self, count: usize) -> Vec<usize> {
-        self.kept_after(count).iter().map(Vec::len).collect()
     }
 
     /// The channels of each group that are kept, in increasing order, when the first `count` blocks are gone.
@@ -79,28 +71,22 @@ impl Shrinking {
         Self { left }
     }
 
-    /// The widths that it may have next, the largest first.
-    fn next_widths(&self, multiple: usize) -> impl Iterator<Item = usize> {
-        let largest = self.left.len().saturating_sub(1) / multiple * multiple;
-        let least = self.left.len().saturating_sub(MOST_AT_ONCE).min(largest).max(multiple);
-        (0..)
-            .map(move |step| largest.saturating_sub(step * multiple))
-            .take_while(move |&width| width >= least)
+    /// The width that it may have next.
+    fn next_width(&self, multiple: usize) -> Option<usize> {
+        let next = self.left.len().saturating_sub(1) / multiple * multiple;
+        (next >= multiple).then_some(next)
     }
 }
 
 /// The block with the least importance for the time that it saves; `None` if every group is at its least.
 fn cheapest(groups: &[Shrinking], table: &LatencyTable, multiple: usize) -> Option<Block> {
     let widths: Vec<usize> = groups.iter().map(|group| group.left.len()).collect();
-    let candidates = groups.iter().enumerate().flat_map(|(position, shrinking)| {
-        let (widths, mut loss, mut summed) = (&widths, 0.0, shrinking.left.len());
-        shrinking.next_widths(multiple).map(move |width| {
-            let leaving = shrinking.left.get(width..summed).unwrap_or_default();
-            loss += leaving.iter().map(|(_, importance)| importance).sum::<f64>();
-            summed = width;
-            let saved = table.saved(widths, position, width);
-            (saved <= NOTHING, loss / saved.max(NOTHING), position, width)
-        })
+    let candidates = groups.iter().enumerate().filter_map(|(position, shrinking)| {
+        let width = shrinking.next_width(multiple)?;
+        let leaving = shrinking.left.get(width..).unwrap_or_default();
+        let loss: f64 = leaving.iter().map(|(_, importance)| importance).sum();
+        let saved = table.saved(&widths, position, width);
+        Some((saved <= NOTHING, loss / saved.max(NOTHING), position, width))
     });
     let (.., group, width) = candidates.min_by(|a, b| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)))?;
     let mut channels: Vec<usize> =
@@ -166,20 +152,6 @@ mod tests {
             RemovalOrder::plan(&importance, &table, 8).blocks[0].group
         };
         assert_eq!((first(&[]), first(&trials)), (0, 1));
-    }
-
-    #[test]
-    fn a_width_that_saves_nothing_is_passed_over() {
-        let (channels, importance) = ([64, 64], [vec![1.; 64], vec![9.; 64]]);
-        let work = work(&[1000, 1000], &channels);
-        // Sixteen channels are computed at a time.
-        let cost = |width: usize| width.next_multiple_of(16) as f64 / 128.0;
-        let trial = |widths: Vec<usize>| Trial { latency: cost(widths[0]) + cost(widths[1]), widths };
-        let trials: Vec<Trial> = widths(&channels, 8, 32).into_iter().map(trial).collect();
-        let table = LatencyTable::fit(&channels, &work, 16, &trials);
-        let order = RemovalOrder::plan(&importance, &table, 8);
-        let left: Vec<usize> = (1..=3).map(|count| order.kept_after(count)[0].len()).collect();
-        assert_eq!(left, [48, 32, 16]);
     }
 
     #[test]

@@ -25,7 +25,7 @@ pub(super) struct LatencyTable {
     /// Channels of each group.
     channels: Vec<usize>,
     parts: Vec<Part>,
-    /// Widths cost what their next multiple of this costs.
+    /// Widths are multiples of this; the odd rest of a whole group counts as one more.
     multiple: usize,
 }
 

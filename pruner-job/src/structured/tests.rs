@@ -144,6 +144,25 @@ fn no_ratio_makes_variants_that_are_as_fast_as_their_neighbours() {
 }
 
 #[test]
+fn whole_vectors_are_kept_where_that_is_enough_and_else_what_is_fastest() {
+    assert_eq!(best_grid(&[(16, 1.6), (8, 2.0)], 1.5), Some((16, 1.6)));
+    assert_eq!(best_grid(&[(16, 1.3), (8, 2.0)], 1.5), Some((8, 2.0)));
+    assert_eq!(best_grid(&[(16, 1.3), (8, 1.2)], 1.5), Some((16, 1.3)));
+}
+
+#[test]
+fn what_is_aimed_at_is_wanted_or_almost_all_that_is_possible() {
+    let aimed = |most| aimed_ratio(most, 1.5, 1.275);
+    assert_eq!(aimed(2.0), Some(1.5));
+    assert_eq!(aimed(1.5), Some(1.5));
+    assert!((aimed(1.4).unwrap() - 1.358).abs() < 1e-9);
+    // With what is left for a later measurement to come out lower; and never more than is possible.
+    assert!((aimed(1.33).unwrap() - 1.275 / 0.97).abs() < 1e-9);
+    assert_eq!(aimed(1.28), Some(1.28));
+    assert_eq!(aimed(1.27), None);
+}
+
+#[test]
 fn the_fewest_that_are_enough_are_found_and_all_where_only_those_are() {
     for most in 0..9 {
         for wanted in 0..=most {

@@ -20,13 +20,13 @@ use crate::{
     latency::{self, Effort},
 };
 
-/// Networks that are measured at most: as many as a deep chain has layers and groups.
+/// Networks that are measured at most: more hardly made the table better, even that of a chain with as many layers and groups.
 const MOST: usize = 48;
 /// And at least, however slow they are: the ridge stands in for what so few leave open.
 const LEAST: usize = 12;
 /// No more are begun after so long.
 const PATIENCE: Duration = Duration::from_secs(8);
-/// The median of a few short turns beside the whole network is good to a hundredth, and the fit is over all of them.
+/// A few short turns beside the whole network: what their median is off by, the fit over all networks evens out.
 const EFFORT: Effort = Effort { rounds: 9, turn: Duration::from_millis(1) };
 /// Groups lose up to this share of their channels; hardly one loses more from one network to the next.
 const MOST_LOST: f64 = 0.9;
@@ -43,7 +43,7 @@ const SEED: u64 = 0;
 /// Draws for each that is wanted: where this does not do, there are hardly as many widths.
 const DRAWS: usize = 4;
 
-/// Networks with fewer channels than one has, beside which they are measured.
+/// A network, beside which networks with fewer channels are measured.
 pub(super) struct Trials<'a> {
     engine: &'a Engine,
     network: &'a Network,
@@ -65,9 +65,16 @@ impl<'a> Trials<'a> {
         Ok(Self { engine, network, channels, full, whole })
     }
 
-    /// The multiples of `multiple` at which widths should be kept, the best first.
-    pub(super) fn multiples(&self, multiple: usize) -> Result<Vec<usize>, StructuredError> {
-        Ok(multiples(self.vector()?, multiple))
+    /// The multiples at which widths may be kept, the best first: as many channels as are computed at a time, if that is a multiple of what
+    /// was `asked` for, since widths between cost as much as the next or more; then `asked`, since less than a vector is faster than one.
+    pub(super) fn multiples(&self, asked: usize) -> Result<Vec<usize>, StructuredError> {
+        let coarser = VECTORS.into_iter().filter(|vector| *vector > asked && vector.is_multiple_of(asked));
+        for vector in coarser {
+            if self.is_vector(vector)? {
+                return Ok(vec![vector, asked]);
+            }
+        }
+        Ok(vec![asked])
     }
 
     /// Measures networks whose groups keep a multiple of `multiple` channels, and makes a table of that.
@@ -104,19 +111,14 @@ impl<'a> Trials<'a> {
         Ok(trials)
     }
 
-    /// The channels that are computed at a time: the most of which a half costs as much as the whole.
-    fn vector(&self) -> Result<usize, StructuredError> {
-        for vector in VECTORS {
-            let Some([two, half_less, one]) = around_a_vector(&self.full, vector) else { continue };
-            let mut two = self.open(&two)?;
-            let mut gain = |widths: &[usize]| -> Result<f64, StructuredError> {
-                Ok(latency::ratio(&mut two, &mut self.open(widths)?, Effort::THOROUGH)? - 1.0)
-            };
-            if is_vector(gain(&half_less)?, gain(&one)?) {
-                return Ok(vector);
-            }
-        }
-        Ok(1)
+    /// Whether so many channels are computed at a time: a half costs as much as the whole.
+    fn is_vector(&self, vector: usize) -> Result<bool, StructuredError> {
+        let Some([two, half_less, one]) = around_a_vector(&self.full, vector) else { return Ok(false) };
+        let mut two = self.open(&two)?;
+        let mut gain = |widths: &[usize]| -> Result<f64, StructuredError> {
+            Ok(latency::ratio(&mut two, &mut self.open(widths)?, Effort::THOROUGH)? - 1.0)
+        };
+        Ok(is_vector(gain(&half_less)?, gain(&one)?))
     }
 
     fn open(&self, widths: &[usize]) -> Result<Inference, StructuredError> {
@@ -129,13 +131,6 @@ impl<'a> Trials<'a> {
         let kept: Vec<Vec<usize>> = widths.iter().map(|&width| (0..width).collect()).collect();
         Ok(keep_channels(self.network, self.channels, &kept)?)
     }
-}
-
-/// As many channels as are computed at a time, if these are more than was asked for: widths between cost as much as the next, or more.
-/// Then what was asked for: where no layer has more than a vector, less than one is faster.
-fn multiples(vector: usize, asked: usize) -> Vec<usize> {
-    let coarse = Some(vector).filter(|vector| *vector > asked && vector.is_multiple_of(asked));
-    coarse.into_iter().chain([asked]).collect()
 }
 
 /// Whether so many channels are computed at a time, by how much faster (a ratio less 1) a network of layers of two vectors gets when
@@ -187,15 +182,6 @@ mod tests {
         assert!(of_first.len() >= 6, "{of_first:?}");
         assert_eq!(drawn, widths(&[64, 20, 3], 8, 16));
         assert_eq!(widths(&[9, 8], 8, 16), [[8, 8]], "there is no other");
-    }
-
-    #[test]
-    fn vectors_come_before_a_part_of_one() {
-        assert_eq!(multiples(16, 8), [16, 8]);
-        assert_eq!(multiples(8, 8), [8]);
-        assert_eq!(multiples(8, 32), [32]);
-        assert_eq!(multiples(16, 12), [12]);
-        assert_eq!(multiples(1, 8), [8]);
     }
 
     #[test]

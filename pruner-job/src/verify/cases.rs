@@ -256,7 +256,7 @@ fn batches(arrays: &[Array], batch: usize) -> Vec<Case> {
 
 #[cfg(test)]
 mod tests {
-    use npyz::{WriterBuilder, npz::NpzWriter, zip::write::FileOptions};
+    use npyz::{AutoSerialize, WriterBuilder, npz::NpzWriter, zip::write::FileOptions};
 
     use super::*;
 
@@ -266,13 +266,29 @@ mod tests {
 
     /// A file with one array that counts from 0.
     fn npz(folder: &Path, array: &str, shape: &[u64]) -> PathBuf {
+        let values: Vec<f32> = (0..shape.iter().product::<u64>()).map(|value| value as f32).collect();
+        written(folder, array, shape, Order::C, &values)
+    }
+
+    /// A file with one array.
+    fn written<T: AutoSerialize + Copy>(
+        folder: &Path,
+        array: &str,
+        shape: &[u64],
+        order: Order,
+        values: &[T],
+    ) -> PathBuf {
         let path = folder.join("inputs.npz");
         let mut archive = NpzWriter::create(&path).unwrap();
-        let writer = archive.array::<f32>(array, FileOptions::default()).unwrap();
-        let mut writer = writer.default_dtype().shape(shape).begin_nd().unwrap();
-        writer.extend((0..shape.iter().product::<u64>()).map(|value| value as f32)).unwrap();
+        let writer = archive.array::<T>(array, FileOptions::default()).unwrap();
+        let mut writer = writer.default_dtype().order(order).shape(shape).begin_nd().unwrap();
+        writer.extend(values.iter().copied()).unwrap();
         writer.finish().unwrap();
         path
+    }
+
+    fn refusal(path: &Path, ports: &[Port]) -> String {
+        Source::Npz(path).cases(ports).unwrap_err().to_string()
     }
 
     #[test]
@@ -289,28 +305,45 @@ mod tests {
     fn arrays_that_do_not_fit_are_refused_with_both_shapes() {
         let folder = tempfile::tempdir().unwrap();
         let path = npz(folder.path(), "images", &[4, 3]);
-        let refusal = |ports: &[Port]| Source::Npz(&path).cases(ports).unwrap_err().to_string();
+        let said = refusal(&path, &[port(&[-1, 5])]);
+        assert!(said.contains("shape [4, 3], which does not fit the input \"x\" [?, 5]"), "{said}");
+        let said = refusal(&path, &[port(&[3, 3])]);
+        assert!(said.contains("shape [4, 3], which does not fit the input \"x\" [3, 3]"), "{said}");
+    }
+
+    #[test]
+    fn an_input_without_an_array_of_its_name_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = npz(folder.path(), "images", &[4, 3]);
+        let said = refusal(&path, &[port(&[-1, 3]), port(&[-1, 3])]);
         assert!(
-            refusal(&[port(&[-1, 5])]).contains("shape [4, 3], which does not fit the input \"x\" [?, 5]")
+            said.contains("no array called \"x\" for that input of the network; it has images"),
+            "{said}"
         );
-        assert!(refusal(&[port(&[3, 3])]).contains("does not fit"));
-        assert!(refusal(&[port(&[-1, 3]), port(&[-1, 3])]).contains("no array called \"x\""));
-        let mut archive = NpzWriter::create(&path).unwrap();
-        let writer = archive.array::<f64>("x", FileOptions::default()).unwrap();
-        let mut writer = writer.default_dtype().shape(&[1, 3]).begin_nd().unwrap();
-        writer.extend([1.0_f64; 3]).unwrap();
-        writer.finish().unwrap();
-        drop(archive);
-        assert!(refusal(&[port(&[-1, 3])]).contains("of type '<f8', but must be float32"));
-        let mut archive = NpzWriter::create(&path).unwrap();
-        let writer = archive.array::<f32>("x", FileOptions::default()).unwrap();
-        let mut writer = writer.default_dtype().order(Order::Fortran).shape(&[2, 3]).begin_nd().unwrap();
-        writer.extend([1.0_f32; 6]).unwrap();
-        writer.finish().unwrap();
-        drop(archive);
-        assert!(refusal(&[port(&[-1, 3])]).contains("Fortran's order"));
+    }
+
+    #[test]
+    fn arrays_of_another_type_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = written(folder.path(), "x", &[1, 3], Order::C, &[1.0_f64; 3]);
+        let said = refusal(&path, &[port(&[-1, 3])]);
+        assert!(said.contains("of type '<f8', but must be float32"), "{said}");
+    }
+
+    #[test]
+    fn arrays_in_another_order_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = written(folder.path(), "x", &[2, 3], Order::Fortran, &[1.0_f32; 6]);
+        let said = refusal(&path, &[port(&[-1, 3])]);
+        assert!(said.contains("Fortran's order"), "{said}");
+    }
+
+    #[test]
+    fn a_file_that_is_no_archive_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("inputs.npz");
         std::fs::write(&path, b"no archive").unwrap();
-        assert!(refusal(&[port(&[-1, 3])]).contains("failed to read"));
+        assert!(refusal(&path, &[port(&[-1, 3])]).contains("failed to read"));
     }
 
     #[test]

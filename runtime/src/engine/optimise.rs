@@ -32,7 +32,7 @@ const LEAST_MAPPED_BYTES: &str = "1024";
 /// The other process ends after so much CPU time: optimising takes seconds, and what never ends would keep a pod from starting.
 const MOST_CPU_SECONDS: u64 = 600;
 
-/// The same on the clock, for what waits and never computes; longer, since a small quota stretches the time on the CPU.
+/// The same on the clock, for what waits and never computes; so long, since a small quota stretches the time on the CPU.
 const MOST_TIME: Duration = Duration::from_hours(1);
 
 /// So much of what the other process says is kept.
@@ -44,10 +44,14 @@ pub(crate) fn optimise(network: &Path, directory: &Path) -> Result<(), EngineErr
     if let Err(error) = setrlimit(Resource::Cpu, most) {
         tracing::warn!(%error, "failed to limit the time of optimising");
     }
-    thread::spawn(|| {
+    let end = || {
         thread::sleep(MOST_TIME);
+        tracing::error!(seconds = MOST_TIME.as_secs(), "optimising does not end");
         std::process::abort();
-    });
+    };
+    if let Err(error) = thread::Builder::new().spawn(end) {
+        tracing::warn!(%error, "failed to limit the time of optimising on the clock");
+    }
     here(&super::onnx::environment(1)?, network, directory)
 }
 
@@ -90,7 +94,7 @@ pub(super) fn in_another_process(
     match status.code() {
         Some(0) => Ok(()),
         Some(_) => Err(EngineError::Optimise { path: path(), source: said.into() }),
-        None => Err(EngineError::Died { path: path(), status: status.to_string() }),
+        None => Err(EngineError::Died { path: path(), status: format!("{status} {said}").trim().to_owned() }),
     }
 }
 
@@ -98,8 +102,15 @@ pub(super) fn in_another_process(
 fn ended(mut child: Child) -> io::Result<(ExitStatus, String)> {
     let mut said = Vec::new();
     if let Some(mut errors) = child.stderr.take() {
-        errors.by_ref().take(MOST_SAID).read_to_end(&mut said)?;
-        io::copy(&mut errors, &mut io::sink())?;
+        let mut read = || {
+            errors.by_ref().take(MOST_SAID).read_to_end(&mut said)?;
+            io::copy(&mut errors, &mut io::sink())
+        };
+        if let Err(error) = read() {
+            child.kill()?;
+            child.wait()?;
+            return Err(error);
+        }
     }
     Ok((child.wait()?, String::from_utf8_lossy(&said).trim().to_owned()))
 }

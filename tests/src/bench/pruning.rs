@@ -1,6 +1,6 @@
 //! The benchmark of pruning: what `make bench-pruning` measures and publishes. Everything runs on the same data and threads, in
-//! the same command: portfolios of several seeds, each variant trained conventionally beside, the published method with and
-//! without compaction, and int8 as what a user would try first.
+//! the same command: portfolios of several seeds, each variant trained conventionally beside, what Torch-Pruning makes of the
+//! same dense networks, the published method with and without compaction, and int8 as what a user would try first.
 
 use std::{
     path::{Path, PathBuf},
@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 mod conventional;
@@ -23,7 +23,7 @@ use super::{Programs, Spread};
 use crate::images::LabelledImages;
 pub use conventional::Conventional;
 use conventional::Trainer;
-use job::Workshop;
+use job::{Run, Workshop};
 use judge::Bench;
 pub use judge::Judgement;
 pub use levels::Level;
@@ -45,7 +45,7 @@ const VARIANTS: u32 = 8;
 const LEAST_ACCURACY: &str = "0.8";
 
 /// How much is measured.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Extent {
     /// Portfolios, each from another seed.
@@ -59,7 +59,7 @@ pub struct Extent {
 }
 
 /// What was measured.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Report {
     /// How much was measured.
@@ -73,7 +73,7 @@ pub struct Report {
 }
 
 /// A portfolio, and what its variants cost otherwise.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Portfolio {
     /// Seed of everything random.
@@ -93,7 +93,7 @@ pub struct Portfolio {
 }
 
 /// A smaller network.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Smaller {
     /// What it is worth.
@@ -106,9 +106,10 @@ pub struct Smaller {
     pub latency_ratio: f64,
     /// The same as the table of latencies foretold.
     pub predicted_latency_ratio: f64,
-    /// Seconds of planning which channels leave, and of removing them: the structural step alone.
+    /// Seconds of finding out which channels go together, which leave, and the network without them, in all rounds: the
+    /// structural step alone.
     pub removal_seconds: f64,
-    /// Seconds of the whole step before training: judging channels, and measuring how many must leave, besides.
+    /// Seconds of the whole step before training: judging channels, measuring how many must leave, and repair besides.
     pub structural_seconds: f64,
     /// Seconds of training after it.
     pub fine_tuning_seconds: f64,
@@ -149,26 +150,16 @@ pub fn measure(tools: &Tools<'_>, directory: &Path, extent: Extent, say: impl Fn
         if let Some(python) = &tools.torch_python {
             say(&format!("Torch-Pruning with seed {seed}"));
             let peer = TorchPruning { python, workshop: &workshop, bench: &bench, seed };
-            let ours = folder.join("structured");
-            let step = |name: &str| job::network(&ours, name).context("each step was kept");
-            let networks = (1..=portfolio.smaller.len()).map(|position| step(&format!("variant-{position}")));
-            let made = peer.prune(
-                &step("dense")?,
-                &networks.collect::<Result<Vec<_>>>()?,
-                &folder.join("torch-pruning"),
-            )?;
-            for (smaller, peer) in portfolio.smaller.iter_mut().zip(made) {
-                smaller.torch_pruning = Some(peer);
-            }
+            set_beside(&mut portfolio, &peer, &folder)?;
         }
         portfolios.push(portfolio);
     }
     say("the published method");
     let levels = levels::levels(&workshop, &bench, &directory.join("levels"))?;
-    let dense = directory.join("seed-1/structured/steps/checkpoint-bench-dense/model.onnx");
     let int8 = match &tools.python {
         Some(python) => {
             say("int8");
+            let dense = directory.join("seed-1/structured/steps/checkpoint-bench-dense/model.onnx");
             let quantised = directory.join("int8.onnx");
             quantise(python, &dense, tools.dataset, &quantised)?;
             bench.judge(&[&dense, &quantised])?.pop()
@@ -178,12 +169,48 @@ pub fn measure(tools: &Tools<'_>, directory: &Path, extent: Extent, say: impl Fn
     Ok(Report { extent, portfolios, levels, int8 })
 }
 
+/// Sets what Torch-Pruning makes beside each smaller network of a portfolio that was made in `folder`.
+fn set_beside(portfolio: &mut Portfolio, peer: &TorchPruning<'_>, folder: &Path) -> Result<()> {
+    let ours = folder.join("structured");
+    let step = |name: &str| job::network(&ours, name).context("each step was kept");
+    let networks = (1..=portfolio.smaller.len()).map(|position| step(&format!("variant-{position}")));
+    let networks = networks.collect::<Result<Vec<_>>>()?;
+    let made = peer.prune(&step("dense")?, &networks, &folder.join("torch-pruning"))?;
+    for (smaller, peer) in portfolio.smaller.iter_mut().zip(made) {
+        smaller.torch_pruning = Some(peer);
+    }
+    Ok(())
+}
+
 fn structured(extent: Extent) -> Value {
     json!({"structured": {"criterion": "Taylor", "channelMultiple": 8, "latencyRatioHundredths": 150,
         "fineTuningEpochs": extent.fine_tuning_epochs}})
 }
 
 fn portfolio(workshop: &Workshop<'_>, bench: &Bench<'_>, folder: &Path, seed: u32) -> Result<Portfolio> {
+    let run = run(workshop, folder, seed)?;
+    let steps = (1..VARIANTS).map_while(|position| run.step(&format!("variant-{position}")));
+    let networks: Vec<PathBuf> = run.step("dense").into_iter().chain(steps).collect();
+    let mut judged = bench.judge(&networks)?.into_iter();
+    let dense = judged.next().context("the dense network was kept")?;
+    let trained = run.when("network trained", None)?;
+    let latencies = run.portfolio()?.variants.into_iter().map(|variant| variant.latency_us as f64);
+    let range = Spread::of(latencies);
+    let made = Finished { run: &run, trainer: Trainer { workshop, bench, seed }, folder };
+    let smaller = (1..).zip(judged).map(|(position, judgement)| made.smaller(position, judgement));
+    Ok(Portfolio {
+        seed,
+        dense,
+        dense_chosen: made.is_chosen(0),
+        dense_seconds: trained - run.when("plan prepared", None)?,
+        seconds: run.seconds(),
+        range: range.most / range.least,
+        smaller: smaller.collect::<Result<_>>()?,
+    })
+}
+
+/// Makes a portfolio by the structured method.
+fn run(workshop: &Workshop<'_>, folder: &Path, seed: u32) -> Result<Run> {
     std::fs::create_dir_all(folder)?;
     let model = folder.join("model.onnx");
     workshop.model(&model, WIDTH, seed)?;
@@ -191,49 +218,45 @@ fn portfolio(workshop: &Workshop<'_>, bench: &Bench<'_>, folder: &Path, seed: u3
     let mut plan = workshop.plan(&model, &method, seed, VARIANTS, workshop.extent.epochs);
     let fields = plan.as_object_mut().context("a plan has fields")?;
     fields.insert("minimumAccuracy".to_owned(), LEAST_ACCURACY.into());
-    let run = workshop.run(&folder.join("structured"), &plan)?;
-    let steps = (1..VARIANTS).map_while(|position| run.step(&format!("variant-{position}")));
-    let networks: Vec<PathBuf> = run.step("dense").into_iter().chain(steps).collect();
-    let mut judged = bench.judge(&networks)?.into_iter();
-    let dense = judged.next().context("the dense network was kept")?;
-    let (removed, trained) = (run.times("channels removed"), run.times("network trained"));
-    let removals = |field| run.numbers("channels removed", field);
-    let (seconds, ratios, predicted) =
-        (removals("removal_seconds"), removals("latency_ratio"), removals("predicted_latency_ratio"));
-    let chosen = run.chosen();
-    let is_chosen = |position: usize| chosen.get(position).copied().unwrap_or(false);
-    let dense_seconds = trained.first().context("it was trained")? - run.when("plan prepared", None)?;
-    let mut smaller = Vec::new();
-    for (position, judgement) in (1..).zip(judged) {
-        let at = |times: &[f64], index: usize| times.get(index).copied().context("each step is in the log");
-        let (before, cut, after) =
-            (at(&trained, position - 1)?, at(&removed, position - 1)?, at(&trained, position)?);
-        let network = networks.get(position).context("each step was kept")?;
-        let folder = folder.join(format!("conventional-{position}"));
-        smaller.push(Smaller {
-            conventional: Trainer { workshop, bench, seed }.train(network, &folder)?,
-            judgement,
-            chosen: is_chosen(position),
-            macs: peer::macs(network)?,
-            latency_ratio: at(&ratios, position - 1)?,
-            predicted_latency_ratio: at(&predicted, position - 1)?,
-            removal_seconds: at(&seconds, position - 1)?,
-            structural_seconds: cut - before,
-            fine_tuning_seconds: after - cut,
-            torch_pruning: None,
-        });
+    workshop.run(&folder.join("structured"), &plan)
+}
+
+/// A finished run of the structured method, and what trains its networks conventionally.
+struct Finished<'a> {
+    run: &'a Run,
+    trainer: Trainer<'a>,
+    folder: &'a Path,
+}
+
+impl Finished<'_> {
+    /// Whether the network at `position`, the dense one at 0, became a variant.
+    fn is_chosen(&self, position: usize) -> bool {
+        self.run.chosen().get(position).copied().unwrap_or(false)
     }
-    let latencies = run.portfolio()?.variants.into_iter().map(|variant| variant.latency_us as f64);
-    let range = Spread::of(latencies);
-    Ok(Portfolio {
-        seed,
-        dense,
-        dense_chosen: is_chosen(0),
-        dense_seconds,
-        seconds: run.seconds(),
-        range: range.most / range.least,
-        smaller,
-    })
+
+    /// What is known of the smaller network at `position`, from 1 on.
+    fn smaller(&self, position: usize, judgement: Judgement) -> Result<Smaller> {
+        let Self { run, trainer, folder } = self;
+        let at =
+            |numbers: &[f64], index: usize| numbers.get(index).copied().context("each step is in the log");
+        let said = |field| at(&run.numbers("channels removed", field), position - 1);
+        let trained = run.times("network trained");
+        let (before, after) = (at(&trained, position - 1)?, at(&trained, position)?);
+        let removed = at(&run.times("channels removed"), position - 1)?;
+        let network = run.step(&format!("variant-{position}")).context("each step was kept")?;
+        Ok(Smaller {
+            judgement,
+            chosen: self.is_chosen(position),
+            macs: peer::macs(&network)?,
+            latency_ratio: said("latency_ratio")?,
+            predicted_latency_ratio: said("predicted_latency_ratio")?,
+            removal_seconds: said("removal_seconds")?,
+            structural_seconds: removed - before,
+            fine_tuning_seconds: after - removed,
+            conventional: trainer.train(&network, &folder.join(format!("conventional-{position}")))?,
+            torch_pruning: None,
+        })
+    }
 }
 
 fn quantise(python: &Path, network: &Path, dataset: &Path, to: &Path) -> Result<()> {

@@ -71,18 +71,23 @@ fn is_float(tensor: &TensorProto) -> bool {
 
 /// The float tensor that a `Constant` node holds.
 fn tensor_in(node: &NodeProto) -> Option<&TensorProto> {
-    let mut attributes = node.attribute.iter().filter(|_| node.op_type() == "Constant");
-    let value = attributes.find(|attribute| attribute.name() == "value")?;
+    if node.op_type() != "Constant" {
+        return None;
+    }
+    let value = node.attribute.iter().find(|attribute| attribute.name() == "value")?;
     value.t.as_ref().filter(|tensor| is_float(tensor))
 }
 
 /// The error with the name under which nodes read the tensor: in a `Constant` node it has none of its own.
 fn called(name: Option<&str>, error: InvalidTensor) -> InvalidTensor {
-    match (name, error) {
-        (Some(name), InvalidTensor::Length { shape, found, .. }) => {
-            InvalidTensor::Length { name: name.to_owned(), shape, found }
+    let Some(name) = name.map(str::to_owned) else { return error };
+    match error {
+        InvalidTensor::ElementType { found, wanted, .. } => {
+            InvalidTensor::ElementType { name, found, wanted }
         }
-        (_, error) => error,
+        InvalidTensor::External { .. } => InvalidTensor::External { name },
+        InvalidTensor::Length { shape, found, .. } => InvalidTensor::Length { name, shape, found },
+        error @ InvalidTensor::Index { .. } => error,
     }
 }
 

@@ -1,4 +1,5 @@
-//! The classes of what is wrong with a network.
+//! The classes of what is wrong with a network: its file, its operators, its tensors. What goes wrong in work on a network is
+//! the parent's; nothing is read, run or worded here.
 
 use dnnshifter_network::{
     graph::UnsupportedNodes, network::InvalidModel, operator::Unsupported, tensor::InvalidTensor,

@@ -16,10 +16,14 @@ const NEAR: f64 = 0.005;
 pub fn page(report: &Report) -> String {
     let extent = report.extent;
     let mut text = format!(
-        "# Pruning: what was measured\n\nWritten by `make bench-pruning`; the figures are in [pruning.json](pruning.json).\n\
-         VGG-16 of a quarter of the published widths on Fashion-MNIST, {} images learnt from.\nEpochs of the dense network: {}; after each removal: {}; \
-         seeds: {}.\nVariants have an accuracy of at least {LEAST_ACCURACY} on the validation images.\nShares, such as accuracies, are means over the seeds, times and sizes are medians, with the smallest and the largest in \
-         brackets.\nAccuracy is of the 10,000 test images; latency is of one image in ONNX Runtime on one thread: the median of {ROUNDS} \
+        "# Pruning: what was measured\n\n\
+         Written by `make bench-pruning`; the figures are in [pruning.json](pruning.json).\n\
+         VGG-16 of a quarter of the published widths on Fashion-MNIST, {} images learnt from.\n\
+         Epochs of the dense network: {}; after each removal: {}; seeds: {}.\n\
+         Variants have an accuracy of at least {LEAST_ACCURACY} on the validation images.\n\
+         Shares, such as accuracies, are means over the seeds; times, sizes, operations and ratios are medians; the smallest and \
+         the largest stand in brackets.\n\
+         Accuracy is of the 10,000 test images; latency is of one image in ONNX Runtime on one thread: the median of {ROUNDS} \
          rounds in which all networks of a seed take turns of {TURN} images.\n\n",
         extent.training_images, extent.epochs, extent.fine_tuning_epochs, extent.seeds
     );
@@ -30,40 +34,44 @@ pub fn page(report: &Report) -> String {
     text
 }
 
+const PEERS: &str = "## Beside Torch-Pruning\n\n\
+    Ours, and what Torch-Pruning makes of the same dense networks with the same criterion and epochs, to the nearest operations \
+    that it can; its side of a pair stands second.\n\
+    The multiple of channels is not quite the same: Torch-Pruning rounds to 8, ours keeps whole vectors where the processor has \
+    wider ones.\n\
+    Nor is the way: Torch-Pruning judges once and removes all at once, ours judges anew in three rounds and repairs after each.\n\
+    Pairs are means of accuracies, and else medians.\n\
+    Removal is finding out which channels go together, which leave, and the network without them: once on its side, in all three \
+    rounds on ours.\n\n\
+    | network | million operations | accuracy | ours is more accurate by, points | latency, ms | removal, ms \
+    | removal, theirs over ours |\n\
+    | --- | --- | --- | --- | --- | --- | --- |\n";
+
 fn peer_lines(text: &mut String, portfolios: &[Portfolio]) {
-    if !portfolios
-        .iter()
-        .flat_map(|portfolio| &portfolio.smaller)
-        .any(|smaller| smaller.torch_pruning.is_some())
-    {
+    let mut smaller = portfolios.iter().flat_map(|portfolio| &portfolio.smaller);
+    if !smaller.any(|smaller| smaller.torch_pruning.is_some()) {
         return;
     }
-    text.push_str(
-        "## Beside Torch-Pruning\n\nOurs, and what Torch-Pruning makes of the same dense networks with the same criterion, multiple of channels and epochs, to \
-         the nearest operations that it can; its side of a pair stands second.\nOperations, accuracies and latencies are means over the seeds; so is what ours \
-         is more accurate by, with the smallest and the largest.\nRemoval is finding out which channels go together and removing some.\n\n\
-         | network | million operations | accuracy | ours is more accurate by | latency, ms | removal, ms | removal, theirs over ours |\n\
-         | --- | --- | --- | --- | --- | --- | --- |\n",
-    );
+    text.push_str(PEERS);
     for position in 0..common_steps(portfolios) {
         let pairs: Vec<(&Smaller, &Peer)> = at(portfolios, position)
             .filter_map(|smaller| Some((smaller, smaller.torch_pruning.as_ref()?)))
             .collect();
         let of = |read: fn(&(&Smaller, &Peer)) -> f64| pairs.iter().map(read);
-        let average = |read: fn(&(&Smaller, &Peer)) -> f64| mean(of(read));
+        let median = |read: fn(&(&Smaller, &Peer)) -> f64| Spread::of(of(read)).median;
         let _ = writeln!(
             text,
             "| smaller {} | {:.2}, {:.2} | {:.2} %, {:.2} % | {} | {:.3}, {:.3} | {:.2}, {:.2} | {} |",
             position + 1,
-            average(|(ours, _)| ours.macs as f64 / 1e6),
-            average(|(_, theirs)| theirs.made.macs as f64 / 1e6),
-            average(|(_, theirs)| 100.0 * theirs.ours.accuracy),
-            average(|(_, theirs)| 100.0 * theirs.judgement.accuracy),
-            percent(of(|(_, theirs)| theirs.ours.accuracy - theirs.judgement.accuracy)),
-            average(|(_, theirs)| theirs.ours.latency_ms),
-            average(|(_, theirs)| theirs.judgement.latency_ms),
-            average(|(ours, _)| 1e3 * ours.removal_seconds),
-            average(|(_, theirs)| 1e3 * theirs.made.removal_seconds),
+            median(|(ours, _)| ours.macs as f64 / 1e6),
+            median(|(_, theirs)| theirs.made.macs as f64 / 1e6),
+            mean(of(|(_, theirs)| 100.0 * theirs.ours.accuracy)),
+            mean(of(|(_, theirs)| 100.0 * theirs.judgement.accuracy)),
+            points(of(|(_, theirs)| theirs.ours.accuracy - theirs.judgement.accuracy)),
+            median(|(_, theirs)| theirs.ours.latency_ms),
+            median(|(_, theirs)| theirs.judgement.latency_ms),
+            median(|(ours, _)| 1e3 * ours.removal_seconds),
+            median(|(_, theirs)| 1e3 * theirs.made.removal_seconds),
             plain(&Spread::of(of(|(ours, theirs)| theirs.made.removal_seconds / ours.removal_seconds))),
         );
     }
@@ -72,10 +80,12 @@ fn peer_lines(text: &mut String, portfolios: &[Portfolio]) {
 
 fn portfolio_lines(text: &mut String, portfolios: &[Portfolio]) {
     text.push_str(
-        "## A portfolio\n\nAll networks that were made, the dense one first, each from the one before it; which of them become variants is \
-         chosen on validation images.\n\n\
-         | network | a variant of | accuracy | agreement with dense | worst class loses | calibration error | latency, ms | MB | faster than the one before \
-         | as foretold |\n| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n",
+        "## A portfolio\n\n\
+         All networks that were made, the dense one first, each from the one before it; which of them become variants is chosen on \
+         validation images.\n\n\
+         | network | a variant of | accuracy | agreement with dense | worst class loses | calibration error | latency, ms | MB \
+         | faster than the one before | as foretold |\n\
+         | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n",
     );
     let row = |text: &mut String, name: &str, judged: &[&Judgement], chosen: usize, ratios: &str| {
         let of = |read: fn(&Judgement) -> f64| judged.iter().map(move |judgement| read(judgement));
@@ -118,7 +128,8 @@ fn range_lines(text: &mut String, portfolios: &[Portfolio]) {
             faster.map(|(smaller, portfolio)| portfolio.dense.latency_ms / smaller.judgement.latency_ms);
         let _ = writeln!(
             text,
-            "The fastest network whose mean accuracy is within half a point of the dense one's is smaller {}: {} times as fast.",
+            "The fastest network whose mean accuracy is within half a point of the dense one's is smaller {}: \
+             {} times as fast.",
             position + 1,
             plain(&Spread::of(faster)),
         );
@@ -129,7 +140,8 @@ fn range_lines(text: &mut String, portfolios: &[Portfolio]) {
         .collect();
     let _ = writeln!(
         text,
-        "The latencies that the table of layers foretold for these networks are {:.1} % off in the mean, {:.1} % at most.\n",
+        "The latencies that the table of layers foretold for these networks are {:.1} % off in the mean, {:.1} % at \
+         most.\n",
         100.0 * mean(off.iter().copied()),
         100.0 * off.iter().copied().fold(0.0, f64::max),
     );
@@ -137,11 +149,15 @@ fn range_lines(text: &mut String, portfolios: &[Portfolio]) {
 
 fn time_lines(text: &mut String, portfolios: &[Portfolio]) {
     text.push_str(
-        "## Time\n\nRemoval is the structural step alone: which channels leave, and the network without them.\nJudging and measuring say how much a \
-         channel matters, and how many must leave for the wanted latency.\nConventional is training the same layers from new weights, for the \
-         epochs of the dense network: where it is less accurate by then, it would take still longer to get as far.\n\n\
-         | network | removal, s | judging and measuring, s | fine-tuning, s | accuracy | conventional, s | its accuracy | conventional over removal | over \
-         removal, judging and measuring | over all with fine-tuning |\n| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n",
+        "## Time\n\n\
+         Removal is the structural step alone: finding out which channels go together, which leave, and the network without them.\n\
+         Judging says how much a channel matters, measuring what layers take and how many channels must leave for the wanted \
+         latency, and repair fits what is left, without labels.\n\
+         Conventional is training the same layers from new weights, for the epochs of the dense network: where it is less accurate \
+         by then, it would take still longer to get as far.\n\n\
+         | network | removal, s | judging, measuring and repair, s | fine-tuning, s | accuracy | conventional, s | its accuracy \
+         | conventional over removal | over removal, judging, measuring and repair | over all with fine-tuning |\n\
+         | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n",
     );
     for position in 0..common_steps(portfolios) {
         let of = |read: fn(&Smaller) -> f64| Spread::of(at(portfolios, position).map(read));
@@ -168,7 +184,8 @@ fn time_lines(text: &mut String, portfolios: &[Portfolio]) {
     };
     let _ = writeln!(
         text,
-        "\nThe whole portfolio, from the plan to the proofs, takes {} s; training each of its networks conventionally takes {} times as long.\n",
+        "\nThe whole portfolio, from the plan to the proofs, takes {} s; training each of its networks conventionally takes {} \
+         times as long.\n",
         plain(&Spread::of(portfolios.iter().map(|portfolio| portfolio.seconds))),
         plain(&Spread::of(portfolios.iter().map(all))),
     );
@@ -177,9 +194,12 @@ fn time_lines(text: &mut String, portfolios: &[Portfolio]) {
 fn level_lines(text: &mut String, report: &Report) {
     let _ = write!(
         text,
-        "## The published method, and int8\n\nOne seed, {} epochs a level. The masked network, the same without what is dead (*compact*), and without it but for what fills \
-         each width up to a multiple of ONNX Runtime's (*aligned*) compute the same; latencies in this order.\n\n\
-         | density | accuracy | training, s | compaction, ms | training over compaction | MB compact, aligned | times smaller | latency, ms | times faster |\n\
+        "## The published method, and int8\n\n\
+         One seed, {} epochs a level.\n\
+         The masked network, the same without what is dead (*compact*), and without it but for what fills each width up to a multiple \
+         of ONNX Runtime's (*aligned*) compute the same; latencies in this order.\n\n\
+         | density | accuracy | training, s | compaction, ms | training over compaction | MB compact, aligned | times smaller \
+         | latency, ms | times faster |\n\
          | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n",
         epochs(report.extent)
     );
@@ -191,7 +211,8 @@ fn level_lines(text: &mut String, report: &Report) {
         );
         let _ = writeln!(
             text,
-            "| {} | {:.2} % | {:.1} | {:.2} | {:.0} | {:.3}, {:.3} | {:.2}, {:.2} | {:.3}, {:.3}, {:.3} | {:.2}, {:.2} |",
+            "| {} | {:.2} % | {:.1} | {:.2} | {:.0} | {:.3}, {:.3} | {:.2}, {:.2} | {:.3}, {:.3}, {:.3} \
+             | {:.2}, {:.2} |",
             level.density,
             100.0 * compacted.accuracy,
             level.training_seconds,
@@ -212,8 +233,9 @@ fn level_lines(text: &mut String, report: &Report) {
         let dense = &portfolio.dense;
         let _ = writeln!(
             text,
-            "\nThe dense network of the first seed in int8 (ONNX Runtime, static, per channel): accuracy {:.2} % ({:+.2} points), {:.3} MB ({:.2} \
-             times smaller), {:.3} ms ({:.2} times as fast), agreement {:.2} %, the worst class loses {:.2} %, calibration error {:.2} %.",
+            "\nThe dense network of the first seed in int8 (ONNX Runtime, static, per channel): accuracy {:.2} % \
+             ({:+.2} points), {:.3} MB ({:.2} times smaller), {:.3} ms ({:.2} times as fast), agreement {:.2} %, \
+             the worst class loses {:.2} %, calibration error {:.2} %.",
             100.0 * int8.accuracy,
             100.0 * (int8.accuracy - dense.accuracy),
             int8.bytes as f64 / 1e6,
@@ -243,9 +265,18 @@ fn mean(values: impl Iterator<Item = f64>) -> f64 {
 
 /// The mean of shares, with the smallest and the largest.
 fn percent(shares: impl Iterator<Item = f64>) -> String {
+    hundredths(shares, " %")
+}
+
+/// The same of differences between shares.
+fn points(differences: impl Iterator<Item = f64>) -> String {
+    hundredths(differences, "")
+}
+
+fn hundredths(shares: impl Iterator<Item = f64>, unit: &str) -> String {
     let shares: Vec<f64> = shares.map(|share| 100.0 * share).collect();
     let Spread { least, most, .. } = Spread::of(shares.iter().copied());
-    format!("{:.2} % [{least:.2}..{most:.2}]", mean(shares.into_iter()))
+    format!("{:.2}{unit} [{least:.2}..{most:.2}]", mean(shares.into_iter()))
 }
 
 fn plain(Spread { median, least, most }: &Spread) -> String {

@@ -1,5 +1,5 @@
-//! Torch-Pruning (Fang et al., "`DepGraph`: Towards Any Structural Pruning", CVPR 2023), which a practitioner would take instead: it
-//! prunes the same dense network to the same operations, by the same criterion, and fine-tunes for as many epochs.
+//! Torch-Pruning (Fang et al., "`DepGraph`: Towards Any Structural Pruning", CVPR 2023), which a practitioner would take instead:
+//! it prunes the same dense network to the same operations, by the same criterion, and fine-tunes for as many epochs.
 
 use std::{
     fs,
@@ -21,7 +21,7 @@ use super::{
 const FINE_TUNING_RATE: f64 = 0.4;
 
 /// A network that Torch-Pruning has made, beside ours of the same cost.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Peer {
     /// What ours is worth, judged in turns with theirs.
@@ -44,7 +44,7 @@ pub struct Made {
     pub macs: u64,
     /// Seconds of collecting gradients to judge channels by.
     pub judging_seconds: f64,
-    /// Median seconds of finding out which channels go together, and of removing some.
+    /// Median seconds of finding out which channels go together, which leave, and the network without them.
     pub removal_seconds: f64,
     /// Seconds of training after it.
     pub fine_tuning_seconds: f64,

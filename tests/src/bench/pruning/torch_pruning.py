@@ -1,4 +1,5 @@
-"""Torch-Pruning on the same network, images and epochs: for each wanted cost, the network before is pruned to it and fine-tuned.
+"""Torch-Pruning on the same network, data set and epochs: for each wanted cost, the network before is pruned to it and fine-tuned.
+It learns from as many images as the pruner-job does, drawn by a generator of its own.
 Arguments: dense network, data set's folder, mean, deviation, images, epochs, learning rate, seed, folder to write to, and the
 multiply-accumulates of each network that is wanted. Writes network-1.onnx and so on, and says what it did as JSON."""
 
@@ -22,6 +23,10 @@ SETTLING_BATCHES = 16
 # As the pruner-job distils.
 TEMPERATURE, WEIGHT_OF_LABELS = 4, 0.3
 ROUNDS = 5
+# The part of the channels without which a network has the wanted operations is looked for up to nearly all, as not all can leave.
+MOST_LEAVING = 0.9999
+# Ratios are told apart to a sixteen-thousandth: a tenth of a channel of VGG-16 of a quarter of the widths, which has 1056.
+HALVINGS = 14
 
 
 def layer(node, weights):
@@ -113,8 +118,8 @@ def pruned(judged, example, ratio):
 
 def ratio_for(judged, example, wanted):
     """The part of the channels without which the network comes closest to the wanted operations."""
-    low, high, best = 0.0, 0.9999, None
-    for _ in range(14):
+    low, high, best = 0.0, MOST_LEAVING, None
+    for _ in range(HALVINGS):
         ratio = (low + high) / 2
         network, _ = pruned(judged, example, ratio)
         reached = macs(network, example)
