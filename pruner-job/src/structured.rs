@@ -119,9 +119,12 @@ impl Pruner<'_> {
         let table = trials.table(multiple)?;
         spent.measuring += started.elapsed();
         let mut step = Step { pruner: self, trials, table, multiple, spent };
-        let mut smaller = network.clone();
-        for round in 1..=ROUNDS {
-            smaller = step.round(&smaller, ratio.powf(f64::from(round) / f64::from(ROUNDS)))?;
+        let share = |round: u32| ratio.powf(f64::from(round) / f64::from(ROUNDS));
+        let mut smaller = step.round(network, &channels, share(1))?;
+        for round in 2..=ROUNDS {
+            let channels =
+                timed(&mut step.spent.removal, || prunable_channels(&smaller, self.method.criterion))?;
+            smaller = step.round(&smaller, &channels, share(round))?;
         }
         step.tell(&smaller)?;
         Ok(Some(smaller))
@@ -171,10 +174,14 @@ struct Step<'a> {
 impl Step<'_> {
     /// Removes as few channels of `network` as make it `ratio` times faster than the one that the step began with, and repairs it. The
     /// table knows in which order they leave, but not to a hundredth what a network takes: whole networks are measured.
-    fn round(&mut self, network: &Network, ratio: f64) -> Result<Network, StructuredError> {
+    fn round(
+        &mut self,
+        network: &Network,
+        channels: &Channels,
+        ratio: f64,
+    ) -> Result<Network, StructuredError> {
         let Self { pruner, trials, table, multiple, spent } = self;
         let Pruner { method, samples, .. } = pruner;
-        let channels = &timed(&mut spent.removal, || prunable_channels(network, method.criterion))?;
         let started = Instant::now();
         let larger = &TrainableNetwork::of(network).map_err(TrainingError::from)?;
         let judged = Judged { network: larger, groups: &channels.groups, samples };

@@ -46,8 +46,11 @@ pub fn keep_channels(
     }
     let mut cut = Cut { network, tensors: BTreeMap::new() };
     for ChannelAxis { tensor, axis, segments } in &channels.axes {
-        if segments.iter().any(|segment| segment.group.is_some()) {
-            cut.select(tensor, *axis, &indices(segments, kept))?;
+        let entries = segments.iter().map(|segment| segment.channels * segment.entries).sum();
+        let left = indices(segments, kept);
+        // What loses nothing is not copied.
+        if !left.iter().copied().eq(0..entries) {
+            cut.select(tensor, *axis, &left)?;
         }
     }
     let group_counts: BTreeMap<&str, usize> = channels
