@@ -13,7 +13,7 @@ use rand_chacha::ChaCha8Rng;
 mod error;
 mod folder;
 mod idx;
-mod npz;
+pub(crate) mod npz;
 
 pub(crate) use error::DataError;
 

@@ -138,7 +138,7 @@ impl Pruner<'_> {
     ) -> Result<Option<(usize, f64)>, StructuredError> {
         let mut grids = Vec::new();
         for multiple in trials.multiples(multiple)? {
-            grids.push((multiple, trials.ratio_at_most(multiple, Effort::THOROUGH)?));
+            grids.push((multiple, trials.ratio_at_most(multiple)?));
         }
         let (wanted, least) = (wanted_ratio(self.method), least_ratio(self.method));
         Ok(best_grid(&grids, wanted)
@@ -192,8 +192,8 @@ impl Step<'_> {
         let count = timed(&mut spent.measuring, || {
             fewest(order.len(), |count| Ok(trials.ratio(&without(count)?, AIM)? >= ratio))
         })?;
-        let smaller = &timed(&mut spent.removal, || without(count))?;
-        let kept = &order.kept_after(count);
+        let kept = &timed(&mut spent.removal, || order.kept_after(count));
+        let smaller = &timed(&mut spent.removal, || keep_channels(network, channels, kept))?;
         let repair = Repair { larger, smaller, channels, kept, samples };
         timed(&mut spent.repair, || repair.repaired())
     }

@@ -133,7 +133,7 @@ impl Npz<'_> {
             let reason = "it is pickled, and a pickle is a program: save plain numbers, without allow_pickle";
             return Err(self.refused(array, reason.to_owned()));
         }
-        if file.shape().len() > 1 && file.order() != Order::C {
+        if is_in_another_order(&file) {
             let reason = "its order is Fortran's: save numpy.ascontiguousarray of it";
             return Err(self.refused(array, reason.to_owned()));
         }
@@ -166,14 +166,19 @@ impl Npz<'_> {
 }
 
 type Archive = NpzArchive<BufReader<File>>;
-type Array<'a> = NpyFile<ZipFile<'a>>;
+pub(crate) type Array<'a> = NpyFile<ZipFile<'a>>;
 
 /// What the values are, and how many bytes each has.
-fn kind(file: &Array<'_>) -> Option<(TypeChar, u64)> {
+pub(crate) fn kind(file: &Array<'_>) -> Option<(TypeChar, u64)> {
     match file.dtype() {
         DType::Plain(plain) => Some((plain.type_char(), plain.size_field())),
         DType::Array(..) | DType::Record(_) => None,
     }
+}
+
+/// Whether values do not follow one another as they are read here, which matters from two axes on.
+pub(crate) fn is_in_another_order(file: &Array<'_>) -> bool {
+    file.shape().len() > 1 && file.order() != Order::C
 }
 
 fn wrong_type(file: &Array<'_>, wanted: &str) -> String {

@@ -25,8 +25,6 @@ pub(super) struct LatencyTable {
     /// Channels of each group.
     channels: Vec<usize>,
     parts: Vec<Part>,
-    /// For each group the positions of the parts that fall with it.
-    touched: Vec<Vec<usize>>,
     /// Widths are multiples of this; the odd rest of a whole group counts as one more.
     multiple: usize,
 }
@@ -67,13 +65,7 @@ impl LatencyTable {
             share: 0.0,
             factors: vec![vec![Segment { group: Some(group), channels, entries: 1 }]],
         });
-        let parts: Vec<Part> = layers.chain(groups).collect();
-        let touching = |group: usize| {
-            let parts = parts.iter().enumerate();
-            parts.filter(|(_, part)| part.touches(group)).map(|(position, _)| position).collect()
-        };
-        let touched = (0..channels.len()).map(touching).collect();
-        Self { channels: channels.to_vec(), parts, touched, multiple }
+        Self { channels: channels.to_vec(), parts: layers.chain(groups).collect(), multiple }
     }
 
     /// Least squares by coordinates; no part takes less than no time.
@@ -125,7 +117,7 @@ impl LatencyTable {
         if let (Some(share), Some(&channels)) = (after.get_mut(group), self.channels.get(group)) {
             *share = self.share(width, channels);
         }
-        let touched = self.touched.get(group).into_iter().flatten().filter_map(|&part| self.parts.get(part));
+        let touched = self.parts.iter().filter(|part| part.touches(group));
         touched.map(|part| part.share * (part.left(&before) - part.left(&after))).sum()
     }
 

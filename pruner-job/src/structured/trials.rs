@@ -61,7 +61,7 @@ impl<'a> Trials<'a> {
         channels: &'a Channels,
     ) -> Result<Self, StructuredError> {
         let full = channels.groups.iter().map(|group| group.channels).collect();
-        let whole = engine.open(&network.write(), network.input())?;
+        let whole = open(engine, network)?;
         Ok(Self { engine, network, channels, full, whole })
     }
 
@@ -87,14 +87,14 @@ impl<'a> Trials<'a> {
 
     /// How many times faster `smaller` is.
     pub(super) fn ratio(&mut self, smaller: &Network, effort: Effort) -> Result<f64, StructuredError> {
-        let mut smaller = self.engine.open(&smaller.write(), smaller.input())?;
+        let mut smaller = open(self.engine, smaller)?;
         Ok(latency::ratio(&mut self.whole, &mut smaller, effort)?)
     }
 
     /// How many times faster the network is when each group has only `width` channels, or as many as it had.
-    pub(super) fn ratio_at_most(&mut self, width: usize, effort: Effort) -> Result<f64, StructuredError> {
+    pub(super) fn ratio_at_most(&mut self, width: usize) -> Result<f64, StructuredError> {
         let widths: Vec<usize> = self.full.iter().map(|&channels| channels.min(width)).collect();
-        self.ratio(&self.narrowed(&widths)?, effort)
+        self.ratio(&self.narrowed(&widths)?, Effort::THOROUGH)
     }
 
     fn measured(&mut self, multiple: usize) -> Result<Vec<Trial>, StructuredError> {
@@ -114,16 +114,12 @@ impl<'a> Trials<'a> {
     /// Whether so many channels are computed at a time: a half costs as much as the whole.
     fn is_vector(&self, vector: usize) -> Result<bool, StructuredError> {
         let Some([two, half_less, one]) = around_a_vector(&self.full, vector) else { return Ok(false) };
-        let mut two = self.open(&two)?;
+        let opened = |widths: &[usize]| open(self.engine, &self.narrowed(widths)?);
+        let mut two = opened(&two)?;
         let mut gain = |widths: &[usize]| -> Result<f64, StructuredError> {
-            Ok(latency::ratio(&mut two, &mut self.open(widths)?, Effort::THOROUGH)? - 1.0)
+            Ok(latency::ratio(&mut two, &mut opened(widths)?, Effort::THOROUGH)? - 1.0)
         };
         Ok(is_vector(gain(&half_less)?, gain(&one)?))
-    }
-
-    fn open(&self, widths: &[usize]) -> Result<Inference, StructuredError> {
-        let network = self.narrowed(widths)?;
-        Ok(self.engine.open(&network.write(), network.input())?)
     }
 
     /// The network with so many channels of each group; for its latency it does not matter which.
@@ -131,6 +127,10 @@ impl<'a> Trials<'a> {
         let kept: Vec<Vec<usize>> = widths.iter().map(|&width| (0..width).collect()).collect();
         Ok(keep_channels(self.network, self.channels, &kept)?)
     }
+}
+
+fn open(engine: &Engine, network: &Network) -> Result<Inference, StructuredError> {
+    Ok(engine.open(&network.write(), network.input())?)
 }
 
 /// Whether so many channels are computed at a time, by how much faster (a ratio less 1) a network of layers of two vectors gets when

@@ -9,9 +9,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use npyz::{DType, Order, TypeChar, npz::NpzArchive};
+use npyz::{TypeChar, npz::NpzArchive};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+
+use crate::data::npz;
 
 /// Sizes that stand for a height or width that the network leaves open: multiples of 32, as most detectors need.
 const OPEN_SIZES: [usize; 2] = [64, 96];
@@ -200,10 +202,10 @@ fn read(path: &Path, ports: &[Port]) -> Result<Vec<Case>, CaseError> {
             found: names.join(", "),
         })?;
         let (path, array) = (path.to_owned(), array.clone());
-        if !is_float32(&file.dtype()) {
+        if npz::kind(&file) != Some((TypeChar::Float, 4)) {
             return Err(CaseError::Type { path, array, found: file.dtype().descr() });
         }
-        if file.shape().len() > 1 && file.order() != Order::C {
+        if npz::is_in_another_order(&file) {
             return Err(CaseError::Order { path, array });
         }
         let shape: Vec<usize> = file.shape().iter().map(|&size| size as usize).collect();
@@ -218,10 +220,6 @@ fn read(path: &Path, ports: &[Port]) -> Result<Vec<Case>, CaseError> {
     let fixed =
         ports.iter().filter_map(|port| port.shape.first()).find_map(|&size| usize::try_from(size).ok());
     Ok(batches(&arrays, fixed.unwrap_or(BATCH).max(1)))
-}
-
-fn is_float32(values: &DType) -> bool {
-    matches!(values, DType::Plain(plain) if (plain.type_char(), plain.size_field()) == (TypeChar::Float, 4))
 }
 
 /// One array of a file.
@@ -256,7 +254,7 @@ fn batches(arrays: &[Array], batch: usize) -> Vec<Case> {
 
 #[cfg(test)]
 mod tests {
-    use npyz::{AutoSerialize, WriterBuilder, npz::NpzWriter, zip::write::FileOptions};
+    use npyz::{AutoSerialize, Order, WriterBuilder, npz::NpzWriter, zip::write::FileOptions};
 
     use super::*;
 

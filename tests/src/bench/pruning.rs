@@ -159,7 +159,8 @@ pub fn measure(tools: &Tools<'_>, directory: &Path, extent: Extent, say: impl Fn
     let int8 = match &tools.python {
         Some(python) => {
             say("int8");
-            let dense = directory.join("seed-1/structured/steps/checkpoint-bench-dense/model.onnx");
+            let first = directory.join("seed-1/structured");
+            let dense = job::network(&first, "dense").context("each step was kept")?;
             let quantised = directory.join("int8.onnx");
             quantise(python, &dense, tools.dataset, &quantised)?;
             bench.judge(&[&dense, &quantised])?.pop()
