@@ -13,6 +13,7 @@ mod loading;
 mod measure;
 pub(crate) mod memory;
 mod profiling;
+mod startup;
 
 use std::{
     collections::BTreeMap,
@@ -98,6 +99,8 @@ pub(crate) struct Notes {
     protocol_tried: Option<Instant>,
     /// The lane's beats when it was looked at last, and when that was.
     lane_seen: Option<(u64, Instant)>,
+    /// Whether what only starting needed was given back.
+    gave_back_startup: bool,
 }
 
 /// What the runtime found on its node when it started.
@@ -154,12 +157,15 @@ impl Keeper {
                     self.measure(&variant, footprint, rest, interrupted);
                 }
                 Task::Warm(variant) => self.warm(&variant, rest, interrupted),
-                Task::Rest(at_most) => tokio.block_on(async {
-                    tokio::select! {
-                        () = stop.cancelled() => (),
-                        _ = tokio::time::timeout(at_most, work.changed()) => (),
-                    }
-                }),
+                Task::Rest(at_most) => {
+                    self.give_back_startup();
+                    tokio.block_on(async {
+                        tokio::select! {
+                            () = stop.cancelled() => (),
+                            _ = tokio::time::timeout(at_most, work.changed()) => (),
+                        }
+                    });
+                }
             }
         }
     }
@@ -197,6 +203,17 @@ impl Keeper {
             }
         }
         rest(measure::pause_beside_requests(self.cpu().saturating_sub(before), self.host.limits.quota));
+    }
+
+    /// Once, when all is loaded and measured: what serves computes once more, so that no request waits for the code of inferences.
+    fn give_back_startup(&mut self) {
+        let Some(serves) = self.switch.active().filter(|_| !self.notes.gave_back_startup) else { return };
+        self.notes.gave_back_startup = true;
+        let bytes = startup::give_back();
+        tracing::info!(bytes, "gave back pages of code that only starting needed");
+        if let Err(error) = serves.warm() {
+            tracing::warn!(variant = %serves.name(), error = chain(&error), "failed to warm a variant");
+        }
     }
 
     /// CPU time that inferences of this thread have used so far, those of the engine's threads for it included.

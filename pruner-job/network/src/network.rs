@@ -12,6 +12,7 @@ use crate::{
     tensor::{FloatTensor, InvalidTensor, float_shape, integers_from_proto, integers_to_proto},
 };
 
+pub(crate) mod cells;
 mod described;
 pub mod weights;
 

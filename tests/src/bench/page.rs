@@ -263,7 +263,7 @@ fn small_lines(resident: &ResidentReport) -> Vec<Line> {
             resident.first_answer_ms.median <= 300.0,
         ),
         line(
-            "Idle, the smallest variant loaded: resident memory",
+            "Idle, the smallest variant loaded, after a hundred requests: resident memory",
             "<= 40 MB",
             format!("{} MB", spread(&resident.idle_mb)),
             resident.idle_mb.median <= 40.0,

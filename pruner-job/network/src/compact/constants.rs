@@ -67,7 +67,7 @@ impl Constants {
     fn output(&self, layer: &Linear<'_>, output: usize, windows: &Windows<'_>) -> State {
         let (ins, _) = layer.group(output / layer.outs_of_a_group().max(1));
         let state_of = |input: usize| self.at(ins.start + input);
-        if layer.rows.has(output, |input| state_of(input).is_live()) {
+        if layer.rows.row(output).any(|input| state_of(input).is_live()) {
             return State::Live;
         }
         let bias = layer.bias_of(output);

@@ -1,11 +1,18 @@
 //! The graph as it was read: its constants by name, and who reads what. Decides nothing.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 
 use crate::{
     attributes::Attributes,
+    network::{
+        cells::{Cells, Look},
+        weights::CheckedModel,
+    },
     onnx::{
         AttributeProto, GraphProto, NodeProto, TensorProto, ValueInfoProto,
         tensor_proto::{DataLocation, DataType},
@@ -18,10 +25,12 @@ use crate::{
 pub(super) struct Weight {
     pub(super) dims: Vec<usize>,
     raw: Bytes,
+    /// Which of its cells are used, where that was found when it was read.
+    cells: Option<Arc<Cells>>,
 }
 
 impl Weight {
-    pub(super) fn of(proto: &TensorProto) -> Option<Self> {
+    pub(super) fn of(proto: &TensorProto, cells: Option<&Arc<Cells>>) -> Option<Self> {
         let plain = proto.data_type() == DataType::Float as i32
             && proto.data_location() != DataLocation::External
             && proto.segment.is_none();
@@ -32,7 +41,7 @@ impl Weight {
             None => proto.float_data.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>().into(),
         };
         let size = dims.iter().try_fold(4_usize, |size, &dim| size.checked_mul(dim));
-        (size == Some(raw.len())).then_some(Self { dims, raw })
+        (size == Some(raw.len())).then(|| Self { dims, raw, cells: cells.cloned() })
     }
 
     /// All values, in row-major order.
@@ -45,9 +54,9 @@ impl Weight {
         self.raw.get(4 * index * length..4 * (index + 1) * length).unwrap_or_default()
     }
 
-    /// All bytes.
-    pub(super) fn bytes(&self) -> &[u8] {
-        &self.raw
+    /// Which of its cells are used.
+    pub(super) fn cells(&self) -> Arc<Cells> {
+        self.cells.clone().unwrap_or_else(|| Arc::new(Look::at(self.raw.as_chunks().0, &self.dims).cells))
     }
 }
 
@@ -58,6 +67,7 @@ pub(super) fn floats(bytes: &[u8]) -> impl Iterator<Item = f32> {
 
 /// The graph that is read.
 pub(super) struct Source<'a> {
+    checked: &'a CheckedModel<'a>,
     pub(super) graph: &'a GraphProto,
     pub(super) opset: i64,
     constants: HashMap<&'a str, TensorProto>,
@@ -68,7 +78,7 @@ pub(super) struct Source<'a> {
 }
 
 impl<'a> Source<'a> {
-    pub(super) fn of(graph: &'a GraphProto, opset: i64) -> Self {
+    pub(super) fn of(checked: &'a CheckedModel<'a>, graph: &'a GraphProto, opset: i64) -> Self {
         let mut constants: HashMap<&str, TensorProto> =
             graph.initializer.iter().map(|tensor| (tensor.name(), tensor.clone())).collect();
         let mut readers: HashMap<&str, Vec<usize>> = HashMap::new();
@@ -86,7 +96,7 @@ impl<'a> Source<'a> {
                 constants.insert(output, constant);
             }
         }
-        Self { graph, opset, constants, readers, writers, captured }
+        Self { checked, graph, opset, constants, readers, writers, captured }
     }
 
     pub(super) fn is_constant(&self, name: &str) -> bool {
@@ -95,7 +105,8 @@ impl<'a> Source<'a> {
 
     /// The float constant called `name`.
     pub(super) fn weight(&self, name: &str) -> Option<Weight> {
-        self.constants.get(name).and_then(Weight::of)
+        let constant = self.constants.get(name)?;
+        Weight::of(constant, self.checked.cells(constant))
     }
 
     /// The float constant called `name`, its values read.

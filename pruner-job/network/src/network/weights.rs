@@ -1,8 +1,15 @@
 //! Whether a model's weights are what they say, and numbers. Knows no operator but those of which infinity may be asked.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
-use super::{InvalidModel, label};
+use super::{
+    InvalidModel,
+    cells::{Cells, Look},
+    label,
+};
 use crate::{
     onnx::{
         ModelProto, NodeProto, TensorProto,
@@ -11,37 +18,72 @@ use crate::{
     tensor::{InvalidTensor, float_shape},
 };
 
-/// Whether every float weight holds as many numbers as it says, and every one that is computed with is finite, wherever it stands:
-/// as an initialiser or in a `Constant` node. Reads all of them.
-pub fn check_weights(model: &ModelProto) -> Result<(), InvalidModel> {
-    let Some(graph) = &model.graph else { return Err(InvalidModel::NoGraph) };
-    // By the names under which nodes read them.
-    let mut odd: BTreeMap<&str, NotFinite> = BTreeMap::new();
-    for tensor in graph.initializer.iter().filter(|tensor| is_float(tensor)) {
-        float_shape(tensor)?;
-        odd.extend(in_tensor(tensor).map(|found| (tensor.name(), found)));
-    }
-    for node in &graph.node {
-        if let Some(tensor) = tensor_in(node) {
-            float_shape(tensor).map_err(|error| called(written(node), error))?;
+/// A model whose weights were looked at, all of them: every float weight holds as many numbers as it says, and every one that is computed
+/// with is finite, wherever it stands: as an initialiser or in a `Constant` node.
+#[derive(Debug)]
+pub struct CheckedModel<'a> {
+    model: &'a ModelProto,
+    /// By where their numbers lie.
+    cells: HashMap<*const u8, Arc<Cells>>,
+}
+
+impl<'a> CheckedModel<'a> {
+    /// Looks at all weights of `model` but those in files beside it.
+    pub fn of(model: &'a ModelProto) -> Result<Self, InvalidModel> {
+        let graph = model.graph.as_ref().ok_or(InvalidModel::NoGraph)?;
+        let mut checked = Self { model, cells: HashMap::new() };
+        // By the names under which nodes read them.
+        let mut odd: BTreeMap<&str, NotFinite> = BTreeMap::new();
+        for tensor in graph.initializer.iter().filter(|tensor| is_float(tensor)) {
+            let found = checked.look(tensor)?;
+            odd.extend(found.map(|found| (tensor.name(), found)));
         }
-        let read = node.input.iter().find_map(|name| Some((name, *odd.get(name.as_str())?)));
-        match (node.op_type(), read) {
-            ("Constant", _) => odd.extend(in_node(node).and_then(|found| Some((written(node)?, found)))),
-            // Exporters write a weight that is stored once and used twice so.
-            ("Identity", Some((_, found))) => odd.extend(written(node).map(|name| (name, found))),
-            (operator, Some((name, NotFinite { position, value }))) if !may_read(operator, value) => {
-                return Err(InvalidModel::NotFinite {
-                    tensor: name.clone(),
-                    node: label(node),
-                    position,
-                    value,
-                });
+        for node in &graph.node {
+            let found = match tensor_in(node) {
+                Some(tensor) => checked.look(tensor).map_err(|error| called(written(node), error))?,
+                None => in_lists(node),
+            };
+            let read = node.input.iter().find_map(|name| Some((name, *odd.get(name.as_str())?)));
+            match (node.op_type(), read) {
+                ("Constant", _) => odd.extend(found.and_then(|found| Some((written(node)?, found)))),
+                // Exporters write a weight that is stored once and used twice so.
+                ("Identity", Some((_, found))) => odd.extend(written(node).map(|name| (name, found))),
+                (operator, Some((name, NotFinite { position, value }))) if !may_read(operator, value) => {
+                    return Err(InvalidModel::NotFinite {
+                        tensor: name.clone(),
+                        node: label(node),
+                        position,
+                        value,
+                    });
+                }
+                _ => {}
             }
-            _ => {}
         }
+        Ok(checked)
     }
-    Ok(())
+
+    /// The model.
+    pub fn model(&self) -> &'a ModelProto {
+        self.model
+    }
+
+    /// Which cells of one of its weights are used; `None` where its numbers do not lie in one piece.
+    pub(crate) fn cells(&self, weight: &TensorProto) -> Option<&Arc<Cells>> {
+        self.cells.get(&weight.raw_data().as_ptr())
+    }
+
+    /// The first value of a tensor that is not finite.
+    fn look(&mut self, tensor: &TensorProto) -> Result<Option<NotFinite>, InvalidTensor> {
+        let shape = float_shape(tensor)?;
+        let numbers = tensor.raw_data().as_chunks().0;
+        if numbers.is_empty() {
+            return Ok(not_finite(tensor.float_data.iter().copied()));
+        }
+        let Look { is_finite, cells } = Look::at(numbers, &shape);
+        self.cells.insert(tensor.raw_data().as_ptr(), Arc::new(cells));
+        let values = || numbers.iter().map(|number| f32::from_le_bytes(*number));
+        Ok(if is_finite { None } else { not_finite(values()) })
+    }
 }
 
 /// Operators whose constants are limits, or what is filled in: these may well be infinite.
@@ -91,37 +133,19 @@ fn called(name: Option<&str>, error: InvalidTensor) -> InvalidTensor {
     }
 }
 
-/// The first value of a `Constant` node that is not finite.
-fn in_node(node: &NodeProto) -> Option<NotFinite> {
-    if let Some(tensor) = tensor_in(node) {
-        return in_tensor(tensor);
-    }
+/// The first of the values that a `Constant` node lists which is not finite.
+fn in_lists(node: &NodeProto) -> Option<NotFinite> {
     node.attribute.iter().find_map(|attribute| match attribute.name() {
-        "value_float" => in_list(&[attribute.f()]),
-        "value_floats" => in_list(&attribute.floats),
+        "value_float" => not_finite([attribute.f()]),
+        "value_floats" => not_finite(attribute.floats.iter().copied()),
         _ => None,
     })
 }
 
-fn in_list(values: &[f32]) -> Option<NotFinite> {
-    let found = values.iter().copied().enumerate().find(|(_, value)| !value.is_finite());
+fn not_finite(values: impl IntoIterator<Item = f32>) -> Option<NotFinite> {
+    let found = values.into_iter().enumerate().find(|(_, value)| !value.is_finite());
     found.map(|(position, value)| NotFinite { position, value })
 }
-
-/// The first value of a tensor that is not finite.
-fn in_tensor(tensor: &TensorProto) -> Option<NotFinite> {
-    let numbers = tensor.raw_data().as_chunks::<4>().0;
-    // Without a branch, so that the compiler looks at several of them at a time.
-    let is_odd = |number: &[u8; 4]| i32::from_le_bytes(*number) & INFINITE == INFINITE;
-    if !numbers.iter().fold(false, |found, number| found | is_odd(number)) {
-        return in_list(&tensor.float_data);
-    }
-    let odd = numbers.iter().enumerate().find(|(_, number)| is_odd(number));
-    odd.map(|(position, number)| NotFinite { position, value: f32::from_le_bytes(*number) })
-}
-
-/// The bits of an infinite number: all of its exponent. NaN has them too.
-const INFINITE: i32 = f32::INFINITY.to_bits() as i32;
 
 #[cfg(test)]
 mod tests {
@@ -157,12 +181,12 @@ mod tests {
     }
 
     fn said(model: &ModelProto) -> String {
-        check_weights(model).unwrap_err().to_string()
+        CheckedModel::of(model).unwrap_err().to_string()
     }
 
     #[test]
     fn weights_that_are_not_what_they_say_are_refused_by_name() {
-        check_weights(&linear(vec![1.0, -1e38])).unwrap();
+        CheckedModel::of(&linear(vec![1.0, -1e38])).unwrap();
         assert!(said(&linear(vec![0.0, f32::NAN])).contains("value 1 of the weight \"linear.weight\""));
         assert!(said(&linear(vec![f32::NEG_INFINITY, 0.0])).contains("is -inf"));
         let mut short = linear(vec![1.0, 2.0]);
@@ -190,11 +214,11 @@ mod tests {
         }
         for constant in kinds(f32::INFINITY) {
             for operator in LIMITED.into_iter().chain(MASKING) {
-                check_weights(&behind(operator, constant.clone())).unwrap();
+                CheckedModel::of(&behind(operator, constant.clone())).unwrap();
             }
         }
         for constant in kinds(1.0) {
-            check_weights(&behind("Add", constant)).unwrap();
+            CheckedModel::of(&behind("Add", constant)).unwrap();
         }
         let mut short = tensor(1.0);
         short.dims = vec![3];

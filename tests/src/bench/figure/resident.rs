@@ -1,19 +1,26 @@
 //! What is there without any request: memory with six variants, start, an idle runtime, the image.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, time::Duration};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use dnnshifter_cluster::{ImageSize, ProjectImage, project_image_size};
 use serde::{Deserialize, Serialize};
 
 use super::{
     super::{
         Memory, Spread,
+        client::Form,
         server::{PATIENCE, Start},
         variants::SMALLEST,
     },
     Stage,
 };
+use crate::load::Outcome;
+
+/// An idle runtime is left alone for so long once it has started, and then asked so often, before its memory is looked at: it would
+/// be too easy to count it without the code that requests need.
+const REST: Duration = Duration::from_secs(2);
+const REQUESTS: usize = 100;
 
 /// Memory in MB (10^6 bytes), and what else is there without a request.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -33,7 +40,7 @@ pub struct ResidentReport {
     pub all_ratio: f64,
     /// From the start of the process to the first answer to an inference request, with a store that has all variants, in milliseconds.
     pub first_answer_ms: Spread,
-    /// All resident memory of a runtime that serves the smallest variant only and is not asked.
+    /// All resident memory of a runtime that serves the smallest variant only, has answered some requests, and is not asked any more.
     pub idle_mb: Spread,
     /// The image; nothing where it cannot be staged here, and why.
     pub image: Result<ImageReport, String>,
@@ -67,6 +74,11 @@ pub(in super::super) async fn measure(stage: &Stage<'_>) -> Result<ResidentRepor
         let start = Start { models: &alone, options: &[], group: None };
         let server = stage.programs.serve(stage.directory, start).await?;
         server.wait_settled().await?;
+        tokio::time::sleep(REST).await;
+        let client = server.client(Form::Raw);
+        for _ in 0..REQUESTS {
+            ensure!(matches!(client.ask().await, Ok(Outcome::Answered)), "an idle runtime did not answer");
+        }
         idle.push(server.memory()?.resident_bytes() as f64 / 1e6);
     }
     let image = image().map_err(|error| format!("{error:#}"));
