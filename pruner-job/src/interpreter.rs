@@ -17,7 +17,6 @@ mod elementwise;
 mod layers;
 mod walk;
 
-pub(crate) use layers::patches;
 pub(crate) use walk::Walk;
 
 /// A network whose weights are tensors that training can change.

@@ -20,6 +20,7 @@ use crate::{
 
 mod fit;
 mod importance;
+mod patches;
 mod removal;
 mod repair;
 mod table;
@@ -120,11 +121,12 @@ impl Pruner<'_> {
         spent.measuring += started.elapsed();
         let mut step = Step { pruner: self, trials, table, multiple, spent };
         let share = |round: u32| ratio.powf(f64::from(round) / f64::from(ROUNDS));
-        let mut smaller = step.round(network, &channels, share(1))?;
+        let mut smaller = step.round(network, &channels, Aim { ratio: share(1), is_last: false })?;
         for round in 2..=ROUNDS {
             let channels =
                 timed(&mut step.spent.removal, || prunable_channels(&smaller, self.method.criterion))?;
-            smaller = step.round(&smaller, &channels, share(round))?;
+            let aim = Aim { ratio: share(round), is_last: round == ROUNDS };
+            smaller = step.round(&smaller, &channels, aim)?;
         }
         step.tell(&smaller)?;
         Ok(Some(smaller))
@@ -161,6 +163,14 @@ fn aimed_ratio(most: f64, wanted: f64, least: f64) -> Option<f64> {
     Some(if most >= wanted { wanted } else { (most * ALMOST_ALL).max(least / ALMOST_ALL).min(most) })
 }
 
+/// How many times faster a round makes a network than the one that the step began with.
+#[derive(Clone, Copy)]
+struct Aim {
+    ratio: f64,
+    /// No other round makes up for what this one is off by.
+    is_last: bool,
+}
+
 /// One network on its way to the next smaller one.
 struct Step<'a> {
     pruner: &'a Pruner<'a>,
@@ -172,13 +182,13 @@ struct Step<'a> {
 }
 
 impl Step<'_> {
-    /// Removes as few channels of `network` as make it `ratio` times faster than the one that the step began with, and repairs it. The
-    /// table knows in which order they leave, but not to a hundredth what a network takes: whole networks are measured.
+    /// Removes as few channels of `network` as reach the aim, and repairs it. The table knows in which order they leave, but not to a
+    /// hundredth what a network takes: for the last round whole networks are measured.
     fn round(
         &mut self,
         network: &Network,
         channels: &Channels,
-        ratio: f64,
+        Aim { ratio, is_last }: Aim,
     ) -> Result<Network, StructuredError> {
         let Self { pruner, trials, table, multiple, spent } = self;
         let Pruner { method, samples, .. } = pruner;
@@ -188,9 +198,16 @@ impl Step<'_> {
         let importance = judged.importance(method.criterion)?;
         spent.judging += started.elapsed();
         let order = timed(&mut spent.removal, || RemovalOrder::plan(&importance, table, *multiple));
-        let without = |count| keep_channels(network, channels, &order.kept_after(count));
+        let mut ratio_of = |kept: &[Vec<usize>]| -> Result<f64, StructuredError> {
+            if is_last {
+                trials.ratio(&keep_channels(network, channels, kept)?, AIM)
+            } else {
+                let widths: Vec<usize> = kept.iter().map(Vec::len).collect();
+                Ok(1.0 / table.latency(&widths))
+            }
+        };
         let count = timed(&mut spent.measuring, || {
-            fewest(order.len(), |count| Ok(trials.ratio(&without(count)?, AIM)? >= ratio))
+            fewest(order.len(), |count| Ok(ratio_of(&order.kept_after(count))? >= ratio))
         })?;
         let kept = &timed(&mut spent.removal, || order.kept_after(count));
         let smaller = &timed(&mut spent.removal, || keep_channels(network, channels, kept))?;

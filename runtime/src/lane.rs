@@ -27,7 +27,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use self::{
     admission::Shed,
     fairness::Client,
-    queue::{Demand, LetIn, Queue},
+    queue::{Demand, LetIn, Promise, Queue},
 };
 use crate::{engine::EngineError, switch::Switch, values::Values, variant::Resident};
 
@@ -200,8 +200,10 @@ impl Lane {
         let answer = if let Some(Ticket { batch, let_in, .. }) = at_once {
             self.shared.compute_at_once(batch, let_in)
         } else {
-            let _withdrawn = WithdrawAtEnd { queue, number };
-            answer.await.map_err(|_| LaneError::Closed)?
+            let mut waits = Waits { queue, number, promise: Some(promise) };
+            let answer = answer.await;
+            waits.promise = None;
+            answer.map_err(|_| LaneError::Closed)?
         };
         if !matches!(answer, Err(LaneError::Shed(Shed::Unfair))) {
             queue.kept(promise, Instant::now());
@@ -210,15 +212,19 @@ impl Lane {
     }
 }
 
-/// Takes a ticket back of which nobody waits any more for the answer.
-struct WithdrawAtEnd<'a> {
+/// Somebody waits for a ticket's answer. Dropped before it came, nobody does any more, and the ticket is taken back.
+struct Waits<'a> {
     queue: &'a Queue<Ticket>,
     number: u64,
+    /// `None` once the answer has come.
+    promise: Option<Promise>,
 }
 
-impl Drop for WithdrawAtEnd<'_> {
+impl Drop for Waits<'_> {
     fn drop(&mut self) {
-        drop(self.queue.withdraw(self.number));
+        if let Some(promise) = self.promise {
+            drop(self.queue.give_up(self.number, promise, Instant::now()));
+        }
     }
 }
 

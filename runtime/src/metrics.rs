@@ -1,6 +1,7 @@
 //! The metrics of the runtime, by the conventions of Prometheus. Labels are bounded: variants (at most 12), and fixed words.
 
 mod maker;
+mod outcome;
 mod profile;
 mod reasons;
 
@@ -13,6 +14,7 @@ use prometheus::{
     Registry, Result, TextEncoder,
 };
 
+pub(crate) use self::outcome::Outcome;
 use self::{maker::Maker, profile::ProfileMetrics};
 use crate::{
     cgroup::Cgroup,
@@ -48,19 +50,6 @@ const RESIDENT: &str = "Memory that a loaded variant takes.";
 const RELOADS: &str =
     "Changes of the TLS certificate, its key or the client authority that were seen, by what became of them.";
 const PROCESS: &str = "Resident memory of the process.";
-
-/// How a request ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
-    /// It was answered.
-    Answered,
-    /// It was refused at once, or given up, for there was too much to do.
-    Shed,
-    /// It was not a request that can be answered.
-    Invalid,
-    /// The runtime failed.
-    Failed,
-}
 
 /// Where the time of an answered request went.
 #[derive(Clone, Copy, Debug)]
@@ -121,7 +110,7 @@ impl Metrics {
     pub(crate) fn new(identity: &Identity) -> Result<Arc<Self>> {
         let registry = Registry::new();
         let metrics = Self::in_registry(&registry, identity)?;
-        for outcome in [Outcome::Answered, Outcome::Shed, Outcome::Invalid, Outcome::Failed] {
+        for outcome in Outcome::ALL {
             metrics.requests.with_label_values(&[outcome.as_str()]);
         }
         for outcome in CERTIFICATE_OUTCOMES {
@@ -285,18 +274,6 @@ fn offered(identity: &Identity) -> Opts {
         .const_label("portfolio", &identity.portfolio)
         .const_label("portfolio_namespace", &identity.namespace)
         .const_label("node", &identity.node)
-}
-
-impl Outcome {
-    /// In one word.
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::Answered => "answered",
-            Self::Shed => "shed",
-            Self::Invalid => "invalid",
-            Self::Failed => "failed",
-        }
-    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
-//! The HTTP side: routes, and what they share. What a request means is in the modules below, how connections come and go in
-//! [`listen`]; what is computed, in the [`Lane`].
+//! The HTTP side: routes, and what they share. What a request means is in the modules below, how connections come in
+//! [`listen`] and go in [`connection`]; what is computed, in the [`Lane`].
 
+mod connection;
 pub(crate) mod cost;
 mod error;
 mod front;

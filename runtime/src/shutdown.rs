@@ -2,18 +2,35 @@
 
 use std::{io, sync::atomic::Ordering, time::Duration};
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::server::Service;
 
-/// Waits for SIGTERM or SIGINT: the first process of a container is ended by neither, unless it asks for them.
-pub(crate) async fn signalled() -> io::Result<()> {
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    tokio::select! {
-        _ = terminate.recv() => (),
-        _ = interrupt.recv() => (),
+/// What ends the process: the first one of a container is ended by neither signal, unless it asks for them.
+struct Signals {
+    terminate: Signal,
+    /// What a person sends.
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
+
+    /// Waits for one, and says whether it is a person's.
+    async fn is_interrupt(&mut self) -> bool {
+        tokio::select! {
+            _ = self.terminate.recv() => false,
+            _ = self.interrupt.recv() => true,
+        }
+    }
+}
+
+/// Waits for SIGTERM or SIGINT.
+pub(crate) async fn signalled() -> io::Result<()> {
+    Signals::listen()?.is_interrupt().await;
     Ok(())
 }
 
@@ -24,16 +41,13 @@ pub(crate) async fn drain_on_signal(
     drain: Duration,
     stop: CancellationToken,
 ) -> io::Result<()> {
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let drain = tokio::select! {
-        _ = terminate.recv() => drain,
-        _ = interrupt.recv() => Duration::ZERO,
-    };
+    let mut signals = Signals::listen()?;
+    let drain = if signals.is_interrupt().await { Duration::ZERO } else { drain };
     tracing::info!(seconds = drain.as_secs(), "shutting down: draining");
     service.draining.store(true, Ordering::Release);
     tokio::select! {
         () = tokio::time::sleep(drain) => (),
-        _ = interrupt.recv() => (),
+        _ = signals.interrupt.recv() => (),
     }
     stop.cancel();
     Ok(())

@@ -154,12 +154,6 @@ fn thinned(x: &Tensor, window: &Window) -> Result<(Tensor, [i64; 2]), TchError> 
     Ok((rows.f_slice(3, None::<i64>, None::<i64>, right)?, [1; 2]))
 }
 
-/// What each place of a convolution's output is computed from: images x (channels x kernel) x places.
-pub(crate) fn patches(x: &Tensor, window: &Window) -> Result<Tensor, TchError> {
-    let (x, padding) = padded(x, window, 0.0)?;
-    x.f_im2col(signed(window.kernel), signed(window.dilation), padding, signed(window.stride))
-}
-
 /// Torch pads both sides alike; other padding is added beforehand.
 fn padded(x: &Tensor, window: &Window, value: f64) -> Result<(Tensor, [i64; 2]), TchError> {
     let [top, left, bottom, right] = window.padding;

@@ -4,13 +4,11 @@
 use dnnshifter_network::operator::Window;
 use tch::{Kind, TchError, Tensor};
 
-use crate::interpreter::patches;
+use super::patches::patches_at;
 
 /// Rows for each unknown, and the fewest: more would settle the weights no better.
 const ROWS_AN_UNKNOWN: usize = 2;
 const LEAST_ROWS: usize = 4096;
-/// Images whose patches are in memory at a time.
-const CHUNK: i64 = 32;
 /// Strength of the ridge, as a share of the mean square of what a weight is multiplied with.
 const RIDGE: f64 = 1e-2;
 /// Places are drawn at multiples of the golden ratio, which no image's width is in step with.
@@ -20,8 +18,10 @@ const GOLDEN_RATIO: f64 = 0.618_033_988_749_894_9;
 pub(super) struct Fit<'a> {
     /// Images x channels x height x width, or images x features.
     pub(super) given: &'a Tensor,
-    /// The same for its output.
+    /// The same for its output in the larger network, ...
     pub(super) wanted: &'a Tensor,
+    /// ... of whose channels it has these.
+    pub(super) kept: &'a Tensor,
     /// Of a convolution; absent for a fully connected layer.
     pub(super) window: Option<&'a Window>,
     /// The weights that it had, and will have.
@@ -75,22 +75,19 @@ impl Fit<'_> {
     /// What the layer is given (rows x unknowns) and what it should answer (rows x outputs), at some places of each image.
     fn rows(&self) -> Result<(Tensor, Tensor), TchError> {
         let Some(window) = self.window else {
-            return Ok((self.given.shallow_clone(), self.wanted.shallow_clone()));
+            return Ok((self.given.shallow_clone(), self.wanted.f_index_select(1, self.kept)?));
         };
-        let images = self.given.size().first().copied().unwrap_or(0);
-        let wanted = self.wanted.f_flatten(2, -1)?;
+        let [images, _, height, width] = *self.wanted.size() else {
+            return Err(TchError::Shape("a convolution writes images".to_owned()));
+        };
         let unknowns =
             self.weight.numel() / self.weight.size().first().map_or(1, |&outputs| outputs.max(1)) as usize;
         let rows = (unknowns * ROWS_AN_UNKNOWN).max(LEAST_ROWS);
-        let places = Tensor::f_from_slice(&places(wanted.size().last().copied().unwrap_or(0), rows, images))?;
-        let (mut given_rows, mut wanted_rows) = (Vec::new(), Vec::new());
-        for first in (0..images).step_by(CHUNK as usize) {
-            let count = CHUNK.min(images - first);
-            let row = |values: &Tensor| values.f_index_select(2, &places)?.f_transpose(1, 2)?.f_flatten(0, 1);
-            given_rows.push(row(&patches(&self.given.f_narrow(0, first, count)?, window)?)?);
-            wanted_rows.push(row(&wanted.f_narrow(0, first, count)?)?);
-        }
-        Ok((Tensor::f_cat(&given_rows, 0)?, Tensor::f_cat(&wanted_rows, 0)?))
+        let places = places(height * width, rows, images);
+        let wanted = self.wanted.f_flatten(2, -1)?.f_index_select(2, &Tensor::f_from_slice(&places)?)?;
+        let wanted = wanted.f_index_select(1, self.kept)?;
+        let places: Vec<_> = places.into_iter().map(|place| (place / width, place % width)).collect();
+        Ok((patches_at(self.given, window, &places)?, wanted.f_transpose(1, 2)?.f_flatten(0, 1)?))
     }
 }
 
@@ -128,6 +125,7 @@ mod tests {
         let fit = Fit {
             given: &given,
             wanted: &wanted,
+            kept: &Tensor::from_slice(&[0_i64]),
             window: None,
             weight: &weight,
             bias: Some(&bias),

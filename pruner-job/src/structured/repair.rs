@@ -73,8 +73,7 @@ impl Repair<'_> {
         let (Some(weight), Some(kept)) = (layer.tensor(1), self.kept_of(node, written)?) else {
             return Ok(());
         };
-        let wanted = &wanted.f_index_select(1, &kept)?;
-        Fit { given, wanted, window, weight, bias: layer.tensor(2), written }.apply()
+        Fit { given, wanted, kept: &kept, window, weight, bias: layer.tensor(2), written }.apply()
     }
 
     /// Moves a batch norm's statistics as those of the images have moved: what is left of a fitted layer varies less.
@@ -85,7 +84,9 @@ impl Repair<'_> {
             return Ok(());
         };
         let (mean_now, variance_now) = statistics(layer.given)?;
-        let (mean_before, variance_before) = statistics(&layer.had.f_index_select(1, &kept)?)?;
+        let (mean_before, variance_before) = statistics(layer.had)?;
+        let [mean_before, variance_before] =
+            [mean_before.f_index_select(0, &kept)?, variance_before.f_index_select(0, &kept)?];
         let ratio = variance_now.f_add_scalar(epsilon)?.f_div(&variance_before.f_add_scalar(epsilon)?)?;
         mean.shallow_clone().f_copy_(&mean.f_add(&mean_now)?.f_sub(&mean_before)?)?;
         variance.shallow_clone().f_copy_(&variance.f_mul(&ratio)?)
@@ -121,7 +122,9 @@ impl<'a> RepairedLayer<'a> {
 
 /// Mean and variance of each channel.
 fn statistics(values: &Tensor) -> Result<(Tensor, Tensor), TchError> {
-    let channels = values.f_transpose(0, 1)?.f_flatten(1, -1)?;
-    let of_each = [1_i64].as_slice();
-    Ok((channels.f_mean_dim(of_each, false, None)?, channels.f_var_dim(of_each, false, false)?))
+    let others: Vec<i64> = (0..values.dim() as i64).filter(|&axis| axis != 1).collect();
+    Ok((
+        values.f_mean_dim(others.as_slice(), false, None)?,
+        values.f_var_dim(others.as_slice(), false, false)?,
+    ))
 }

@@ -44,8 +44,8 @@ fn unchanged(smaps: &str) -> Vec<Region> {
     let mut found = Vec::new();
     let mut current = None;
     for line in smaps.lines() {
-        if let Some(addresses) = fixed_file(line) {
-            current = addresses.map(|addresses| Region { addresses, resident_bytes: 0 });
+        if let Some(addresses) = addresses(line) {
+            current = is_fixed_file(line).then_some(Region { addresses, resident_bytes: 0 });
         } else if let Some(resident_bytes) = bytes(line, "Rss:") {
             current = current.map(|region| Region { resident_bytes, ..region });
         } else if bytes(line, "Anonymous:") == Some(0) {
@@ -55,16 +55,19 @@ fn unchanged(smaps: &str) -> Vec<Region> {
     found
 }
 
-/// Where `line` begins a region: its addresses if it is a file's that can only be read or executed. `None` for other lines.
-fn fixed_file(line: &str) -> Option<Option<Range<usize>>> {
-    let mut words = line.split_ascii_whitespace();
-    let (start, end) = words.next()?.split_once('-')?;
+/// The addresses of the region that `line` begins; `None` for other lines.
+fn addresses(line: &str) -> Option<Range<usize>> {
+    let (start, end) = line.split(' ').next()?.split_once('-')?;
     let address = |text| usize::from_str_radix(text, 16).ok();
-    let addresses = address(start)?..address(end)?;
+    Some(address(start)?..address(end)?)
+}
+
+/// Whether the region that `line` begins is a file's, private, and can only be read or executed.
+fn is_fixed_file(line: &str) -> bool {
+    let mut words = line.split_ascii_whitespace().skip(1);
     let is_fixed = words.next().is_some_and(|rights| matches!(rights, "r--p" | "r-xp"));
     // After the rights: offset, device, inode, and the path where there is one.
-    let is_file = words.nth(3).is_some_and(|path| path.starts_with('/'));
-    Some((is_fixed && is_file).then_some(addresses))
+    is_fixed && words.nth(3).is_some_and(|path| path.starts_with('/'))
 }
 
 fn bytes(line: &str, name: &str) -> Option<u64> {

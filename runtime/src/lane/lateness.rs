@@ -42,6 +42,14 @@ impl Lateness {
         let moved = if late > self.seconds { step } else { -step / (ONE_IN - 1.0) };
         self.seconds = (self.seconds + moved).clamp(0.0, LARGEST * allowed);
     }
+
+    /// As [`Self::learn`], of an answer that would have taken longer than `taken`: whether it would have been in time is not known, unless
+    /// it is late by now.
+    pub(super) fn learn_later(&mut self, predicted: Duration, taken: Duration, allowed: Duration) {
+        if taken.as_secs_f64() - predicted.as_secs_f64() > self.seconds {
+            self.learn(predicted, taken, allowed);
+        }
+    }
 }
 
 #[cfg(test)]

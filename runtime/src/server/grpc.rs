@@ -19,11 +19,11 @@ use tower::ServiceExt;
 
 use super::{
     Service,
+    connection::Caller,
     error::ApiError,
     health::{EXTENSIONS, NAME},
-    infer::{Origin, Target},
+    infer::{Asking, Origin, Target},
     intake::Taken,
-    listen::Caller,
 };
 use crate::{
     lane::{LaneError, admission::Shed},
@@ -60,13 +60,15 @@ pub(super) async fn call(State(service): State<Arc<Service>>, request: Request) 
     let asked = Instant::now();
     let (head, body) = request.into_parts();
     let infers = head.uri.path().ends_with("/ModelInfer");
-    let result = service.read(&head, body, infers).await;
-    let Read { taken: Taken { bytes, held }, limit } = match result {
-        Ok(read) => read,
+    let asking = Asking::of(&service, asked);
+    let Read { taken: Taken { bytes, held }, limit } = match service.read(&head, body, infers).await {
+        Ok(read) => {
+            asking.pass_on();
+            read
+        }
         Err(error) => {
-            let result: Result<(), _> = Err(error);
-            service.conclude(asked, &result);
-            return result.map_or_else(|error| Status::from(error).into_http(), |()| Response::default());
+            asking.conclude::<Read>(Err(&error));
+            return Status::from(error).into_http();
         }
     };
     let origin = Origin { client: Caller::of(&head.extensions), asked, read: Instant::now(), held };
@@ -162,9 +164,9 @@ impl GrpcInferenceService for Call {
     ) -> Result<tonic::Response<ModelInferResponse>, Status> {
         let origin = self.origin.lock().take();
         let origin = origin.ok_or_else(|| Status::internal("a call has one request"))?;
-        let asked = origin.asked;
+        let asking = Asking::of(&self.service, origin.asked);
         let result = self.attempt(request, origin).await;
-        self.service.conclude(asked, &result);
+        asking.conclude(result.as_ref());
         Ok(tonic::Response::new(result?))
     }
 

@@ -1,5 +1,5 @@
 //! Inference requests, from the body to the answer. What REST and gRPC share is here too: [`Service::compute`], the only way to
-//! the lane, and [`Service::conclude`], the only place where requests are counted.
+//! the lane, and [`Asking`], the only place where requests are counted.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -15,9 +15,9 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::{
     Service,
+    connection::Caller,
     error::ApiError,
     intake::{IntakeError, Taken},
-    listen::Caller,
     path::Named,
 };
 use crate::{
@@ -63,13 +63,65 @@ pub(super) struct Origin {
     pub(super) held: Option<OwnedSemaphorePermit>,
 }
 
+/// A request that somebody waits for. Dropped before it is [concluded](Self::conclude), its client has left: the server drops what it
+/// does for a connection that is closed, or a call that is cancelled.
+pub(super) struct Asking<'a> {
+    service: &'a Service,
+    asked: Instant,
+    is_over: bool,
+}
+
+impl<'a> Asking<'a> {
+    /// Of `service`, since `asked`.
+    pub(super) fn of(service: &'a Service, asked: Instant) -> Self {
+        Self { service, asked, is_over: false }
+    }
+
+    /// Counts what became of the request.
+    pub(super) fn conclude<T>(mut self, result: Result<&T, &ApiError>) {
+        let (outcome, items, is_overload) = match result {
+            Ok(_) => (Outcome::Answered, 0, false),
+            Err(error) => (error.outcome(), error.items, error.is_overload),
+        };
+        let Service { metrics, objective, clock, .. } = self.service;
+        if is_overload {
+            metrics.overloaded(items);
+        }
+        // Neither a bad request nor one that was refused for its own haste says whether the objective is met.
+        if outcome == Outcome::Failed || is_overload {
+            objective.record(false, clock.now());
+        }
+        self.end(outcome, items);
+    }
+
+    /// The request has been read, and is another's to conclude.
+    pub(super) fn pass_on(mut self) {
+        self.is_over = true;
+    }
+
+    fn end(&mut self, outcome: Outcome, items: usize) {
+        self.is_over = true;
+        self.service.metrics.ended(outcome, items);
+        tracing::debug!(outcome = outcome.as_str(), elapsed = ?self.asked.elapsed(), "a request ended");
+    }
+}
+
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        if !self.is_over {
+            self.end(Outcome::Cancelled, 0);
+        }
+    }
+}
+
 impl Service {
     async fn answer(&self, target: Target<'_>, request: Request) -> Response {
         let asked = Instant::now();
         // HTTP/2 has other means, and forbids this header.
         let may_close = request.version() < Version::HTTP_2;
+        let asking = Asking::of(self, asked);
         let result = self.attempt(target, request, asked).await;
-        self.conclude(asked, &result);
+        asking.conclude(result.as_ref());
         let mut response = result.unwrap_or_else(ApiError::into_response);
         if may_close && self.draining.load(Ordering::Acquire) {
             // The client's next request needs a new connection, which leads to another server.
@@ -166,23 +218,6 @@ impl Service {
     /// Why a request was not computed, as its client is told.
     pub(super) fn not_computed(&self, error: &LaneError) -> ApiError {
         ApiError::not_computed(error, self.lane.objective())
-    }
-
-    /// Counts what became of a request.
-    pub(super) fn conclude<T>(&self, asked: Instant, result: &Result<T, ApiError>) {
-        let (outcome, items, is_overload) = match result {
-            Ok(_) => (Outcome::Answered, 0, false),
-            Err(error) => (error.outcome(), error.items, error.is_overload),
-        };
-        self.metrics.ended(outcome, items);
-        if is_overload {
-            self.metrics.overloaded(items);
-        }
-        // Neither a bad request nor one that was refused for its own haste says whether the objective is met.
-        if outcome == Outcome::Failed || is_overload {
-            self.objective.record(false, self.clock.now());
-        }
-        tracing::debug!(outcome = outcome.as_str(), elapsed = ?asked.elapsed(), "a request ended");
     }
 
     fn render(

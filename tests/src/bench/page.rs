@@ -84,11 +84,15 @@ fn lines(report: &Report) -> Vec<Line> {
 }
 
 fn swap_lines(swaps: &SwapReport) -> Vec<Line> {
-    let SwapReport { count, p50_us, p99_us, longest_us, requests_per_second, requests, failed, .. } = swaps;
+    let SwapReport {
+        count, p50_us, p99_us, longest_us, pause_ms, requests_per_second, requests, failed, ..
+    } = swaps;
     let (growth, whole) = (swaps.growth_bytes, swaps.whole_growth_bytes);
     vec![
         line(
-            format!("Swap between resident variants, {count} under {requests_per_second} requests/s, p99"),
+            format!(
+                "Swap between resident variants, {count} of them {pause_ms} ms apart under {requests_per_second} requests/s, p99"
+            ),
             "< 1 ms",
             format!("{p99_us} us (p50 {p50_us} us, longest {longest_us} us)"),
             *p99_us < 1000,

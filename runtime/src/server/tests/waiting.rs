@@ -89,4 +89,9 @@ async fn a_request_that_is_given_up_makes_room_at_once() {
     assert_eq!(service.lane.length(), 1);
     engine.open();
     assert_eq!(first.await.status, StatusCode::OK);
+    let metrics = service.metrics.text();
+    for ended in ["answered", "cancelled"] {
+        let series = format!("dnnshifter_requests_total{{outcome=\"{ended}\"}} 1");
+        assert!(metrics.contains(&series), "{series} is not in {metrics}");
+    }
 }

@@ -20,11 +20,12 @@ use crate::load::{Record, Tally};
 
 /// Swaps in a slice of a round: less than the 512 durations that the runtime keeps. Slices with and without swaps take turns, so
 /// that what disturbs the machine disturbs both.
-const SWAPS_IN_A_SLICE: u64 = 250;
-/// Between two swaps.
-const PAUSE: Duration = Duration::from_millis(2);
+const SWAPS_IN_A_SLICE: u64 = 100;
+/// Between two swaps: no node swaps as often as fifty times a second, and a load that lasts ten thousand of them has enough requests for
+/// a tail.
+const PAUSE: Duration = Duration::from_millis(20);
 /// So long takes a swap with its pause at least: a load of this length ends before the swaps do.
-const SWAP: Duration = Duration::from_millis(3);
+const SWAP: Duration = Duration::from_millis(21);
 /// The load, as a part of the capacity.
 const PART_OF_CAPACITY: f64 = 0.3;
 /// No request is late here.
@@ -42,6 +43,8 @@ pub struct SwapReport {
     pub p99_us: u64,
     /// The same, the longest.
     pub longest_us: u64,
+    /// Milliseconds between two swaps.
+    pub pause_ms: u64,
     /// Requests per second meanwhile.
     pub requests_per_second: f64,
     /// Requests that were sent while swaps were made.
@@ -105,6 +108,7 @@ pub(in super::super) async fn measure(stage: &Stage<'_>) -> Result<SwapReport> {
         p50_us: quantile(&seen.durations_us, 0.5),
         p99_us: quantile(&seen.durations_us, 0.99),
         longest_us: quantile(&seen.durations_us, 1.0),
+        pause_ms: PAUSE.as_millis() as u64,
         requests_per_second: rate,
         requests: tallies.iter().map(|tally| tally.offered).sum(),
         failed: tallies.iter().map(|tally| tally.failed).sum(),
