@@ -17,6 +17,7 @@ mod elementwise;
 mod layers;
 mod walk;
 
+pub(crate) use layers::pad;
 pub(crate) use walk::Walk;
 
 /// A network whose weights are tensors that training can change.

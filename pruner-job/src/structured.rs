@@ -45,7 +45,7 @@ const LEAST_MULTIPLE: usize = 2;
 /// A network that is to be as fast as possible may be slower than the fastest by this share.
 const ALMOST_ALL: f64 = 0.97;
 /// Enough to aim at a ratio: the median of as many turns.
-const AIM: Effort = Effort { rounds: 15, turn: Duration::from_millis(3) };
+const AIMING: Effort = Effort { rounds: 15, turn: Duration::from_millis(3) };
 
 /// How many times faster than its larger neighbour a network must be to be worth a variant; always above 1.
 pub(crate) fn least_ratio(method: &StructuredPruning) -> f64 {
@@ -121,12 +121,12 @@ impl Pruner<'_> {
         spent.measuring += started.elapsed();
         let mut step = Step { pruner: self, trials, table, multiple, spent };
         let share = |round: u32| ratio.powf(f64::from(round) / f64::from(ROUNDS));
-        let mut smaller = step.round(network, &channels, Aim { ratio: share(1), is_last: false })?;
+        let aim = |round| Aim { ratio: share(round), is_last: round == ROUNDS };
+        let mut smaller = step.round(network, &channels, aim(1))?;
         for round in 2..=ROUNDS {
             let channels =
                 timed(&mut step.spent.removal, || prunable_channels(&smaller, self.method.criterion))?;
-            let aim = Aim { ratio: share(round), is_last: round == ROUNDS };
-            smaller = step.round(&smaller, &channels, aim)?;
+            smaller = step.round(&smaller, &channels, aim(round))?;
         }
         step.tell(&smaller)?;
         Ok(Some(smaller))
@@ -167,7 +167,7 @@ fn aimed_ratio(most: f64, wanted: f64, least: f64) -> Option<f64> {
 #[derive(Clone, Copy)]
 struct Aim {
     ratio: f64,
-    /// No other round makes up for what this one is off by.
+    /// What earlier rounds fall short by is made up for; what they go too far by stays.
     is_last: bool,
 }
 
@@ -200,7 +200,7 @@ impl Step<'_> {
         let order = timed(&mut spent.removal, || RemovalOrder::plan(&importance, table, *multiple));
         let mut ratio_of = |kept: &[Vec<usize>]| -> Result<f64, StructuredError> {
             if is_last {
-                trials.ratio(&keep_channels(network, channels, kept)?, AIM)
+                trials.ratio(&keep_channels(network, channels, kept)?, AIMING)
             } else {
                 let widths: Vec<usize> = kept.iter().map(Vec::len).collect();
                 Ok(1.0 / table.latency(&widths))
@@ -220,7 +220,7 @@ impl Step<'_> {
         let Self { pruner, trials, table, spent, .. } = self;
         let channels = prunable_channels(smaller, pruner.method.criterion)?;
         let widths: Vec<usize> = channels.groups.iter().map(|group| group.channels).collect();
-        let ratio = timed(&mut spent.measuring, || trials.ratio(smaller, AIM))?;
+        let ratio = timed(&mut spent.measuring, || trials.ratio(smaller, AIMING))?;
         tracing::info!(
             latency_ratio = hundredths(ratio),
             predicted_latency_ratio = hundredths(1.0 / table.latency(&widths)),

@@ -157,15 +157,13 @@ impl Keeper {
                     self.measure(&variant, footprint, rest, interrupted);
                 }
                 Task::Warm(variant) => self.warm(&variant, rest, interrupted),
-                Task::Rest(at_most) => {
-                    self.give_back_startup();
-                    tokio.block_on(async {
-                        tokio::select! {
-                            () = stop.cancelled() => (),
-                            _ = tokio::time::timeout(at_most, work.changed()) => (),
-                        }
-                    });
-                }
+                Task::Rest(_) if self.may_give_back() => self.give_back_startup(rest),
+                Task::Rest(at_most) => tokio.block_on(async {
+                    tokio::select! {
+                        () = stop.cancelled() => (),
+                        _ = tokio::time::timeout(at_most, work.changed()) => (),
+                    }
+                }),
             }
         }
     }
@@ -195,24 +193,37 @@ impl Keeper {
         if interrupted() {
             return;
         }
-        let (before, began) = (self.cpu(), Instant::now());
-        match variant.warm() {
-            Ok(()) => drop(self.notes.warm.insert(variant.name().clone(), began.elapsed())),
-            Err(error) => {
-                tracing::warn!(variant = %variant.name(), error = chain(&error), "failed to warm a variant");
-            }
+        if let Some(took) = self.compute(variant, rest) {
+            self.notes.warm.insert(variant.name().clone(), took);
         }
-        rest(measure::pause_beside_requests(self.cpu().saturating_sub(before), self.host.limits.quota));
     }
 
-    /// Once, when all is loaded and measured: what serves computes once more, so that no request waits for the code of inferences.
-    fn give_back_startup(&mut self) {
-        let Some(serves) = self.switch.active().filter(|_| !self.notes.gave_back_startup) else { return };
+    /// Computes once, for nobody, and rests; how long it took, if it went well.
+    fn compute(&self, variant: &Resident, rest: impl Fn(Duration)) -> Option<Duration> {
+        let (before, began) = (self.cpu(), Instant::now());
+        let outcome = variant.warm().inspect_err(|error| {
+            tracing::warn!(variant = %variant.name(), error = chain(error), "failed to warm a variant");
+        });
+        let took = began.elapsed();
+        rest(measure::pause_beside_requests(self.cpu().saturating_sub(before), self.host.limits.quota));
+        outcome.is_ok().then_some(took)
+    }
+
+    /// Whether all is loaded and measured for the first time, and no request would have to wait for its code. What later loads need stays:
+    /// they would have to map it again.
+    fn may_give_back(&self) -> bool {
+        !self.notes.gave_back_startup && self.switch.active().is_some() && self.lane.length() == 0
+    }
+
+    /// What serves computes once after that, so that the code of inferences is there for requests.
+    fn give_back_startup(&mut self, rest: impl Fn(Duration)) {
         self.notes.gave_back_startup = true;
-        let bytes = startup::give_back();
-        tracing::info!(bytes, "gave back pages of code that only starting needed");
-        if let Err(error) = serves.warm() {
-            tracing::warn!(variant = %serves.name(), error = chain(&error), "failed to warm a variant");
+        match startup::give_back() {
+            Ok(bytes) => tracing::info!(bytes, "gave back pages of code that only starting needed"),
+            Err(error) => tracing::debug!(%error, "failed to give back pages of code"),
+        }
+        if let Some(serves) = self.switch.active() {
+            self.compute(&serves, rest);
         }
     }
 

@@ -200,10 +200,8 @@ impl Lane {
         let answer = if let Some(Ticket { batch, let_in, .. }) = at_once {
             self.shared.compute_at_once(batch, let_in)
         } else {
-            let mut waits = Waits { queue, number, promise: Some(promise) };
-            let answer = answer.await;
-            waits.promise = None;
-            answer.map_err(|_| LaneError::Closed)?
+            let mut waits = Waits { queue, number, promise, answer };
+            (&mut waits.answer).await.map_err(|_| LaneError::Closed)?
         };
         if !matches!(answer, Err(LaneError::Shed(Shed::Unfair))) {
             queue.kept(promise, Instant::now());
@@ -216,14 +214,14 @@ impl Lane {
 struct Waits<'a> {
     queue: &'a Queue<Ticket>,
     number: u64,
-    /// `None` once the answer has come.
-    promise: Option<Promise>,
+    promise: Promise,
+    answer: oneshot::Receiver<Result<Answer, LaneError>>,
 }
 
 impl Drop for Waits<'_> {
     fn drop(&mut self) {
-        if let Some(promise) = self.promise {
-            drop(self.queue.give_up(self.number, promise, Instant::now()));
+        if !self.answer.is_terminated() && self.answer.try_recv().is_err() {
+            drop(self.queue.give_up(self.number, self.promise, Instant::now()));
         }
     }
 }

@@ -1,6 +1,7 @@
-//! The HTTP side: routes, and what they share. What a request means is in the modules below, how connections come in
-//! [`listen`] and go in [`connection`]; what is computed, in the [`Lane`].
+//! The HTTP side: routes, and what they share. What a request means is in the modules below, how many connections
+//! there may be in [`listen`], what becomes of each in [`connection`]; what is computed, in the [`Lane`].
 
+mod asking;
 mod connection;
 pub(crate) mod cost;
 mod error;

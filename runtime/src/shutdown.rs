@@ -14,23 +14,29 @@ struct Signals {
     interrupt: Signal,
 }
 
+/// Which signal came.
+enum Cause {
+    Terminate,
+    Interrupt,
+}
+
 impl Signals {
     fn listen() -> io::Result<Self> {
         Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
 
-    /// Waits for one, and says whether it is a person's.
-    async fn is_interrupt(&mut self) -> bool {
+    /// Waits for the next one.
+    async fn next(&mut self) -> Cause {
         tokio::select! {
-            _ = self.terminate.recv() => false,
-            _ = self.interrupt.recv() => true,
+            _ = self.terminate.recv() => Cause::Terminate,
+            _ = self.interrupt.recv() => Cause::Interrupt,
         }
     }
 }
 
 /// Waits for SIGTERM or SIGINT.
 pub(crate) async fn signalled() -> io::Result<()> {
-    Signals::listen()?.is_interrupt().await;
+    Signals::listen()?.next().await;
     Ok(())
 }
 
@@ -42,7 +48,10 @@ pub(crate) async fn drain_on_signal(
     stop: CancellationToken,
 ) -> io::Result<()> {
     let mut signals = Signals::listen()?;
-    let drain = if signals.is_interrupt().await { Duration::ZERO } else { drain };
+    let drain = match signals.next().await {
+        Cause::Terminate => drain,
+        Cause::Interrupt => Duration::ZERO,
+    };
     tracing::info!(seconds = drain.as_secs(), "shutting down: draining");
     service.draining.store(true, Ordering::Release);
     tokio::select! {

@@ -11,7 +11,7 @@
 //! images of any size.
 
 use crate::{
-    network::{InvalidModel, NEWEST_OPSET, check_order, opset, weights::CheckedModel},
+    network::{InvalidModel, NEWEST_OPSET, check_order, opset, weights::KnownWeights},
     onnx::ModelProto,
 };
 
@@ -52,18 +52,18 @@ impl Default for Options {
 ///
 /// Weights must be in the model, not in files beside it; those that are not 32-bit floats are left alone.
 pub fn compact(model: &mut ModelProto, options: Options) -> Result<Report, InvalidModel> {
-    let (graph, report) = compacted(&CheckedModel::of(model)?, options)?.into_graph();
+    let (graph, report) = compacted(&KnownWeights::unread(model), options)?.into_graph();
     model.graph = Some(graph);
     Ok(report)
 }
 
 /// As [`compact`], to be written: no weight is copied before that.
-pub fn compacted(checked: &CheckedModel<'_>, options: Options) -> Result<Compacted, InvalidModel> {
-    let model = checked.model();
+pub fn compacted(known: &KnownWeights<'_>, options: Options) -> Result<Compacted, InvalidModel> {
+    let model = known.model();
     let graph = model.graph.as_ref().ok_or(InvalidModel::NoGraph)?;
     let opset = opset(model, NEWEST_OPSET)?;
     check_order(graph)?;
-    let source = source::Source::of(checked, graph, opset);
+    let source = source::Source::of(known, graph, opset);
     let plan = plan::Plan::of(&source);
     let constants = constants::Constants::of(&plan);
     let kept = demand::Kept::of(&source, &plan, &constants, options.round_to);

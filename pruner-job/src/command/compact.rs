@@ -8,7 +8,7 @@ use std::{
 
 use dnnshifter_network::{
     compact::{LayerReport, Options, Report, WallReport, compacted},
-    network::weights::CheckedModel,
+    network::weights::KnownWeights,
 };
 use serde::Serialize;
 
@@ -28,10 +28,10 @@ pub(crate) fn execute(arguments: &CompactArguments) -> Result<(), Failure> {
         .map_err(|source| Failure::Read { path: arguments.input.clone(), source })?;
     let size = bytes.len() as u64;
     let (model, beside) = external::decode(bytes, &arguments.input).map_err(unusable)?;
-    let checked = CheckedModel::of(&model).map_err(|error| unusable(error.into()))?;
+    let known = KnownWeights::checked(&model).map_err(|error| unusable(error.into()))?;
     let read = lap.seconds();
     let options = Options { round_to: usize::from(arguments.round_to.get()) };
-    let compacted = compacted(&checked, options).map_err(|error| unusable(error.into()))?;
+    let compacted = compacted(&known, options).map_err(|error| unusable(error.into()))?;
     let compact = lap.seconds();
     let file = durable::begin(&arguments.output, |file| compacted.write(file)).map_err(failed)?;
     let left = file.size().map_err(failed)?;

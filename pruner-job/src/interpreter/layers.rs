@@ -164,7 +164,12 @@ fn padded(x: &Tensor, window: &Window, value: f64) -> Result<(Tensor, [i64; 2]),
     }
 }
 
-fn pad(x: &Tensor, [top, left, bottom, right]: [usize; 4], value: f64) -> Result<Tensor, TchError> {
+/// The image with edges of `value`: top, left, bottom, right.
+pub(crate) fn pad(x: &Tensor, padding: [usize; 4], value: f64) -> Result<Tensor, TchError> {
+    if padding == [0; 4] {
+        return Ok(x.shallow_clone());
+    }
+    let [top, left, bottom, right] = padding;
     let edges = [left, right, top, bottom].map(|edge| edge as i64);
     x.f_pad(edges, "constant", value)
 }

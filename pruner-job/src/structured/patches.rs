@@ -3,12 +3,13 @@
 use dnnshifter_network::operator::Window;
 use tch::{TchError, Tensor};
 
+use crate::interpreter::pad;
+
 /// What each of `places` of a convolution's output is computed from, image by image: rows x (channels x kernel). Places are row and column.
-/// Only what is asked for is copied.
+/// Beside the padding only what is asked for is copied.
 pub(super) fn patches_at(given: &Tensor, window: &Window, places: &[(i64, i64)]) -> Result<Tensor, TchError> {
-    let [top, left, bottom, right] = window.padding.map(|edge| edge as i64);
-    let mut view = given.f_pad([left, right, top, bottom], "constant", 0.0)?;
-    let Window { kernel, stride, dilation, .. } = *window;
+    let Window { kernel, stride, dilation, padding } = *window;
+    let mut view = pad(given, padding, 0.0)?;
     for (axis, ((kernel, stride), dilation)) in (2..).zip(kernel.into_iter().zip(stride).zip(dilation)) {
         let span = (kernel - 1) * dilation + 1;
         view = view.f_unfold(axis, span as i64, stride as i64)?;

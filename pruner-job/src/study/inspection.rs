@@ -6,7 +6,7 @@ use std::path::Path;
 use bytes::Bytes;
 use dnnshifter_network::{
     Network,
-    network::{InvalidModel, weights::CheckedModel},
+    network::{InvalidModel, weights::KnownWeights},
 };
 use dnnshifter_portfolio::{PruningPlan, plan::PruningMethod};
 
@@ -47,7 +47,7 @@ pub(super) fn usable(model: Bytes, plan: &PruningPlan) -> Result<Network, Unusab
         PruningMethod::Structured(method) => drop(prunable_channels(&network, method.criterion)?),
         PruningMethod::IterativeMagnitude(method) => drop(maskable_weights(&network, method)?),
     }
-    CheckedModel::of(network.model())?;
+    KnownWeights::checked(network.model())?;
     if has_folded_norms(&network) {
         tracing::warn!(
             "the model has convolutions but no BatchNormalization: its exporter folded it. It is trained without, which takes a smaller learningRate and may cost accuracy; to train with it, export the model with it kept (torch.onnx.export(..., dynamo=False, training=TrainingMode.PRESERVE))"

@@ -1,19 +1,62 @@
 //! Code that only starting needed: given back once all variants are measured.
 //!
 //! Opening a network runs through most of the engine, an inference through little of it; what was mapped for the former would stay in the
-//! process for good. Measured with the smallest variant of `make bench-serving`: 14 of the 22 MB of ONNX Runtime's code were resident after
-//! the start, and 4 MB after the next inference. The pages are marked as not used lately, so that under pressure the kernel takes them
-//! first, and unmapped. They stay in the page cache, from where what still runs comes back within a millisecond, all together.
-#![expect(unsafe_code, reason = "advice on memory is given by address; argued at its only use")]
+//! process for good. The pages are marked as not used lately, so that under pressure the kernel takes them first (those that other
+//! processes map as well it leaves as they are), and unmapped. What still runs is mapped again when it is reached: from the page
+//! cache, or from the disk where the kernel has taken it.
+#![expect(
+    unsafe_code,
+    reason = "loaded objects are told by pointers, and advice is given by address; argued at each use"
+)]
 
-use std::{ffi::c_void, fs, ops::Range, ptr};
+use std::{
+    ffi::{c_int, c_void},
+    fs, io,
+    ops::Range,
+    ptr, slice,
+};
 
+use libc::{PF_W, PT_LOAD, dl_iterate_phdr, dl_phdr_info, size_t};
 use rustix::mm::{Advice, madvise};
 
 /// Gives back the pages of code and constants in this process: so many bytes were resident.
-pub(super) fn give_back() -> u64 {
-    let regions = fs::read_to_string("/proc/self/smaps").map(|smaps| unchanged(&smaps)).unwrap_or_default();
-    regions.iter().filter(|region| region.give_back()).map(|region| region.resident_bytes).sum()
+pub(super) fn give_back() -> io::Result<u64> {
+    let fixed = fixed_segments();
+    let mut bytes = 0;
+    for region in unchanged(&fs::read_to_string("/proc/self/smaps")?) {
+        if fixed.iter().any(|segment| segment.start <= region.start() && region.end() <= segment.end) {
+            region.give_back()?;
+            bytes += region.resident_bytes;
+        }
+    }
+    Ok(bytes)
+}
+
+/// Where the program and its libraries are mapped and cannot be written to, in whole pages. What is written while they are loaded, and
+/// closed then, is part of a segment that can be.
+fn fixed_segments() -> Vec<Range<usize>> {
+    let mut found: Vec<Range<usize>> = Vec::new();
+    // SAFETY: the function is called with the pointer that stands beside it, while this waits.
+    unsafe { dl_iterate_phdr(Some(add_fixed_segments), (&raw mut found).cast()) };
+    found
+}
+
+/// For `dl_iterate_phdr(3)`.
+unsafe extern "C" fn add_fixed_segments(object: *mut dl_phdr_info, _: size_t, found: *mut c_void) -> c_int {
+    // SAFETY: the loader gives an object that lives, with its headers, as long as this call; `found` is what `fixed_segments` gave it.
+    let (object, found) = unsafe { (&*object, &mut *found.cast::<Vec<Range<usize>>>()) };
+    if object.dlpi_phdr.is_null() {
+        return 0;
+    }
+    // SAFETY: as above; so many headers lie there.
+    let headers = unsafe { slice::from_raw_parts(object.dlpi_phdr, usize::from(object.dlpi_phnum)) };
+    let page = rustix::param::page_size();
+    for header in headers.iter().filter(|header| header.p_type == PT_LOAD && header.p_flags & PF_W == 0) {
+        let start = (object.dlpi_addr as usize).wrapping_add(header.p_vaddr as usize);
+        let end = start.wrapping_add(header.p_memsz as usize);
+        found.push(start / page * page..end.next_multiple_of(page));
+    }
+    0
 }
 
 /// Addresses that a file is mapped to, as it is.
@@ -24,22 +67,32 @@ struct Region {
 }
 
 impl Region {
-    fn give_back(&self) -> bool {
-        let start = ptr::with_exposed_provenance_mut::<c_void>(self.addresses.start);
+    fn start(&self) -> usize {
+        self.addresses.start
+    }
+
+    fn end(&self) -> usize {
+        self.addresses.end
+    }
+
+    /// Of a region within a fixed segment only.
+    fn give_back(&self) -> io::Result<()> {
+        let start = ptr::with_exposed_provenance_mut::<c_void>(self.start());
         let advise = |advice| {
-            // SAFETY: the addresses are those of a file mapped to be read or executed, with no page that differs from the file's
-            // ([`unchanged`]), and nothing can write to them; so whoever looks at one later finds what was there before. They are
-            // still mapped to that file: programs and libraries are mapped when they are loaded, and this process unloads none.
+            // SAFETY: the addresses are those of a file that is mapped to be read or executed, with no page that differs from the
+            // file's ([`unchanged`]), and nothing can write to them; so whoever looks at one later finds what was there before. They
+            // are still mapped to that file: they are a loaded object's ([`fixed_segments`]), and this process unloads none. Weights,
+            // which come and go, are no part of one.
             unsafe { madvise(start, self.addresses.len(), advice) }
         };
         // Kernels before 5.4 know no cold pages; they do without.
         advise(Advice::LinuxCold).ok();
-        advise(Advice::LinuxDontNeed).is_ok()
+        Ok(advise(Advice::LinuxDontNeed)?)
     }
 }
 
 /// The regions of `/proc/PID/smaps` (`proc_pid_smaps(5)`) that are mapped from a file, cannot be written to, and never were: relocated
-/// ones and those with a debugger's breakpoints have private copies of pages, which no file would give back.
+/// ones and those with a debugger's breakpoints have private copies of pages, in memory or on the swap, which no file would give back.
 fn unchanged(smaps: &str) -> Vec<Region> {
     let mut found = Vec::new();
     let mut current = None;
@@ -48,7 +101,9 @@ fn unchanged(smaps: &str) -> Vec<Region> {
             current = is_fixed_file(line).then_some(Region { addresses, resident_bytes: 0 });
         } else if let Some(resident_bytes) = bytes(line, "Rss:") {
             current = current.map(|region| Region { resident_bytes, ..region });
-        } else if bytes(line, "Anonymous:") == Some(0) {
+        } else if bytes(line, "Anonymous:").is_some_and(|bytes| bytes > 0) {
+            current = None;
+        } else if bytes(line, "Swap:") == Some(0) {
             found.extend(current.take());
         }
     }
@@ -82,22 +137,35 @@ mod tests {
 
     #[test]
     fn only_what_is_as_in_its_file_and_stays_so_is_given_back() {
-        let region = |rights: &str, rest: &str, anonymous: u32| {
+        let region = |rights: &str, rest: &str, [anonymous, swap]: [u32; 2]| {
             format!(
-                "7f00-8f00 {rights} 00000000 fe:00 12 {rest}\nSize: 4 kB\nRss: 8 kB\nAnonymous: {anonymous} kB\nVmFlags: rd\n"
+                "7f00-8f00 {rights} 00000000 fe:00 12 {rest}\nSize: 4 kB\nRss: 8 kB\nAnonymous: {anonymous} kB\nSwap: {swap} kB\nVmFlags: rd\n"
             )
         };
-        let code = Region { addresses: 0x7f00..0x8f00, resident_bytes: 8 << 10 };
-        assert_eq!(unchanged(&region("r-xp", "/lib/a b.so", 0)), [code]);
+        let code = || Region { addresses: 0x7f00..0x8f00, resident_bytes: 8 << 10 };
+        let library = region("r-xp", "/lib/a b.so", [0, 0]);
+        assert_eq!(unchanged(&library), [code()]);
         for other in [
-            region("r-xp", "/lib/a.so", 4),
-            region("rw-p", "/lib/a.so", 0),
-            region("r--s", "/lib/a.so", 0),
-            region("r-xp", "[vdso]", 0),
-            region("r-xp", "", 0),
+            region("r-xp", "/lib/a.so", [4, 0]),
+            region("r--p", "/lib/a.so", [0, 4]),
+            region("rw-p", "/lib/a.so", [0, 0]),
+            region("r--s", "/lib/a.so", [0, 0]),
+            region("r-xp", "[vdso]", [0, 0]),
+            region("r-xp", "", [0, 0]),
         ] {
             assert_eq!(unchanged(&other), [], "{other}");
+            assert_eq!(unchanged(&[other, library.clone()].concat()), [code()]);
         }
+    }
+
+    /// In any process: somewhere in this test's code, in what it can write to, and on its stack.
+    #[test]
+    fn code_is_fixed_and_what_is_written_to_is_not() {
+        static WRITTEN: std::sync::Mutex<u8> = std::sync::Mutex::new(0);
+        let on_stack = 0_u8;
+        let is_fixed = |address: usize| fixed_segments().iter().any(|segment| segment.contains(&address));
+        assert!(is_fixed(code_is_fixed_and_what_is_written_to_is_not as *const () as usize));
+        assert!(!is_fixed((&raw const WRITTEN).addr()) && !is_fixed((&raw const on_stack).addr()));
     }
 
     #[test]
@@ -108,13 +176,13 @@ mod tests {
         // Reading it by the kernel brings all of it in.
         let memory = File::open("/proc/self/mem").unwrap();
         let mut code = vec![0; own().addresses.len()];
-        memory.read_exact_at(&mut code, own().addresses.start as u64).unwrap();
+        memory.read_exact_at(&mut code, own().start() as u64).unwrap();
         let before = own().resident_bytes;
-        assert!(give_back() >= before);
+        assert!(give_back().unwrap() >= before);
         // Other tests run meanwhile, and bring back what they need.
         assert!(own().resident_bytes < before, "{} of {before}", own().resident_bytes);
         let mut again = vec![0; code.len()];
-        memory.read_exact_at(&mut again, own().addresses.start as u64).unwrap();
+        memory.read_exact_at(&mut again, own().start() as u64).unwrap();
         assert!(code == again, "the code is what it was");
     }
 }

@@ -40,7 +40,9 @@ impl Lateness {
         let (late, allowed) = (taken.as_secs_f64() - predicted.as_secs_f64(), allowed.as_secs_f64());
         let step = STEP * allowed;
         let moved = if late > self.seconds { step } else { -step / (ONE_IN - 1.0) };
-        self.seconds = (self.seconds + moved).clamp(0.0, LARGEST * allowed);
+        // Who allows little sets no limit for others: what was learned falls by its own steps only.
+        let most = (LARGEST * allowed).max(self.seconds);
+        self.seconds = (self.seconds + moved).clamp(0.0, most);
     }
 
     /// As [`Self::learn`], of an answer that would have taken longer than `taken`: whether it would have been in time is not known, unless
@@ -78,6 +80,22 @@ mod tests {
     #[test]
     fn answers_as_predicted_need_no_allowance() {
         assert_eq!(learned(Duration::ZERO), Duration::ZERO);
+    }
+
+    #[test]
+    fn an_answer_that_did_not_come_counts_once_it_is_late() {
+        let mut lateness = Lateness::default();
+        lateness.learn_later(MS * 15, MS * 10, MS * 20);
+        assert_eq!(lateness.duration(None), Duration::ZERO);
+        lateness.learn_later(MS * 15, MS * 16, MS * 20);
+        assert_eq!(lateness.duration(None), MS.mul_f64(STEP * 20.0));
+    }
+
+    #[test]
+    fn who_is_in_a_hurry_does_not_make_others_forget() {
+        let mut lateness = Lateness { seconds: 0.020 };
+        lateness.learn_later(Duration::ZERO, MS * 30, MS * 30);
+        assert_eq!(lateness.duration(None), MS * 20);
     }
 
     #[test]

@@ -30,6 +30,8 @@ pub(super) struct ApiError {
     pub(super) is_late: bool,
     /// Whether it is a sign of overload: too much is asked for, and not by this request alone.
     pub(super) is_overload: bool,
+    /// Whether the client has left while it sent the request.
+    is_cancelled: bool,
 }
 
 #[derive(Serialize)]
@@ -39,7 +41,8 @@ struct Body {
 
 impl ApiError {
     pub(super) fn new(status: StatusCode, message: impl Into<String>) -> Self {
-        Self { status, message: message.into(), items: 1, is_late: false, is_overload: false }
+        let message = message.into();
+        Self { status, message, items: 1, is_late: false, is_overload: false, is_cancelled: false }
     }
 
     /// The same, of a request for so many items.
@@ -69,6 +72,7 @@ impl ApiError {
     /// As what the request counts.
     pub(super) fn outcome(&self) -> Outcome {
         match self.status {
+            _ if self.is_cancelled => Outcome::Cancelled,
             StatusCode::TOO_MANY_REQUESTS => Outcome::Shed,
             status if status.is_client_error() => Outcome::Invalid,
             _ => Outcome::Failed,
@@ -102,7 +106,8 @@ impl From<IntakeError> for ApiError {
             IntakeError::Broken(_) => StatusCode::BAD_REQUEST,
         };
         let is_overload = matches!(error, IntakeError::Full);
-        Self { is_overload, ..Self::new(status, error.to_string()) }
+        let is_cancelled = matches!(error, IntakeError::Broken(_));
+        Self { is_overload, is_cancelled, ..Self::new(status, error.to_string()) }
     }
 }
 

@@ -19,14 +19,16 @@ use tower::ServiceExt;
 
 use super::{
     Service,
+    asking::Asking,
     connection::Caller,
     error::ApiError,
     health::{EXTENSIONS, NAME},
-    infer::{Asking, Origin, Target},
+    infer::{Origin, Target},
     intake::Taken,
 };
 use crate::{
     lane::{LaneError, admission::Shed},
+    metrics::Outcome,
     protocol::{
         Outputs, TensorMetadata,
         grpc::{deadline, expect_modest, read, write},
@@ -52,7 +54,8 @@ const PREFIX_BYTES: usize = 5;
 /// One call, with what is known before it is decoded.
 struct Call {
     service: Arc<Service>,
-    origin: Mutex<Option<Origin>>,
+    /// Of an inference.
+    inference: Mutex<Option<(Asking, Origin)>>,
 }
 
 /// Everything below `/inference.GRPCInferenceService/`.
@@ -60,19 +63,23 @@ pub(super) async fn call(State(service): State<Arc<Service>>, request: Request) 
     let asked = Instant::now();
     let (head, body) = request.into_parts();
     let infers = head.uri.path().ends_with("/ModelInfer");
-    let asking = Asking::of(&service, asked);
+    let mut asking = infers.then(|| Asking::of(&service, asked));
     let Read { taken: Taken { bytes, held }, limit } = match service.read(&head, body, infers).await {
-        Ok(read) => {
-            asking.pass_on();
-            read
-        }
+        Ok(read) => read,
         Err(error) => {
-            asking.conclude::<Read>(Err(&error));
+            if let Some(asking) = asking {
+                asking.conclude::<Read>(Err(&error));
+            }
             return Status::from(error).into_http();
         }
     };
     let origin = Origin { client: Caller::of(&head.extensions), asked, read: Instant::now(), held };
-    let call = Call { service, origin: Mutex::new(Some(origin)) };
+    if let Some(asking) = &mut asking {
+        asking.was_read(origin.read);
+        // Where the message cannot be decoded, nobody is called.
+        asking.otherwise(Outcome::Invalid);
+    }
+    let call = Call { service, inference: Mutex::new(asking.map(|asking| (asking, origin))) };
     let server = GrpcInferenceServiceServer::new(call).max_decoding_message_size(limit);
     match server.oneshot(Request::from_parts(head, Body::from(bytes.freeze()))).await {
         Ok(response) => response.map(Body::new),
@@ -162,9 +169,9 @@ impl GrpcInferenceService for Call {
         &self,
         request: tonic::Request<ModelInferRequest>,
     ) -> Result<tonic::Response<ModelInferResponse>, Status> {
-        let origin = self.origin.lock().take();
-        let origin = origin.ok_or_else(|| Status::internal("a call has one request"))?;
-        let asking = Asking::of(&self.service, origin.asked);
+        let inference = self.inference.lock().take();
+        let (mut asking, origin) = inference.ok_or_else(|| Status::internal("a call has one request"))?;
+        asking.otherwise(Outcome::Cancelled);
         let result = self.attempt(request, origin).await;
         asking.conclude(result.as_ref());
         Ok(tonic::Response::new(result?))
@@ -200,7 +207,7 @@ impl Call {
         request: tonic::Request<ModelInferRequest>,
         origin: Origin,
     ) -> Result<ModelInferResponse, ApiError> {
-        let asked = origin.asked;
+        let (asked, read_at) = (origin.asked, origin.read);
         let patience = request.metadata().get("grpc-timeout").and_then(|text| deadline(text.to_str().ok()?));
         let mut message = request.into_inner();
         let (model, version) =
@@ -229,6 +236,7 @@ impl Call {
             values: &answer.output,
         };
         let response = write(&outputs, raw);
+        self.service.answered(&answer, read_at.elapsed());
         drop(answer.held);
         Ok(response)
     }

@@ -1,5 +1,5 @@
 //! Inference requests, from the body to the answer. What REST and gRPC share is here too: [`Service::compute`], the only way to
-//! the lane, and [`Asking`], the only place where requests are counted.
+//! the lane.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -15,6 +15,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::{
     Service,
+    asking::Asking,
     connection::Caller,
     error::ApiError,
     intake::{IntakeError, Taken},
@@ -22,7 +23,7 @@ use super::{
 };
 use crate::{
     lane::{Answer, Batch, Deadline, LaneError, fairness::Client},
-    metrics::{Outcome, Times},
+    metrics::Times,
     protocol::{self, InferenceRequest, JSON_LENGTH_HEADER, Outputs, Rendered, excerpt, largest_body_bytes},
     values::with_element,
     variant::Resident,
@@ -63,64 +64,13 @@ pub(super) struct Origin {
     pub(super) held: Option<OwnedSemaphorePermit>,
 }
 
-/// A request that somebody waits for. Dropped before it is [concluded](Self::conclude), its client has left: the server drops what it
-/// does for a connection that is closed, or a call that is cancelled.
-pub(super) struct Asking<'a> {
-    service: &'a Service,
-    asked: Instant,
-    is_over: bool,
-}
-
-impl<'a> Asking<'a> {
-    /// Of `service`, since `asked`.
-    pub(super) fn of(service: &'a Service, asked: Instant) -> Self {
-        Self { service, asked, is_over: false }
-    }
-
-    /// Counts what became of the request.
-    pub(super) fn conclude<T>(mut self, result: Result<&T, &ApiError>) {
-        let (outcome, items, is_overload) = match result {
-            Ok(_) => (Outcome::Answered, 0, false),
-            Err(error) => (error.outcome(), error.items, error.is_overload),
-        };
-        let Service { metrics, objective, clock, .. } = self.service;
-        if is_overload {
-            metrics.overloaded(items);
-        }
-        // Neither a bad request nor one that was refused for its own haste says whether the objective is met.
-        if outcome == Outcome::Failed || is_overload {
-            objective.record(false, clock.now());
-        }
-        self.end(outcome, items);
-    }
-
-    /// The request has been read, and is another's to conclude.
-    pub(super) fn pass_on(mut self) {
-        self.is_over = true;
-    }
-
-    fn end(&mut self, outcome: Outcome, items: usize) {
-        self.is_over = true;
-        self.service.metrics.ended(outcome, items);
-        tracing::debug!(outcome = outcome.as_str(), elapsed = ?self.asked.elapsed(), "a request ended");
-    }
-}
-
-impl Drop for Asking<'_> {
-    fn drop(&mut self) {
-        if !self.is_over {
-            self.end(Outcome::Cancelled, 0);
-        }
-    }
-}
-
 impl Service {
-    async fn answer(&self, target: Target<'_>, request: Request) -> Response {
+    async fn answer(self: &Arc<Self>, target: Target<'_>, request: Request) -> Response {
         let asked = Instant::now();
         // HTTP/2 has other means, and forbids this header.
         let may_close = request.version() < Version::HTTP_2;
-        let asking = Asking::of(self, asked);
-        let result = self.attempt(target, request, asked).await;
+        let mut asking = Asking::of(self, asked);
+        let result = self.attempt(target, request, asked, &mut asking).await;
         asking.conclude(result.as_ref());
         let mut response = result.unwrap_or_else(ApiError::into_response);
         if may_close && self.draining.load(Ordering::Acquire) {
@@ -135,21 +85,24 @@ impl Service {
         target: Target<'_>,
         request: Request,
         asked: Instant,
+        asking: &mut Asking,
     ) -> Result<Response, ApiError> {
         let active = self.addressed(target)?;
         let (head, body) = request.into_parts();
         let taken = self.intake.read(&head.headers, body, largest_body_bytes(&active.interface)).await;
         let Taken { bytes, held } = taken.map_err(|error| self.turned_away(error))?;
         let origin = Origin { client: Caller::of(&head.extensions), asked, read: Instant::now(), held };
+        asking.was_read(origin.read);
         let json_length =
             head.headers.get(JSON_LENGTH_HEADER).map(|value| value.to_str().unwrap_or("not text"));
         let mut request = protocol::parse(&bytes, json_length, &active.interface)?;
         drop(bytes);
-        let (id, items, raw) = (request.id.take(), request.items, request.raw_output);
+        let (id, items, raw, read) = (request.id.take(), request.items, request.raw_output, origin.read);
         let answer = self.compute(request, target, origin).await?;
-        let response = self.render(&answer, items, id.as_deref(), raw);
+        let response = self.render(&answer, items, id.as_deref(), raw)?;
+        self.answered(&answer, read.elapsed());
         drop(answer.held);
-        response
+        Ok(response)
     }
 
     /// The variant that serves, if the request may go to it.
@@ -195,9 +148,7 @@ impl Service {
         let deadline =
             timeout.and_then(|timeout| Some(Deadline { at: asked.checked_add(timeout)?, timeout }));
         let computed = self.lane.compute(Batch { items, input, read, client, variant, deadline, held }).await;
-        let answer = computed.map_err(|error| self.not_computed(&error).of(items))?;
-        self.answered(&answer, read.elapsed());
-        Ok(answer)
+        computed.map_err(|error| self.not_computed(&error).of(items))
     }
 
     /// What the outputs of so many items will take.
@@ -207,8 +158,8 @@ impl Service {
         active.interface.output_length().saturating_mul(size).saturating_mul(items)
     }
 
-    /// Counts a request that was answered after so much time.
-    fn answered(&self, answer: &Answer, whole: Duration) {
+    /// Counts an answer that was ready after so much time.
+    pub(super) fn answered(&self, answer: &Answer, whole: Duration) {
         let times = Times { whole, waited: answer.waited, inference: answer.inference };
         self.metrics.answered(answer.variant.name().as_str(), times);
         let in_time = self.lane.objective().is_none_or(|objective| whole <= objective);

@@ -107,6 +107,14 @@ async fn what_json_cannot_write_is_answered_raw_only() {
     let reply = ask(&service, Method::POST, INFER, one_item()).await;
     assert_eq!(reply.status, StatusCode::NOT_ACCEPTABLE);
     assert!(reply.text().contains("ask for raw values"), "{}", reply.text());
+    let metrics = service.metrics.text();
+    for line in [
+        "dnnshifter_requests_total{outcome=\"invalid\"} 1",
+        "dnnshifter_requests_total{outcome=\"answered\"} 0",
+        "dnnshifter_request_duration_seconds_count 0",
+    ] {
+        assert!(metrics.contains(line), "{line} is not in {metrics}");
+    }
     let mut request: Value = serde_json::from_str(&one_item()).unwrap();
     request["parameters"] = json!({"binary_data_output": true});
     let reply = ask(&service, Method::POST, INFER, request.to_string()).await;

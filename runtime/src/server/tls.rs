@@ -1,7 +1,7 @@
 //! TLS: certificates and keys from files, taken anew when the files change, and who must show a certificate of its own.
 //!
 //! Client certificates are asked for, but not demanded, while hands are shaken: the kubelet speaks HTTPS, but has none to show, and
-//! its probes must get in. So a peer without one is [`Peer::Unknown`], for which [`listen`](super::listen) has other routes; one
+//! its probes must get in. So a peer without one is [`Peer::Unknown`], for which [`connection`](super::connection) has other routes; one
 //! that shows a certificate of another authority is refused at once.
 
 mod files;

@@ -267,7 +267,10 @@ fn small_lines(resident: &ResidentReport) -> Vec<Line> {
             resident.first_answer_ms.median <= 300.0,
         ),
         line(
-            "Idle, the smallest variant loaded, after a hundred requests: resident memory",
+            format!(
+                "Idle, the smallest variant loaded, after {} requests: resident memory",
+                resident.requests_before_idle
+            ),
             "<= 40 MB",
             format!("{} MB", spread(&resident.idle_mb)),
             resident.idle_mb.median <= 40.0,

@@ -203,14 +203,24 @@ impl Server {
     /// Waits until all variants are loaded, and measured: until then the runtime has work of its own.
     pub(super) async fn wait_settled(&self) -> Result<()> {
         self.wait_loaded().await?;
+        let count = self.variants().await?.len();
+        self.wait_logged("profiling: measured ", count).await
+    }
+
+    /// Waits until the code that only starting needed was given back, which comes after that.
+    pub(super) async fn wait_started(&self) -> Result<()> {
+        self.wait_settled().await?;
+        self.wait_logged("gave back pages", 1).await
+    }
+
+    async fn wait_logged(&self, what: &str, times: usize) -> Result<()> {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let log = fs::read_to_string(&self.log)?;
-            let count = self.variants().await?.len();
-            if log.lines().filter(|line| line.contains("profiling: measured ")).count() >= count {
+            if log.lines().filter(|line| line.contains(what)).count() >= times {
                 return Ok(());
             }
-            ensure!(Instant::now() < deadline, "not all variants were measured in time:\n{log}");
+            ensure!(Instant::now() < deadline, "\"{what}\" was not logged {times} times in time:\n{log}");
             tokio::time::sleep(LOOK).await;
         }
     }

@@ -11,7 +11,7 @@ use crate::{
     attributes::Attributes,
     network::{
         cells::{Cells, Look},
-        weights::CheckedModel,
+        weights::KnownWeights,
     },
     onnx::{
         AttributeProto, GraphProto, NodeProto, TensorProto, ValueInfoProto,
@@ -67,7 +67,7 @@ pub(super) fn floats(bytes: &[u8]) -> impl Iterator<Item = f32> {
 
 /// The graph that is read.
 pub(super) struct Source<'a> {
-    checked: &'a CheckedModel<'a>,
+    known: &'a KnownWeights<'a>,
     pub(super) graph: &'a GraphProto,
     pub(super) opset: i64,
     constants: HashMap<&'a str, TensorProto>,
@@ -78,7 +78,7 @@ pub(super) struct Source<'a> {
 }
 
 impl<'a> Source<'a> {
-    pub(super) fn of(checked: &'a CheckedModel<'a>, graph: &'a GraphProto, opset: i64) -> Self {
+    pub(super) fn of(known: &'a KnownWeights<'a>, graph: &'a GraphProto, opset: i64) -> Self {
         let mut constants: HashMap<&str, TensorProto> =
             graph.initializer.iter().map(|tensor| (tensor.name(), tensor.clone())).collect();
         let mut readers: HashMap<&str, Vec<usize>> = HashMap::new();
@@ -96,7 +96,7 @@ impl<'a> Source<'a> {
                 constants.insert(output, constant);
             }
         }
-        Self { checked, graph, opset, constants, readers, writers, captured }
+        Self { known, graph, opset, constants, readers, writers, captured }
     }
 
     pub(super) fn is_constant(&self, name: &str) -> bool {
@@ -106,7 +106,7 @@ impl<'a> Source<'a> {
     /// The float constant called `name`.
     pub(super) fn weight(&self, name: &str) -> Option<Weight> {
         let constant = self.constants.get(name)?;
-        Weight::of(constant, self.checked.cells(constant))
+        Weight::of(constant, self.known.cells(constant))
     }
 
     /// The float constant called `name`, its values read.

@@ -20,7 +20,7 @@ pub(crate) const BLOCK: usize = usize::BITS as usize;
 pub(crate) type Float = [u8; 4];
 
 /// Which cells of a weight are used: rows of bits, one for each place of its first axis, each with a bit for each place of the second.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) struct Cells {
     blocks: Vec<usize>,
     /// Cells of a row.
@@ -34,7 +34,7 @@ pub(crate) struct Look {
 }
 
 impl Look {
-    /// At the `numbers` of a weight of this shape. One of fewer than two axes counts as one row.
+    /// At the `numbers` of a weight of this shape. One of fewer than two axes counts as one row; without a number there is none.
     pub(crate) fn at(numbers: &[Float], dims: &[usize]) -> Self {
         let (width, cell) = match dims {
             [_, width, kernel @ ..] if !numbers.is_empty() => (*width, kernel.iter().product()),

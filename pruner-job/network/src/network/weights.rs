@@ -18,29 +18,35 @@ use crate::{
     tensor::{InvalidTensor, float_shape},
 };
 
-/// A model whose weights were looked at, all of them: every float weight holds as many numbers as it says, and every one that is computed
-/// with is finite, wherever it stands: as an initialiser or in a `Constant` node.
+/// A model, and what is known of its weights.
 #[derive(Debug)]
-pub struct CheckedModel<'a> {
+pub struct KnownWeights<'a> {
     model: &'a ModelProto,
-    /// By where their numbers lie.
-    cells: HashMap<*const u8, Arc<Cells>>,
+    /// By the address of their numbers, which stays and is theirs alone as long as the model is borrowed; with their shape, in case two
+    /// share their numbers.
+    cells: HashMap<usize, (Vec<i64>, Arc<Cells>)>,
 }
 
-impl<'a> CheckedModel<'a> {
-    /// Looks at all weights of `model` but those in files beside it.
-    pub fn of(model: &'a ModelProto) -> Result<Self, InvalidModel> {
+impl<'a> KnownWeights<'a> {
+    /// Of a model that nobody has looked at: weights are when they are needed.
+    pub fn unread(model: &'a ModelProto) -> Self {
+        Self { model, cells: HashMap::new() }
+    }
+
+    /// Looks at all float weights of the model's own graph, as initialisers and in `Constant` nodes, but not at those in files beside it: each
+    /// holds as many numbers as it says, and those that are computed with are finite.
+    pub fn checked(model: &'a ModelProto) -> Result<Self, InvalidModel> {
         let graph = model.graph.as_ref().ok_or(InvalidModel::NoGraph)?;
-        let mut checked = Self { model, cells: HashMap::new() };
+        let mut known = Self::unread(model);
         // By the names under which nodes read them.
         let mut odd: BTreeMap<&str, NotFinite> = BTreeMap::new();
         for tensor in graph.initializer.iter().filter(|tensor| is_float(tensor)) {
-            let found = checked.look(tensor)?;
+            let found = known.look(tensor)?;
             odd.extend(found.map(|found| (tensor.name(), found)));
         }
         for node in &graph.node {
             let found = match tensor_in(node) {
-                Some(tensor) => checked.look(tensor).map_err(|error| called(written(node), error))?,
+                Some(tensor) => known.look(tensor).map_err(|error| called(written(node), error))?,
                 None => in_lists(node),
             };
             let read = node.input.iter().find_map(|name| Some((name, *odd.get(name.as_str())?)));
@@ -59,7 +65,7 @@ impl<'a> CheckedModel<'a> {
                 _ => {}
             }
         }
-        Ok(checked)
+        Ok(known)
     }
 
     /// The model.
@@ -67,9 +73,10 @@ impl<'a> CheckedModel<'a> {
         self.model
     }
 
-    /// Which cells of one of its weights are used; `None` where its numbers do not lie in one piece.
+    /// Which cells of one of its weights are used; `None` where it was not looked at, or its numbers do not lie in one piece.
     pub(crate) fn cells(&self, weight: &TensorProto) -> Option<&Arc<Cells>> {
-        self.cells.get(&weight.raw_data().as_ptr())
+        let (dims, cells) = self.cells.get(&address(weight))?;
+        (*dims == weight.dims).then_some(cells)
     }
 
     /// The first value of a tensor that is not finite.
@@ -80,10 +87,14 @@ impl<'a> CheckedModel<'a> {
             return Ok(not_finite(tensor.float_data.iter().copied()));
         }
         let Look { is_finite, cells } = Look::at(numbers, &shape);
-        self.cells.insert(tensor.raw_data().as_ptr(), Arc::new(cells));
+        self.cells.insert(address(tensor), (tensor.dims.clone(), Arc::new(cells)));
         let values = || numbers.iter().map(|number| f32::from_le_bytes(*number));
         Ok(if is_finite { None } else { not_finite(values()) })
     }
+}
+
+fn address(tensor: &TensorProto) -> usize {
+    tensor.raw_data().as_ptr().addr()
 }
 
 /// Operators whose constants are limits, or what is filled in: these may well be infinite.
@@ -181,17 +192,31 @@ mod tests {
     }
 
     fn said(model: &ModelProto) -> String {
-        CheckedModel::of(model).unwrap_err().to_string()
+        KnownWeights::checked(model).unwrap_err().to_string()
     }
 
     #[test]
     fn weights_that_are_not_what_they_say_are_refused_by_name() {
-        CheckedModel::of(&linear(vec![1.0, -1e38])).unwrap();
+        KnownWeights::checked(&linear(vec![1.0, -1e38])).unwrap();
         assert!(said(&linear(vec![0.0, f32::NAN])).contains("value 1 of the weight \"linear.weight\""));
         assert!(said(&linear(vec![f32::NEG_INFINITY, 0.0])).contains("is -inf"));
         let mut short = linear(vec![1.0, 2.0]);
         short.graph.as_mut().unwrap().initializer[0].dims = vec![2, 2];
         assert!(said(&short).contains("holds 2 values"));
+    }
+
+    #[test]
+    fn weights_that_share_their_numbers_are_known_by_their_shape() {
+        let mut model = linear(vec![1.0, 2.0]);
+        let weights = &mut model.graph.as_mut().unwrap().initializer;
+        let mut other = weights[0].clone();
+        (other.name, other.dims) = (Some("other".to_owned()), vec![2, 1]);
+        weights.push(other);
+        let known = KnownWeights::checked(&model).unwrap();
+        let weights = &model.graph.as_ref().unwrap().initializer;
+        assert_eq!(weights[0].raw_data().as_ptr(), weights.last().unwrap().raw_data().as_ptr());
+        assert!(known.cells(&weights[0]).is_none() && known.cells(weights.last().unwrap()).is_some());
+        assert!(KnownWeights::unread(&model).cells(weights.last().unwrap()).is_none());
     }
 
     #[test]
@@ -214,11 +239,11 @@ mod tests {
         }
         for constant in kinds(f32::INFINITY) {
             for operator in LIMITED.into_iter().chain(MASKING) {
-                CheckedModel::of(&behind(operator, constant.clone())).unwrap();
+                KnownWeights::checked(&behind(operator, constant.clone())).unwrap();
             }
         }
         for constant in kinds(1.0) {
-            CheckedModel::of(&behind("Add", constant)).unwrap();
+            KnownWeights::checked(&behind("Add", constant)).unwrap();
         }
         let mut short = tensor(1.0);
         short.dims = vec![3];

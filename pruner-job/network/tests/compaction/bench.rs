@@ -21,7 +21,7 @@ use std::{
 
 use dnnshifter_network::{
     compact::{Options, compact, compacted},
-    network::weights::CheckedModel,
+    network::weights::KnownWeights,
     onnx::ModelProto,
 };
 use memmap2::{Mmap, MmapOptions};
@@ -162,10 +162,10 @@ fn one(from: &Path, to: &Path) -> Value {
     let bytes = bytes::Bytes::from_owner(mapped(from));
     let size = bytes.len();
     let model = ModelProto::decode(bytes).unwrap();
-    let checked = CheckedModel::of(&model).unwrap();
+    let known = KnownWeights::checked(&model).unwrap();
     let read = start.elapsed();
     let start = Instant::now();
-    let compacted = compacted(&checked, Options::default()).unwrap();
+    let compacted = compacted(&known, Options::default()).unwrap();
     let rewritten = start.elapsed();
     let start = Instant::now();
     compacted.write(&mut fs::File::create(to).unwrap()).unwrap();

@@ -3,7 +3,7 @@
 
 use dnnshifter_network::{
     compact::{Options, Report, compact, compacted},
-    network::weights::CheckedModel,
+    network::weights::KnownWeights,
     onnx::{ModelProto, NodeProto, TensorProto, tensor_proto::DataType},
 };
 use prost::Message;
@@ -22,7 +22,7 @@ use crate::{
 fn check(model: &ModelProto, options: Options) -> Result<(ModelProto, Report), String> {
     let (mut small, mut file) = (model.clone(), Vec::new());
     let report = compact(&mut small, options).map_err(|error| error.to_string())?;
-    compacted(&CheckedModel::of(model).unwrap(), options).unwrap().write(&mut file).unwrap();
+    compacted(&KnownWeights::checked(model).unwrap(), options).unwrap().write(&mut file).unwrap();
     if ModelProto::decode(file.as_slice()).unwrap() != small {
         return Err("its file is another network".to_owned());
     }

@@ -11,7 +11,7 @@ pub(crate) fn page(result: &Value) -> String {
          What compaction does, and how its results are proved equal, is on [the page about compaction](../compaction.md).\n\n\
          ## From file to file\n\n\
          Nothing is synced to the disk. `rewriting` is the analysis and the new graph, whose weights are views of the mapped input until they are written; `memory` the peak of the process over the size of the file.\n\
-         Every weight is looked at once before that, whether it is a number, which brings its page into memory: that counts as reading, and in `file to file`.\n\
+         Every weight is looked at once before that: whether it is a number, and which of its cells are zero. That brings its page into memory, and is no part of `rewriting`, but of `file to file`.\n\
          `published` is what the paper's method leaves of the parameters, where it can be followed: filters without weights go, and what they emit is dropped, so that the network computes something else.\n\
          Its rule is applied to every layer, where its code names some, and one channel stays of a layer that is all zero, where its code keeps all or fails.\n\n\
          | network | zero | parameters | left | published | rewriting ms | file to file ms | memory | prediction, masked ms | compact ms | faster |\n\

@@ -1,6 +1,6 @@
-//! What is there without any request: memory with six variants, start, an idle runtime, the image.
+//! What is there while nobody asks: memory with six variants, start, an idle runtime, the image.
 
-use std::{fs, path::Path, time::Duration};
+use std::{fs, path::Path};
 
 use anyhow::{Result, ensure};
 use dnnshifter_cluster::{ImageSize, ProjectImage, project_image_size};
@@ -17,12 +17,10 @@ use super::{
 };
 use crate::load::Outcome;
 
-/// An idle runtime is left alone for so long once it has started, and then asked so often, before its memory is looked at: it would
-/// be too easy to count it without the code that requests need.
-const REST: Duration = Duration::from_secs(2);
-const REQUESTS: usize = 100;
+/// An idle runtime was asked so often, once it had started: it would be too easy to count it without the code that requests need.
+const REQUESTS_BEFORE_IDLE: usize = 100;
 
-/// Memory in MB (10^6 bytes), and what else is there without a request.
+/// Memory in MB (10^6 bytes), and what else is there while nobody asks.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ResidentReport {
@@ -40,8 +38,10 @@ pub struct ResidentReport {
     pub all_ratio: f64,
     /// From the start of the process to the first answer to an inference request, with a store that has all variants, in milliseconds.
     pub first_answer_ms: Spread,
-    /// All resident memory of a runtime that serves the smallest variant only, has answered some requests, and is not asked any more.
+    /// All resident memory of a runtime that serves the smallest variant only, and is not asked any more.
     pub idle_mb: Spread,
+    /// Requests that it has answered before.
+    pub requests_before_idle: usize,
     /// The image; nothing where it cannot be staged here, and why.
     pub image: Result<ImageReport, String>,
 }
@@ -73,10 +73,9 @@ pub(in super::super) async fn measure(stage: &Stage<'_>) -> Result<ResidentRepor
         drop(server);
         let start = Start { models: &alone, options: &[], group: None };
         let server = stage.programs.serve(stage.directory, start).await?;
-        server.wait_settled().await?;
-        tokio::time::sleep(REST).await;
+        server.wait_started().await?;
         let client = server.client(Form::Raw);
-        for _ in 0..REQUESTS {
+        for _ in 0..REQUESTS_BEFORE_IDLE {
             ensure!(matches!(client.ask().await, Ok(Outcome::Answered)), "an idle runtime did not answer");
         }
         idle.push(server.memory()?.resident_bytes() as f64 / 1e6);
@@ -85,6 +84,7 @@ pub(in super::super) async fn measure(stage: &Stage<'_>) -> Result<ResidentRepor
     Ok(ResidentReport {
         first_answer_ms: Spread::of(starts),
         idle_mb: Spread::of(idle),
+        requests_before_idle: REQUESTS_BEFORE_IDLE,
         image,
         ..compared(&ours, &plain)
     })
@@ -106,6 +106,7 @@ fn compared(ours: &[Memory], plain: &[Memory]) -> ResidentReport {
         plain_mapped_mb,
         first_answer_ms: Spread::default(),
         idle_mb: Spread::default(),
+        requests_before_idle: 0,
         image: Err(String::new()),
     }
 }

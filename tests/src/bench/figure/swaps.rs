@@ -24,8 +24,6 @@ const SWAPS_IN_A_SLICE: u64 = 100;
 /// Between two swaps: no node swaps as often as fifty times a second, and a load that lasts ten thousand of them has enough requests for
 /// a tail.
 const PAUSE: Duration = Duration::from_millis(20);
-/// So long takes a swap with its pause at least: a load of this length ends before the swaps do.
-const SWAP: Duration = Duration::from_millis(21);
 /// The load, as a part of the capacity.
 const PART_OF_CAPACITY: f64 = 0.3;
 /// No request is late here.
@@ -131,8 +129,9 @@ impl Course<'_> {
     /// The requests of a slice without swaps, and of one with.
     async fn slices(&self, seen: &mut Seen) -> Result<(Vec<Record>, Vec<Record>)> {
         let [twin, other] = TWINS;
+        // The load ends before the swaps do, each of which takes longer than its pause.
+        let seconds = PAUSE.as_secs_f64() * SWAPS_IN_A_SLICE as f64;
         // The same for both, and another for each pair: else the tail would be that of a single second's arrivals.
-        let seconds = SWAP.as_secs_f64() * SWAPS_IN_A_SLICE as f64;
         let arrivals = another_poisson(self.rate, seconds, seen.count);
         let start = self.memory()?;
         let (without, ()) = self.beside(&arrivals, self.ask(|_| twin)).await?;

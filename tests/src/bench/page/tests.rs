@@ -36,6 +36,7 @@ fn report() -> Report {
             all_ratio: 2.5,
             first_answer_ms: at(80.0),
             idle_mb: at(45.0),
+            requests_before_idle: 100,
             image: Ok(ImageReport { unpacked_mb: 50.0, packed_mb: 20.0 }),
         },
         swaps: SwapReport {
@@ -117,7 +118,7 @@ fn the_page_says_what_the_report_says_and_what_was_missed() {
         "|  | A 1 | B  |",
         "| Capacity, requests/s | 400 [400..400] | - |",
         "B was not measured: no.",
-        "| Idle, the smallest variant loaded, after a hundred requests: resident memory | <= 40 MB | 45.0 [45.0..45.0] MB | **missed** |",
+        "| Idle, the smallest variant loaded, after 100 requests: resident memory | <= 40 MB | 45.0 [45.0..45.0] MB | **missed** |",
     ] {
         assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
     }
