@@ -24,7 +24,8 @@ pub(super) fn give_back() -> io::Result<u64> {
     let fixed = fixed_segments();
     let mut bytes = 0;
     for region in unchanged(&fs::read_to_string("/proc/self/smaps")?) {
-        if fixed.iter().any(|segment| segment.start <= region.start() && region.end() <= segment.end) {
+        let Range { start, end } = &region.addresses;
+        if fixed.iter().any(|segment| segment.start <= *start && *end <= segment.end) {
             region.give_back()?;
             bytes += region.resident_bytes;
         }
@@ -67,17 +68,9 @@ struct Region {
 }
 
 impl Region {
-    fn start(&self) -> usize {
-        self.addresses.start
-    }
-
-    fn end(&self) -> usize {
-        self.addresses.end
-    }
-
     /// Of a region within a fixed segment only.
     fn give_back(&self) -> io::Result<()> {
-        let start = ptr::with_exposed_provenance_mut::<c_void>(self.start());
+        let start = ptr::with_exposed_provenance_mut::<c_void>(self.addresses.start);
         let advise = |advice| {
             // SAFETY: the addresses are those of a file that is mapped to be read or executed, with no page that differs from the
             // file's ([`unchanged`]), and nothing can write to them; so whoever looks at one later finds what was there before. They
@@ -176,13 +169,13 @@ mod tests {
         // Reading it by the kernel brings all of it in.
         let memory = File::open("/proc/self/mem").unwrap();
         let mut code = vec![0; own().addresses.len()];
-        memory.read_exact_at(&mut code, own().start() as u64).unwrap();
+        memory.read_exact_at(&mut code, own().addresses.start as u64).unwrap();
         let before = own().resident_bytes;
         assert!(give_back().unwrap() >= before);
         // Other tests run meanwhile, and bring back what they need.
         assert!(own().resident_bytes < before, "{} of {before}", own().resident_bytes);
         let mut again = vec![0; code.len()];
-        memory.read_exact_at(&mut again, own().start() as u64).unwrap();
+        memory.read_exact_at(&mut again, own().addresses.start as u64).unwrap();
         assert!(code == again, "the code is what it was");
     }
 }
