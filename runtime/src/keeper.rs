@@ -220,7 +220,7 @@ impl Keeper {
         self.notes.gave_back_startup = true;
         match startup::give_back() {
             Ok(bytes) => tracing::info!(bytes, "gave back pages of code that only starting needed"),
-            Err(error) => tracing::debug!(%error, "failed to give back pages of code"),
+            Err(error) => tracing::warn!(%error, "failed to find pages of code to give back"),
         }
         if let Some(serves) = self.switch.active() {
             self.compute(&serves, rest);

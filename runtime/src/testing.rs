@@ -237,3 +237,20 @@ pub(crate) fn write_variant(models: &Path, description: &VariantDescription, net
 
 /// Long enough never to pass in a test, for tests that are about arithmetic and not about time.
 pub(crate) const LONG: Duration = Duration::from_mins(10);
+
+/// The root of a file system that tells of half a CPU, which was used up seven times.
+pub(crate) fn half_a_cpu() -> tempfile::TempDir {
+    let root = tempfile::tempdir().unwrap();
+    let files = [
+        ("proc/self/cgroup", "0::/\n"),
+        ("proc/self/mountinfo", "30 20 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup rw\n"),
+        ("sys/fs/cgroup/cpu.max", "50000 100000\n"),
+        ("sys/fs/cgroup/cpu.stat", "nr_throttled 7\n"),
+    ];
+    for (path, text) in files {
+        let path = root.path().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+    root
+}

@@ -7,7 +7,8 @@
 
 use dnnshifter_network::{
     Cost, Graph, Network, Shapes,
-    compact::{Options, compact},
+    compact::{Options, compact, compacted},
+    network::weights::KnownWeights,
     onnx::ModelProto,
 };
 use libfuzzer_sys::fuzz_target;
@@ -15,6 +16,9 @@ use prost::Message;
 
 fuzz_target!(|bytes: &[u8]| {
     if let Ok(mut model) = ModelProto::decode(bytes) {
+        if let Ok(known) = KnownWeights::checked(&model) {
+            let _ = compacted(&known, Options::default());
+        }
         let _ = compact(&mut model, Options::default());
     }
     let Ok(network) = Network::read(bytes.to_vec().into()) else { return };

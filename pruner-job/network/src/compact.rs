@@ -50,14 +50,15 @@ impl Default for Options {
 
 /// Removes from `model` every channel that its outputs do not depend on. On an error the model is as it was.
 ///
-/// Weights must be in the model, not in files beside it; those that are not 32-bit floats are left alone.
+/// Weights must be in the model, not in files beside it; those that are not 32-bit floats are left alone. They must be finite, which
+/// [`KnownWeights::checked`] finds out: what would be multiplied with an infinite one may be removed.
 pub fn compact(model: &mut ModelProto, options: Options) -> Result<Report, InvalidModel> {
     let (graph, report) = compacted(&KnownWeights::unread(model), options)?.into_graph();
     model.graph = Some(graph);
     Ok(report)
 }
 
-/// As [`compact`], to be written: no weight is copied before that.
+/// As [`compact`], of a model that may have been checked, to be written: no weight is copied before that.
 pub fn compacted(known: &KnownWeights<'_>, options: Options) -> Result<Compacted, InvalidModel> {
     let model = known.model();
     let graph = model.graph.as_ref().ok_or(InvalidModel::NoGraph)?;

@@ -19,15 +19,17 @@ use std::{
 use libc::{PF_W, PT_LOAD, dl_iterate_phdr, dl_phdr_info, size_t};
 use rustix::mm::{Advice, madvise};
 
-/// Gives back the pages of code and constants in this process: so many bytes were resident.
+/// Gives back the pages of code and constants in this process: so many bytes were resident. What the kernel does not take stays.
 pub(super) fn give_back() -> io::Result<u64> {
     let fixed = fixed_segments();
     let mut bytes = 0;
     for region in unchanged(&fs::read_to_string("/proc/self/smaps")?) {
         let Range { start, end } = &region.addresses;
         if fixed.iter().any(|segment| segment.start <= *start && *end <= segment.end) {
-            region.give_back()?;
-            bytes += region.resident_bytes;
+            match region.give_back() {
+                Ok(()) => bytes += region.resident_bytes,
+                Err(error) => tracing::warn!(%error, ?region, "failed to give back pages of code"),
+            }
         }
     }
     Ok(bytes)

@@ -110,3 +110,17 @@ fn a_variant_that_fails_to_get_warm_is_looked_at_before_all_else() {
     assert!(matches!(place.keeper.switch.standing().slots.get(&name("small")), Some(Slot::Refused(_))));
     assert_eq!(place.serving().as_deref(), Some("big"));
 }
+
+#[test]
+fn what_only_starting_needed_is_given_back_once_and_what_serves_computes_after_that() {
+    let models = tempfile::tempdir().unwrap();
+    let nothing = keeper(Arc::new(Constant::default()), models.path(), &["big"], None);
+    assert!(!nothing.may_give_back(), "nothing serves yet");
+    let mut place = Place::of(&["big", "small"]);
+    let runs = |place: &Place| [place.engines[0].runs(), place.engines[1].runs()];
+    let [big, small] = runs(&place);
+    assert!(place.keeper.may_give_back());
+    place.keeper.give_back_startup(|_| ());
+    assert_eq!(runs(&place), [big + 1, small]);
+    assert!(!place.keeper.may_give_back());
+}

@@ -31,8 +31,14 @@ pub(super) struct Lateness {
 impl Lateness {
     /// What is to be added to a prediction for which so much is allowed.
     pub(super) fn duration(self, allowed: Option<Duration>) -> Duration {
-        let unseen = allowed.map_or(Duration::ZERO, |allowed| allowed.mul_f64(UNSEEN));
-        Duration::from_secs_f64(self.seconds).saturating_add(unseen)
+        let learned = Duration::from_secs_f64(self.seconds);
+        let Some(allowed) = allowed else { return learned };
+        learned.min(allowed.mul_f64(LARGEST)).saturating_add(allowed.mul_f64(UNSEEN))
+    }
+
+    /// From now on so much is allowed, where a request does not allow less.
+    pub(super) fn keep_within(&mut self, allowed: Duration) {
+        self.seconds = self.seconds.min(LARGEST * allowed.as_secs_f64());
     }
 
     /// An answer for which `allowed` was allowed took `taken` where `predicted` was predicted.
@@ -80,6 +86,15 @@ mod tests {
     #[test]
     fn answers_as_predicted_need_no_allowance() {
         assert_eq!(learned(Duration::ZERO), Duration::ZERO);
+    }
+
+    #[test]
+    fn what_was_learned_leaves_room_for_those_who_allow_less() {
+        let mut lateness = Lateness { seconds: 0.1 };
+        assert_eq!(lateness.duration(Some(MS * 20)), MS * 11);
+        assert_eq!(lateness.duration(Some(MS * 400)), MS * 120);
+        lateness.keep_within(MS * 20);
+        assert_eq!(lateness.duration(None), MS * 10);
     }
 
     #[test]

@@ -98,7 +98,11 @@ impl<T> Queue<T> {
     }
 
     pub(super) fn keep_within(&self, objective: Option<Duration>) {
-        self.state.lock().objective = objective;
+        let mut state = self.state.lock();
+        state.objective = objective;
+        if let Some(objective) = objective {
+            state.lateness.keep_within(objective);
+        }
     }
 
     pub(super) fn objective(&self) -> Option<Duration> {

@@ -11,7 +11,7 @@ pub(crate) enum Outcome {
     Invalid,
     /// The runtime failed.
     Failed,
-    /// Its client left before.
+    /// Its connection, or its call, ended before.
     Cancelled,
 }
 

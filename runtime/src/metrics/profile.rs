@@ -82,27 +82,8 @@ fn seconds(microseconds: u64) -> f64 {
     microseconds as f64 / 1e6
 }
 
-/// The root of a file system that tells of half a CPU, which was used up seven times.
-#[cfg(test)]
-pub(super) fn half_a_cpu() -> tempfile::TempDir {
-    let root = tempfile::tempdir().unwrap();
-    let files = [
-        ("proc/self/cgroup", "0::/\n"),
-        ("proc/self/mountinfo", "30 20 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup rw\n"),
-        ("sys/fs/cgroup/cpu.max", "50000 100000\n"),
-        ("sys/fs/cgroup/cpu.stat", "nr_throttled 7\n"),
-    ];
-    for (path, text) in files {
-        let path = root.path().join(path);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(path, text).unwrap();
-    }
-    root
-}
-
 #[cfg(test)]
 mod tests {
-
     use dnnshifter_portfolio::profile::Distribution;
 
     use super::*;
@@ -113,7 +94,7 @@ mod tests {
 
     /// The lines of a metric, as `variant` was measured, under half a CPU that was used up seven times.
     fn lines(metric: &str) -> Vec<String> {
-        let root = half_a_cpu();
+        let root = testing::half_a_cpu();
         let metrics = Metrics::new(&Identity::default()).unwrap();
         metrics.runs_under(Cgroup::of_this_process(root.path()));
         let time = Distribution {

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, thread};
 use super::*;
 use crate::{
     server::Service,
-    testing::{names, resident, service},
+    testing::{half_a_cpu, names, resident, service},
 };
 
 #[test]
@@ -26,7 +26,7 @@ fn the_page_about_serving_names_every_metric_and_no_other() {
     let service = service(crate::server::Chooser::Clients, vec![resident("a", 1.0)]);
     let Service { metrics, load, switch, clock, .. } = &*service;
     metrics.runs_on("1.0.0");
-    let root = profile::half_a_cpu();
+    let root = half_a_cpu();
     metrics.runs_under(Cgroup::of_this_process(root.path()));
     metrics.answered("a", Times { whole: Duration::ZERO, waited: Duration::ZERO, inference: Duration::ZERO });
     let measured = crate::testing::profile("a");

@@ -27,6 +27,11 @@ impl Asking {
         Self { service, asked, read: None, otherwise: Some(Outcome::Cancelled) }
     }
 
+    /// When its headers had come.
+    pub(super) fn asked(&self) -> Instant {
+        self.asked
+    }
+
     /// All of it had come at that time.
     pub(super) fn was_read(&mut self, at: Instant) {
         self.read = Some(at);
@@ -57,7 +62,7 @@ impl Asking {
             objective.record(false, clock.now());
         }
         metrics.ended(outcome, items);
-        tracing::debug!(outcome = outcome.as_str(), elapsed = ?self.asked.elapsed(), "a request ended");
+        tracing::debug!(target: "dnnshifter_runtime::request", outcome = outcome.as_str(), elapsed = ?self.asked.elapsed(), "a request ended");
     }
 
     /// Whether an answer now would be later than the server promises.
@@ -72,5 +77,76 @@ impl Drop for Asking {
         let Some(otherwise) = self.otherwise.take() else { return };
         let outcome = if thread::panicking() { Outcome::Failed } else { otherwise };
         self.count(outcome, 0, outcome == Outcome::Failed || self.is_late());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dnnshifter_portfolio::Fraction;
+
+    use super::*;
+    use crate::{objective::Judgement, server::Chooser, testing};
+
+    const PROMISED: Duration = Duration::from_millis(10);
+
+    fn service() -> Arc<Service> {
+        let service = testing::service(Chooser::Clients, vec![testing::resident("a", 1.0)]);
+        service.lane.keep_within(Some(PROMISED));
+        service
+    }
+
+    /// A request that was read so long ago.
+    fn asking(service: &Arc<Service>, ago: Duration) -> Asking {
+        let asked = Instant::now().checked_sub(ago).unwrap();
+        let mut asking = Asking::of(service, asked);
+        asking.was_read(asked);
+        asking
+    }
+
+    fn count(service: &Service, outcome: &str) -> usize {
+        let text = service.metrics.text();
+        let series = format!("dnnshifter_requests_total{{outcome=\"{outcome}\"}} ");
+        text.lines().find_map(|line| line.strip_prefix(&series)).unwrap().parse().unwrap()
+    }
+
+    fn judgement(service: &Service) -> Judgement {
+        service.objective.judge(Fraction::of(99, 100), service.clock.now())
+    }
+
+    #[test]
+    fn a_request_that_is_given_up_late_misses_the_objective_and_an_early_one_says_nothing() {
+        let service = service();
+        for _ in 0..200 {
+            drop(asking(&service, Duration::ZERO));
+        }
+        assert_eq!((count(&service, "cancelled"), judgement(&service)), (200, Judgement::TooFew));
+        for _ in 0..200 {
+            drop(asking(&service, PROMISED * 2));
+        }
+        assert_eq!((count(&service, "cancelled"), judgement(&service)), (400, Judgement::Missed));
+    }
+
+    #[test]
+    fn a_request_is_counted_once() {
+        let service = service();
+        asking(&service, PROMISED * 2).conclude(Ok(&()));
+        let mut refused = asking(&service, Duration::ZERO);
+        refused.otherwise(Outcome::Invalid);
+        drop(refused);
+        let counts =
+            ["answered", "invalid", "cancelled", "failed", "shed"].map(|outcome| count(&service, outcome));
+        assert_eq!(counts, [1, 1, 0, 0, 0]);
+    }
+
+    #[test]
+    fn a_request_that_ends_in_a_panic_is_the_servers_failure() {
+        let service = service();
+        let asking = asking(&service, Duration::ZERO);
+        let ended = thread::spawn(move || {
+            let _asking = asking;
+            panic!("as a handler may");
+        });
+        assert!(ended.join().is_err());
+        assert_eq!((count(&service, "failed"), count(&service, "cancelled")), (1, 0));
     }
 }

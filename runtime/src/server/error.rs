@@ -1,6 +1,6 @@
 //! Errors as the protocol writes them: a status, and `{"error": "..."}`.
 
-use std::time::Duration;
+use std::{error::Error, io, time::Duration};
 
 use axum::{
     Json,
@@ -30,7 +30,7 @@ pub(super) struct ApiError {
     pub(super) is_late: bool,
     /// Whether it is a sign of overload: too much is asked for, and not by this request alone.
     pub(super) is_overload: bool,
-    /// Whether the client has left while it sent the request.
+    /// Whether its connection, or its call, has ended while it was read.
     is_cancelled: bool,
 }
 
@@ -106,9 +106,22 @@ impl From<IntakeError> for ApiError {
             IntakeError::Broken(_) => StatusCode::BAD_REQUEST,
         };
         let is_overload = matches!(error, IntakeError::Full);
-        let is_cancelled = matches!(error, IntakeError::Broken(_));
+        let is_cancelled = matches!(&error, IntakeError::Broken(source) if has_left(source));
         Self { is_overload, is_cancelled, ..Self::new(status, error.to_string()) }
     }
+}
+
+/// Whether a body that broke off did so because nobody sends it any more, and not because it is none by the rules of its protocol.
+fn has_left(error: &axum::Error) -> bool {
+    let mut source = error.source();
+    while let Some(error) = source {
+        let kind = error.downcast_ref().map(io::Error::kind);
+        if matches!(kind, Some(io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData)) {
+            return false;
+        }
+        source = error.source();
+    }
+    true
 }
 
 impl IntoResponse for ApiError {

@@ -97,7 +97,7 @@ impl Service {
     async fn read(&self, head: &Parts, body: Body, infers: bool) -> Result<Read, ApiError> {
         if !infers {
             let taken = self.intake.read(&head.headers, body, SMALL_BYTES).await;
-            return Ok(Read { taken: taken.map_err(|error| self.turned_away(error))?, limit: SMALL_BYTES });
+            return Ok(Read { taken: taken?, limit: SMALL_BYTES });
         }
         // Without tensors to compare with, nobody knows how long it may be.
         let active = self.switch.active().ok_or_else(|| self.not_computed(&LaneError::NotReady))?;

@@ -66,11 +66,10 @@ pub(super) struct Origin {
 
 impl Service {
     async fn answer(self: &Arc<Self>, target: Target<'_>, request: Request) -> Response {
-        let asked = Instant::now();
         // HTTP/2 has other means, and forbids this header.
         let may_close = request.version() < Version::HTTP_2;
-        let mut asking = Asking::of(self, asked);
-        let result = self.attempt(target, request, asked, &mut asking).await;
+        let mut asking = Asking::of(self, Instant::now());
+        let result = self.attempt(target, request, &mut asking).await;
         asking.conclude(result.as_ref());
         let mut response = result.unwrap_or_else(ApiError::into_response);
         if may_close && self.draining.load(Ordering::Acquire) {
@@ -84,14 +83,14 @@ impl Service {
         &self,
         target: Target<'_>,
         request: Request,
-        asked: Instant,
         asking: &mut Asking,
     ) -> Result<Response, ApiError> {
         let active = self.addressed(target)?;
         let (head, body) = request.into_parts();
         let taken = self.intake.read(&head.headers, body, largest_body_bytes(&active.interface)).await;
         let Taken { bytes, held } = taken.map_err(|error| self.turned_away(error))?;
-        let origin = Origin { client: Caller::of(&head.extensions), asked, read: Instant::now(), held };
+        let (client, asked) = (Caller::of(&head.extensions), asking.asked());
+        let origin = Origin { client, asked, read: Instant::now(), held };
         asking.was_read(origin.read);
         let json_length =
             head.headers.get(JSON_LENGTH_HEADER).map(|value| value.to_str().unwrap_or("not text"));

@@ -47,6 +47,7 @@ pub fn page(report: &Report) -> String {
          A swap is timed by the runtime, from the decision received to the pointer stored.\n\
          Latencies count from the time at which a request was meant to leave, also those of bare ONNX Runtime.\n\
          Requests while swapping and without swaps are compared in slices that take turns; without swaps as many requests to swap are sent, for the variant that serves already.\n\
+         An idle runtime has given back the pages of code that only starting needed, and mapped again what its requests have reached.\n\
          Memory grows by chance too: growth is given with its standard error, after the first round.\n\
          Bare ONNX Runtime is called in its own process at the times at which requests would leave: it sleeps until then, as a server does, or polls, which keeps the processor awake.\n\
          The echo is a thread that reads requests of the same bytes and answers at once, with no inference: what the network and waking a thread cost on this machine.\n",

@@ -200,16 +200,11 @@ impl Server {
         Client::new(self.address, MODEL, form)
     }
 
-    /// Waits until all variants are loaded, and measured: until then the runtime has work of its own.
+    /// Waits until all variants are loaded and measured, and what starting needed was given back: until then the runtime has work of its own.
     pub(super) async fn wait_settled(&self) -> Result<()> {
         self.wait_loaded().await?;
         let count = self.variants().await?.len();
-        self.wait_logged("profiling: measured ", count).await
-    }
-
-    /// Waits until the code that only starting needed was given back, which comes after that.
-    pub(super) async fn wait_started(&self) -> Result<()> {
-        self.wait_settled().await?;
+        self.wait_logged("profiling: measured ", count).await?;
         self.wait_logged("gave back pages", 1).await
     }
 

@@ -22,8 +22,7 @@ use crate::{
 #[derive(Debug)]
 pub struct KnownWeights<'a> {
     model: &'a ModelProto,
-    /// By the address of their numbers, which stays and is theirs alone as long as the model is borrowed; with their shape, in case two
-    /// share their numbers.
+    /// By the address of their numbers, which is no other's as long as the model is borrowed; with their shape, since two may share them.
     cells: HashMap<usize, (Vec<i64>, Arc<Cells>)>,
 }
 
@@ -34,7 +33,8 @@ impl<'a> KnownWeights<'a> {
     }
 
     /// Looks at all float weights of the model's own graph, as initialisers and in `Constant` nodes, but not at those in files beside it: each
-    /// holds as many numbers as it says, and those that are computed with are finite.
+    /// holds as many numbers as it says, and those that a node of this graph reads are finite, unless it is one that limits, fills in or
+    /// masks.
     pub fn checked(model: &'a ModelProto) -> Result<Self, InvalidModel> {
         let graph = model.graph.as_ref().ok_or(InvalidModel::NoGraph)?;
         let mut known = Self::unread(model);

@@ -3,7 +3,8 @@
 
 use dnnshifter_network::{
     Cost, Graph, Network, Shapes,
-    compact::{Options, compact},
+    compact::{Options, compact, compacted},
+    network::weights::KnownWeights,
     onnx::{GraphProto, ModelProto},
 };
 use prost::Message;
@@ -21,6 +22,9 @@ const NUMBERS: [i64; 10] = [0, -1, 1, 2, 3, -7, 1 << 31, 1 << 40, i64::MAX, i64:
 /// Everything that is done to a file before it is known to be good.
 fn use_it(bytes: &[u8]) {
     if let Ok(mut model) = ModelProto::decode(bytes) {
+        if let Ok(known) = KnownWeights::checked(&model) {
+            let _ = compacted(&known, Options::default());
+        }
         let _ = compact(&mut model, Options::default());
     }
     let Ok(network) = Network::read(bytes.to_vec().into()) else { return };

@@ -116,6 +116,27 @@ async fn requests_that_cannot_be_answered_get_the_code_that_says_why() {
     assert_eq!(code, UNAVAILABLE);
 }
 
+#[tokio::test]
+async fn an_inference_counts_once_however_it_ends_and_a_question_does_not() {
+    let engine = Constant::of(1.0);
+    let service = service(Chooser::Clients, vec![resident_on(&engine, "big")]);
+    engine.shut();
+    let item = one_item();
+    let mut given_up = Box::pin(call::<ModelInferResponse>(&service, "ModelInfer", &item));
+    assert!((&mut given_up).now_or_never().is_none());
+    drop(given_up);
+    engine.open();
+    // Its first field is a number where a name should be.
+    let other = ServerLiveResponse { live: true };
+    assert_ne!(call::<ModelInferResponse>(&service, "ModelInfer", &other).await.0, OK);
+    assert_eq!(call::<ServerLiveResponse>(&service, "ServerLive", &ServerLiveRequest {}).await.0, OK);
+    let metrics = service.metrics.text();
+    for (outcome, count) in [("answered", 0), ("cancelled", 1), ("invalid", 1), ("shed", 0), ("failed", 0)] {
+        let series = format!("dnnshifter_requests_total{{outcome=\"{outcome}\"}} {count}\n");
+        assert!(metrics.contains(&series), "{series} is not in {metrics}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_deadline_that_passes_has_its_own_code_and_counts_as_shed() {
     let engine = Constant::of(1.0);

@@ -73,7 +73,7 @@ pub(in super::super) async fn measure(stage: &Stage<'_>) -> Result<ResidentRepor
         drop(server);
         let start = Start { models: &alone, options: &[], group: None };
         let server = stage.programs.serve(stage.directory, start).await?;
-        server.wait_started().await?;
+        server.wait_settled().await?;
         let client = server.client(Form::Raw);
         for _ in 0..REQUESTS_BEFORE_IDLE {
             ensure!(matches!(client.ask().await, Ok(Outcome::Answered)), "an idle runtime did not answer");
