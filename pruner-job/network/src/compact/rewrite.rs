@@ -26,6 +26,9 @@ mod layer;
 
 pub(super) use cut::{Cut, PIECE};
 
+/// The input of a batch norm that is its mean.
+const NORM_MEAN: usize = 3;
+
 /// The graph that is left.
 pub(super) struct Written {
     pub(super) graph: GraphProto,
@@ -42,8 +45,10 @@ pub(super) fn rewrite(
 ) -> Written {
     let mut writer = Writer {
         source,
+        plan,
         constants,
         kept,
+        left_to_norms: HashMap::new(),
         tensors: HashMap::new(),
         cuts: HashMap::new(),
         aliases: HashMap::new(),
@@ -134,8 +139,11 @@ fn described(
 /// Writes one node after another.
 struct Writer<'s, 'a> {
     source: &'s Source<'a>,
+    plan: &'s Plan<'a>,
     constants: &'s Constants,
     kept: &'s Kept<'a>,
+    /// What each output of a layer lacks, by the layer's output: the batch norm that reads it adds that.
+    left_to_norms: HashMap<String, Vec<f64>>,
     /// Constants that are new or changed, by name.
     tensors: HashMap<String, TensorProto>,
     /// The numbers of those that are parts of what was read.
@@ -171,19 +179,34 @@ impl Writer<'_, '_> {
     }
 
     fn channelwise(&mut self, node: &mut NodeProto, step: &Channelwise<'_>) {
-        if !self.is_cut(&step.from) {
+        let lacking = input(node, 0).and_then(|name| self.left_to_norms.remove(name));
+        if !self.is_cut(&step.from) && lacking.is_none() {
             return;
         }
         let channels = self.kept.channels(&step.from.slots);
         for &(position, axis) in &step.vectors {
             let vector = input(node, position).and_then(|name| self.source.float(name));
-            if let Some(Ok(vector)) = vector.map(|vector| vector.select(axis, &channels)) {
-                self.replace(node, position, vector.to_proto(""));
-            }
+            let Some(Ok(vector)) = vector.map(|vector| vector.select(axis, &channels)) else { continue };
+            let vector = match (position, &lacking) {
+                (NORM_MEAN, Some(lacking)) => less(&vector, lacking),
+                _ => vector,
+            };
+            self.replace(node, position, vector.to_proto(""));
         }
         if let Some(position) = step.sizes {
             self.resize(node, position, channels.len());
         }
+    }
+
+    /// Whether a batch norm alone reads `output`, so that what is added to it may be taken off the mean instead, which takes no bias.
+    fn is_normed(&self, output: &str) -> bool {
+        let mut readers = self.source.readers(output);
+        let norm = readers.next().filter(|norm| norm.op_type() == "BatchNormalization");
+        let step = norm.and_then(|norm| self.source.writer(norm.output.first()?));
+        let step = step.and_then(|(position, _)| self.plan.steps.get(position));
+        self.source.is_read_once(output)
+            && norm.is_some_and(|norm| input(norm, 0) == Some(output))
+            && matches!(step, Some(Step::Channelwise(step)) if step.vectors.contains(&(NORM_MEAN, 0)))
     }
 
     /// Writes another number of channels into a constant list of sizes.
@@ -261,6 +284,13 @@ impl Writer<'_, '_> {
         let names = (0..).map(|number| format!("{output}.compact.{position}.{number}"));
         names.into_iter().find(|name| !is_taken(name)).unwrap_or_default()
     }
+}
+
+/// The vector, less these numbers.
+fn less(vector: &FloatTensor, numbers: &[f64]) -> FloatTensor {
+    let pairs = vector.values().iter().zip(numbers);
+    let values = pairs.map(|(value, number)| (f64::from(*value) - number) as f32).collect();
+    FloatTensor::new(vector.shape().to_vec(), values).unwrap_or_else(|_| vector.clone())
 }
 
 fn integer(name: &str, value: i64) -> AttributeProto {

@@ -115,9 +115,9 @@ fn masked_networks_are_at_most_as_large_as_the_published_method_leaves_them() {
             let published = published::parameters_left(&model);
             compact(&mut model, Options::default()).unwrap();
             let ours = parameters(&model);
-            // Where hardly a filter is dead, a bias or a carrier for what dead ones emit, which the published method drops, may take more
-            // than they did.
-            let exactness = if fraction < 0.9 { published / 25 } else { 0 };
+            // Where hardly a filter is dead, a carrier for what dead ones emit, which the published method drops, may take more than
+            // they did.
+            let exactness = if fraction < 0.8 { published / 100 } else { 0 };
             if ours > published + exactness {
                 larger.push(format!("{fraction} {scope:?}: {ours} parameters against {published}"));
             }

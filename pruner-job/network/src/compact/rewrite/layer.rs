@@ -1,5 +1,5 @@
-//! Layers with weights: rows and columns of what is gone are left out, and what constants added goes into the bias or into
-//! the columns of their carriers.
+//! Layers with weights: rows and columns of what is gone are left out, and what constants added goes into the bias, into the mean of
+//! the batch norm that follows, or into the columns of their carriers.
 
 use std::{collections::BTreeMap, ops::Range};
 
@@ -26,7 +26,10 @@ impl Writer<'_, '_> {
         let group = |group| Group::of(layer, group, self.kept, self.constants);
         let groups: Vec<Group> = (0..layer.groups).map(group).collect();
         let rows = || groups.iter().flat_map(|group| &group.rows);
-        if layer.bias.is_some() || rows().any(|row| row.bias != 0.0) {
+        let has_more = rows().any(|row| row.bias != 0.0);
+        if layer.bias.is_none() && has_more && self.is_normed(layer.output) {
+            self.left_to_norms.insert(layer.output.to_owned(), rows().map(|row| row.bias).collect());
+        } else if layer.bias.is_some() || has_more {
             let bias: Vec<f32> = rows().map(|row| row.bias as f32).collect();
             if let Ok(bias) = FloatTensor::new(vec![bias.len()], bias) {
                 self.replace(node, 2, bias.to_proto(""));
