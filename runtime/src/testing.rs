@@ -235,6 +235,9 @@ pub(crate) fn write_variant(models: &Path, description: &VariantDescription, net
     fs::write(folder.join(MODEL_FILE), network).unwrap();
 }
 
+/// Held by tests that give code back: those of one process share it.
+pub(crate) static GIVING_BACK: Mutex<()> = Mutex::new(());
+
 /// Long enough never to pass in a test, for tests that are about arithmetic and not about time.
 pub(crate) const LONG: Duration = Duration::from_mins(10);
 

@@ -40,10 +40,7 @@ impl ProcessMemory {
 
     /// Reads `RssAnon` and `RssFile` of `/proc/PID/status` (`proc_pid_status(5)`), which are in units of 1024 bytes.
     fn parse(status: &str) -> Self {
-        let field = |name: &str| {
-            let line = status.lines().find_map(|line| line.strip_prefix(name));
-            line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok()).unwrap_or(0) << 10
-        };
+        let field = |name: &str| status.lines().find_map(|line| bytes(line, name)).unwrap_or(0);
         Self { anonymous: field("RssAnon:"), mapped: field("RssFile:") }
     }
 
@@ -51,6 +48,12 @@ impl ProcessMemory {
     pub(crate) fn resident(self) -> u64 {
         self.anonymous.saturating_add(self.mapped)
     }
+}
+
+/// The bytes that a `line` of `/proc/PID/status` or `smaps` tells, if it is the one that begins with `name`.
+pub(super) fn bytes(line: &str, name: &str) -> Option<u64> {
+    let kilobytes = line.strip_prefix(name)?.trim().trim_end_matches(" kB").parse::<u64>();
+    kilobytes.ok().map(|kilobytes| kilobytes << 10)
 }
 
 impl Footprint {

@@ -19,6 +19,8 @@ use std::{
 use libc::{PF_W, PT_LOAD, dl_iterate_phdr, dl_phdr_info, size_t};
 use rustix::mm::{Advice, madvise};
 
+use super::memory::bytes;
+
 /// Gives back the pages of code and constants in this process: so many bytes were resident. What the kernel does not take stays.
 pub(super) fn give_back() -> io::Result<u64> {
     let fixed = fixed_segments();
@@ -120,15 +122,12 @@ fn is_fixed_file(line: &str) -> bool {
     is_fixed && words.nth(3).is_some_and(|path| path.starts_with('/'))
 }
 
-fn bytes(line: &str, name: &str) -> Option<u64> {
-    line.strip_prefix(name)?.trim().strip_suffix(" kB")?.parse::<u64>().ok().map(|kilobytes| kilobytes << 10)
-}
-
 #[cfg(test)]
 mod tests {
     use std::{fs::File, os::unix::fs::FileExt};
 
     use super::*;
+    use crate::testing::GIVING_BACK;
 
     #[test]
     fn only_what_is_as_in_its_file_and_stays_so_is_given_back() {
@@ -165,6 +164,7 @@ mod tests {
 
     #[test]
     fn code_that_is_given_back_is_not_resident_until_it_runs_again() {
+        let _alone = GIVING_BACK.lock();
         let here = code_that_is_given_back_is_not_resident_until_it_runs_again as *const () as usize;
         let smaps = || fs::read_to_string("/proc/self/smaps").unwrap();
         let own = || unchanged(&smaps()).into_iter().find(|region| region.addresses.contains(&here)).unwrap();

@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     switch::Slot,
-    testing::{Constant, keeper, name, resident, resident_in_memory, write_variant},
+    testing::{Constant, GIVING_BACK, keeper, name, resident, resident_in_memory, write_variant},
     values::Values,
 };
 
@@ -113,6 +113,7 @@ fn a_variant_that_fails_to_get_warm_is_looked_at_before_all_else() {
 
 #[test]
 fn what_only_starting_needed_is_given_back_once_and_what_serves_computes_after_that() {
+    let _alone = GIVING_BACK.lock();
     let models = tempfile::tempdir().unwrap();
     let nothing = keeper(Arc::new(Constant::default()), models.path(), &["big"], None);
     assert!(!nothing.may_give_back(), "nothing serves yet");

@@ -113,15 +113,11 @@ impl From<IntakeError> for ApiError {
 
 /// Whether a body that broke off did so because nobody sends it any more, and not because it is none by the rules of its protocol.
 fn has_left(error: &axum::Error) -> bool {
-    let mut source = error.source();
-    while let Some(error) = source {
+    let mut sources = std::iter::successors(error.source(), |&error| error.source());
+    !sources.any(|error| {
         let kind = error.downcast_ref().map(io::Error::kind);
-        if matches!(kind, Some(io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData)) {
-            return false;
-        }
-        source = error.source();
-    }
-    true
+        matches!(kind, Some(io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData))
+    })
 }
 
 impl IntoResponse for ApiError {

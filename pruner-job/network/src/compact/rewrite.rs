@@ -200,13 +200,10 @@ impl Writer<'_, '_> {
 
     /// Whether a batch norm alone reads `output`, so that what is added to it may be taken off the mean instead, which takes no bias.
     fn is_normed(&self, output: &str) -> bool {
-        let mut readers = self.source.readers(output);
-        let norm = readers.next().filter(|norm| norm.op_type() == "BatchNormalization");
-        let step = norm.and_then(|norm| self.source.writer(norm.output.first()?));
-        let step = step.and_then(|(position, _)| self.plan.steps.get(position));
-        self.source.is_read_once(output)
-            && norm.is_some_and(|norm| input(norm, 0) == Some(output))
-            && matches!(step, Some(Step::Channelwise(step)) if step.vectors.contains(&(NORM_MEAN, 0)))
+        let norm = self.source.readers(output).next().filter(|norm| norm.op_type() == "BatchNormalization");
+        let step = norm.and_then(|norm| self.plan.steps.get(self.source.writer(norm.output.first()?)?.0));
+        // One that is understood reads it as what is normed: all else is constant.
+        self.source.is_read_once(output) && matches!(step, Some(Step::Channelwise(_)))
     }
 
     /// Writes another number of channels into a constant list of sizes.
