@@ -42,6 +42,9 @@ const LEAST_GAIN: f64 = 0.5;
 const ROUNDS: u32 = 3;
 /// A group of one channel is another kind of layer: a depthwise convolution of one channel is a plain one.
 const LEAST_MULTIPLE: usize = 2;
+/// A grid of widths leaves a choice of channels if its narrowest network gains so many times what is asked for: where it hardly gains
+/// enough, nearly all that can leave must, however much they matter.
+const CHOICE: f64 = 1.5;
 /// A network that is to be as fast as possible may be slower than the fastest by this share.
 const ALMOST_ALL: f64 = 0.97;
 /// Enough to aim at a ratio: the median of as many turns.
@@ -148,10 +151,11 @@ impl Pruner<'_> {
     }
 }
 
-/// Of multiples, each with how many times faster the narrowest network is, the first that is enough, or the one that makes it the fastest.
+/// Of multiples, each with how many times faster the narrowest network is, the first that leaves a choice of channels, or the one that
+/// makes it the fastest.
 fn best_grid(grids: &[(usize, f64)], wanted: f64) -> Option<(usize, f64)> {
-    let enough = grids.iter().find(|(_, most)| *most >= wanted);
-    enough.or_else(|| grids.iter().max_by(|a, b| a.1.total_cmp(&b.1))).copied()
+    let ample = grids.iter().find(|(_, most)| *most >= 1.0 + (wanted - 1.0) * CHOICE);
+    ample.or_else(|| grids.iter().max_by(|a, b| a.1.total_cmp(&b.1))).copied()
 }
 
 /// The ratio to aim at where `most` is possible: what is wanted, or almost all that is possible, if that is worth a variant. The last

@@ -103,6 +103,14 @@ impl FloatTensor {
         Ok(Self { shape: self.shape.iter().enumerate().map(resized).collect(), values })
     }
 
+    /// The tensor less `numbers`, value by value, as far as they reach.
+    pub(crate) fn less(mut self, numbers: &[f64]) -> Self {
+        for (value, number) in self.values.iter_mut().zip(numbers) {
+            *value = (f64::from(*value) - number) as f32;
+        }
+        self
+    }
+
     /// Reads a float32 initialiser.
     pub fn from_proto(proto: &TensorProto) -> Result<Self, InvalidTensor> {
         expect_type(proto, DataType::Float, "float32")?;

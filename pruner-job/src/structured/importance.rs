@@ -10,9 +10,10 @@ use crate::{
     training::{TrainingError, cross_entropy, doing, samples::Samples},
 };
 
-/// Batches over which the gradient is collected, and images in each: two thousand images settle the order of channels.
-const BATCHES: usize = 32;
-const BATCH_SIZE: i64 = 64;
+/// Batches over which the gradient is collected, and images in each: few, as what single images would lose by a channel evens out in a
+/// large batch, and a thousand images settle the order of channels.
+const BATCHES: usize = 256;
+const BATCH_SIZE: i64 = 4;
 
 /// A network whose channels are judged.
 pub(super) struct Judged<'a> {

@@ -66,10 +66,8 @@ pub struct Report {
     pub extent: Extent,
     /// A portfolio by the structured method for each seed.
     pub portfolios: Vec<Portfolio>,
-    /// The published method.
-    pub levels: Vec<Level>,
-    /// The dense network of the first seed, quantised; absent if there was no Python to do it.
-    pub int8: Option<Judgement>,
+    /// The levels of the published method for each seed.
+    pub levels: Vec<Vec<Level>>,
 }
 
 /// A portfolio, and what its variants cost otherwise.
@@ -90,6 +88,18 @@ pub struct Portfolio {
     pub range: f64,
     /// The smaller networks, the largest first.
     pub smaller: Vec<Smaller>,
+    /// The dense network, quantised; absent if there was no Python to do it.
+    pub int8: Option<Quantised>,
+}
+
+/// A network in int8, judged in turns with the one that it is made from.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Quantised {
+    /// The network as it was.
+    pub dense: Judgement,
+    /// What it is in int8.
+    pub judgement: Judgement,
 }
 
 /// A smaller network.
@@ -142,7 +152,7 @@ pub fn measure(tools: &Tools<'_>, directory: &Path, extent: Extent, say: impl Fn
         dataset: tools.dataset,
         extent,
     };
-    let mut portfolios = Vec::new();
+    let (mut portfolios, mut levels) = (Vec::new(), Vec::new());
     for seed in 1..=extent.seeds {
         say(&format!("portfolio of seed {seed} of {}", extent.seeds));
         let folder = directory.join(format!("seed-{seed}"));
@@ -152,22 +162,15 @@ pub fn measure(tools: &Tools<'_>, directory: &Path, extent: Extent, say: impl Fn
             let peer = TorchPruning { python, workshop: &workshop, bench: &bench, seed };
             set_beside(&mut portfolio, &peer, &folder)?;
         }
-        portfolios.push(portfolio);
-    }
-    say("the published method");
-    let levels = levels::levels(&workshop, &bench, &directory.join("levels"))?;
-    let int8 = match &tools.python {
-        Some(python) => {
-            say("int8");
-            let first = directory.join("seed-1/structured");
-            let dense = job::network(&first, "dense").context("each step was kept")?;
-            let quantised = directory.join("int8.onnx");
-            quantise(python, &dense, tools.dataset, &quantised)?;
-            bench.judge(&[&dense, &quantised])?.pop()
+        if let Some(python) = &tools.python {
+            say(&format!("int8 with seed {seed}"));
+            portfolio.int8 = Some(quantised(python, tools.dataset, &bench, &folder)?);
         }
-        None => None,
-    };
-    Ok(Report { extent, portfolios, levels, int8 })
+        portfolios.push(portfolio);
+        say(&format!("the published method with seed {seed}"));
+        levels.push(levels::levels(&workshop, &bench, &folder.join("levels"), seed)?);
+    }
+    Ok(Report { extent, portfolios, levels })
 }
 
 /// Sets what Torch-Pruning makes beside each smaller network of a portfolio that was made in `folder`.
@@ -207,6 +210,7 @@ fn portfolio(workshop: &Workshop<'_>, bench: &Bench<'_>, folder: &Path, seed: u3
         seconds: run.seconds(),
         range: range.most / range.least,
         smaller: smaller.collect::<Result<_>>()?,
+        int8: None,
     })
 }
 
@@ -258,6 +262,17 @@ impl Finished<'_> {
             torch_pruning: None,
         })
     }
+}
+
+/// The dense network of the portfolio that was made in `folder`, quantised.
+fn quantised(python: &Path, dataset: &Path, bench: &Bench<'_>, folder: &Path) -> Result<Quantised> {
+    let dense = job::network(&folder.join("structured"), "dense").context("each step was kept")?;
+    let quantised = folder.join("int8.onnx");
+    quantise(python, &dense, dataset, &quantised)?;
+    let judged: [Judgement; 2] =
+        bench.judge(&[&dense, &quantised])?.try_into().ok().context("both were judged")?;
+    let [dense, judgement] = judged;
+    Ok(Quantised { dense, judgement })
 }
 
 fn quantise(python: &Path, network: &Path, dataset: &Path, to: &Path) -> Result<()> {

@@ -101,7 +101,7 @@ struct Pruning {
     #[arg(long, default_value = "/usr/share/datasets/fashion-mnist")]
     dataset: PathBuf,
     /// Portfolios, each from another seed.
-    #[arg(long, default_value_t = 3)]
+    #[arg(long, default_value_t = 5)]
     seeds: u32,
     /// Images that are learnt from.
     #[arg(long, default_value_t = 10_000)]

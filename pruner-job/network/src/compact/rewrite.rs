@@ -188,7 +188,7 @@ impl Writer<'_, '_> {
             let vector = input(node, position).and_then(|name| self.source.float(name));
             let Some(Ok(vector)) = vector.map(|vector| vector.select(axis, &channels)) else { continue };
             let vector = match (position, &lacking) {
-                (NORM_MEAN, Some(lacking)) => less(&vector, lacking),
+                (NORM_MEAN, Some(lacking)) => vector.less(lacking),
                 _ => vector,
             };
             self.replace(node, position, vector.to_proto(""));
@@ -281,13 +281,6 @@ impl Writer<'_, '_> {
         let names = (0..).map(|number| format!("{output}.compact.{position}.{number}"));
         names.into_iter().find(|name| !is_taken(name)).unwrap_or_default()
     }
-}
-
-/// The vector, less these numbers.
-fn less(vector: &FloatTensor, numbers: &[f64]) -> FloatTensor {
-    let pairs = vector.values().iter().zip(numbers);
-    let values = pairs.map(|(value, number)| (f64::from(*value) - number) as f32).collect();
-    FloatTensor::new(vector.shape().to_vec(), values).unwrap_or_else(|_| vector.clone())
 }
 
 fn integer(name: &str, value: i64) -> AttributeProto {

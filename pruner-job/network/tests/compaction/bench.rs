@@ -39,6 +39,7 @@ mod page;
 mod published;
 
 use mask::{Scope, parameters};
+use published::Borders;
 use zoo::{
     Architecture, IMAGE, classic,
     sketch::{Norms, Sketch},
@@ -90,7 +91,7 @@ fn files(folder: &Path) -> Vec<Value> {
             cases.push(Case {
                 title,
                 fraction,
-                published: published::parameters_left(&model),
+                published: published::parameters_left(&model, Borders::Dropped),
                 path,
                 shape,
                 runs: vec![],
@@ -213,14 +214,15 @@ fn architectures() -> Vec<Value> {
         let before = parameters(&model);
         mask::mask(&mut model, fraction, Scope::Global);
         let untouched = model.encode_to_vec();
-        let published = published::parameters_left(&model);
+        let [published, with_borders] =
+            [Borders::Dropped, Borders::Kept].map(|borders| published::parameters_left(&model, borders));
         compact(&mut model, Options::default()).unwrap();
         judge::check_equal(&untouched, &model.encode_to_vec(), IMAGE).unwrap();
         let share = |parameters: usize| parameters as f64 / before as f64;
-        json!({"left": share(parameters(&model)), "published": share(published)})
+        json!({"left": share(parameters(&model)), "published": share(published), "withBorders": share(with_borders)})
     };
     let entry = |architecture| {
-        let of = |norms| [0.9, 0.95, 0.99].map(|fraction| left(architecture, norms, fraction));
+        let of = |norms| [0.5, 0.9, 0.99].map(|fraction| left(architecture, norms, fraction));
         json!({"network": format!("{architecture:?}"), "kept": of(Norms::Kept), "folded": of(Norms::Folded)})
     };
     Architecture::ALL.into_iter().map(entry).collect()

@@ -12,10 +12,21 @@ use petgraph::unionfind::UnionFind;
 
 use crate::mask::parameters;
 
+/// What becomes of constants that filters without weights emit, where the layer that reads them makes different numbers of them at
+/// different places.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Borders {
+    /// They are dropped, as all constants are.
+    Dropped,
+    /// They are computed. What differs where the kernel lies over padding is, in each of the layer's filters, a sum of its own weights,
+    /// and nothing else that is left holds these numbers: one channel stays that emits a constant.
+    Kept,
+}
+
 /// Float parameters that are left of `model`.
-pub(crate) fn parameters_left(model: &ModelProto) -> usize {
+pub(crate) fn parameters_left(model: &ModelProto, borders: Borders) -> usize {
     let tracer = Tracer::of(model.graph.as_ref().unwrap());
-    let gone = tracer.gone();
+    let gone = tracer.gone(borders);
     let count = |channels: &[usize]| channels.iter().filter(|channel| !gone.contains(channel)).count();
     let removed = |tensor: &Tensor| tensor.numbers(<[usize]>::len) - tensor.numbers(count);
     parameters(model) - tracer.tensors.iter().map(removed).sum::<usize>()
@@ -31,6 +42,8 @@ struct Tracer<'a> {
     coupled: Vec<(usize, usize)>,
     /// For each layer that mixes channels, those that it makes, and whether the filter of each is zero.
     layers: Vec<Vec<(usize, bool)>>,
+    /// The channels that each layer reads which makes different numbers of a constant at different places.
+    uneven: Vec<Vec<usize>>,
     tensors: Vec<Tensor>,
 }
 
@@ -49,8 +62,9 @@ impl Tensor {
 
 impl<'a> Tracer<'a> {
     fn of(graph: &'a GraphProto) -> Self {
-        let (values, coupled, layers, tensors) = (HashMap::new(), vec![], vec![], vec![]);
-        let mut tracer = Self { graph, values, channels: 0, coupled, layers, tensors };
+        let (values, coupled, layers) = (HashMap::new(), vec![], vec![]);
+        let (uneven, tensors) = (vec![], vec![]);
+        let mut tracer = Self { graph, values, channels: 0, coupled, layers, uneven, tensors };
         for node in &graph.node {
             tracer.node(node);
         }
@@ -58,7 +72,7 @@ impl<'a> Tracer<'a> {
     }
 
     /// The channels that leave.
-    fn gone(&self) -> HashSet<usize> {
+    fn gone(&self, borders: Borders) -> HashSet<usize> {
         let mut classes = UnionFind::new(self.channels);
         for &(left, right) in &self.coupled {
             classes.union(left, right);
@@ -72,6 +86,16 @@ impl<'a> Tracer<'a> {
             if !layer.iter().any(|(channel, _)| stay.contains(&class(channel))) {
                 stay.insert(class(&layer[0].0));
             }
+        }
+        if borders == Borders::Kept {
+            let mut carriers = HashSet::new();
+            for read in &self.uneven {
+                let dead = read.iter().map(class).find(|class| !stay.contains(class));
+                if !read.iter().any(|channel| carriers.contains(&class(channel))) {
+                    carriers.extend(dead);
+                }
+            }
+            stay.extend(carriers);
         }
         (0..self.channels).filter(|channel| !stay.contains(&class(channel))).collect()
     }
@@ -137,6 +161,10 @@ impl<'a> Tracer<'a> {
         let made = self.fresh(outs);
         let filters = weight.raw_data().chunks(weight.raw_data().len() / outs).map(is_zero);
         self.layers.push(made.iter().copied().zip(filters).collect());
+        let pads = node.attribute.iter().find(|attribute| attribute.name() == "pads");
+        if pads.is_some_and(|pads| pads.ints.iter().any(|&pad| pad > 0)) {
+            self.uneven.push(channels.clone());
+        }
         self.mix(&channels, &made, groups, places * sizes[2..].iter().product::<usize>());
         self.bias(node, &made);
         made
@@ -151,6 +179,8 @@ impl<'a> Tracer<'a> {
         let cells: Vec<bool> = weight.raw_data().chunks(4 * cell).map(is_zero).collect();
         let is_dead = |out: usize| cells.iter().skip(out).step_by(outs).all(|&is_zero| is_zero);
         self.layers.push(made.iter().copied().zip((0..outs).map(is_dead)).collect());
+        // Places of its output are made by different parts of the kernel.
+        self.uneven.push(channels.to_vec());
         self.mix(channels, &made, groups, cell);
         self.bias(node, &made);
         made

@@ -45,14 +45,19 @@ pub struct Level {
     pub aligned: Judgement,
 }
 
-/// Every level, judged in turns.
-pub(super) fn levels(workshop: &Workshop<'_>, bench: &Bench<'_>, folder: &Path) -> Result<Vec<Level>> {
+/// Every level of the network of `seed`, judged in turns.
+pub(super) fn levels(
+    workshop: &Workshop<'_>,
+    bench: &Bench<'_>,
+    folder: &Path,
+    seed: u32,
+) -> Result<Vec<Level>> {
     fs::create_dir_all(folder)?;
     let model = folder.join("model.onnx");
-    workshop.model(&model, WIDTH, 1)?;
+    workshop.model(&model, WIDTH, seed)?;
     let steps = workshop.extent.training_images / 128;
     let method = json!({"iterativeMagnitude": {"densities": DENSITIES, "rewindSteps": steps / 2, "keepLastLayer": true}});
-    let run = workshop.run(folder, &workshop.plan(&model, &method, 1, 12, epochs(workshop.extent)))?;
+    let run = workshop.run(folder, &workshop.plan(&model, &method, seed, 12, epochs(workshop.extent)))?;
     let masked: Vec<PathBuf> =
         (1..=DENSITIES.len()).filter_map(|position| run.step(&format!("variant-{position}"))).collect();
     ensure!(masked.len() == DENSITIES.len(), "a level is missing");

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::{
-    Judgement, LEAST_ACCURACY, Level, Peer, Portfolio, Report, Smaller,
+    Judgement, LEAST_ACCURACY, Level, Peer, Portfolio, Quantised, Report, Smaller,
     judge::{ROUNDS, TURN},
     levels::epochs,
 };
@@ -195,58 +195,58 @@ fn level_lines(text: &mut String, report: &Report) {
     let _ = write!(
         text,
         "## The published method, and int8\n\n\
-         One seed, {} epochs a level.\n\
+         {} epochs a level.\n\
          The masked network, the same without what is dead (*compact*), and without it but for what fills each width up to a multiple \
-         of ONNX Runtime's (*aligned*) compute the same; latencies in this order.\n\n\
-         | density | accuracy | training, s | compaction, ms | training over compaction | MB compact, aligned | times smaller \
-         | latency, ms | times faster |\n\
-         | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n",
+         of ONNX Runtime's (*aligned*) compute the same.\n\n\
+         | density | accuracy | training, s | compaction, ms | training over compaction | MB compact | MB aligned \
+         | compact, times smaller | aligned, times smaller | masked, ms | compact, times faster | aligned, times faster |\n\
+         | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n",
         epochs(report.extent)
     );
-    for level in &report.levels {
-        let Level { masked, compacted, aligned, .. } = level;
-        let (smaller, faster) = (
-            |to: &Judgement| masked.bytes as f64 / to.bytes as f64,
-            |to: &Judgement| masked.latency_ms / to.latency_ms,
-        );
-        let _ = writeln!(
-            text,
-            "| {} | {:.2} % | {:.1} | {:.2} | {:.0} | {:.3}, {:.3} | {:.2}, {:.2} | {:.3}, {:.3}, {:.3} \
-             | {:.2}, {:.2} |",
-            level.density,
-            100.0 * compacted.accuracy,
-            level.training_seconds,
-            1e3 * level.compaction_seconds,
-            level.training_seconds / level.compaction_seconds,
-            compacted.bytes as f64 / 1e6,
-            aligned.bytes as f64 / 1e6,
-            smaller(compacted),
-            smaller(aligned),
-            masked.latency_ms,
-            compacted.latency_ms,
-            aligned.latency_ms,
-            faster(compacted),
-            faster(aligned),
-        );
+    for position in 0..report.levels.iter().map(Vec::len).min().unwrap_or(0) {
+        let levels: Vec<&Level> = report.levels.iter().filter_map(|levels| levels.get(position)).collect();
+        let of = |read: fn(&Level) -> f64| plain(&Spread::of(levels.iter().map(|level| read(level))));
+        let density = levels.first().map_or("", |level| &level.density);
+        let accuracy = percent(levels.iter().map(|level| level.compacted.accuracy));
+        let columns = [
+            of(|level| level.training_seconds),
+            of(|level| 1e3 * level.compaction_seconds),
+            of(|level| level.training_seconds / level.compaction_seconds),
+            of(|level| level.compacted.bytes as f64 / 1e6),
+            of(|level| level.aligned.bytes as f64 / 1e6),
+            of(|level| level.masked.bytes as f64 / level.compacted.bytes as f64),
+            of(|level| level.masked.bytes as f64 / level.aligned.bytes as f64),
+            of(|level| level.masked.latency_ms),
+            of(|level| level.masked.latency_ms / level.compacted.latency_ms),
+            of(|level| level.masked.latency_ms / level.aligned.latency_ms),
+        ];
+        let _ = writeln!(text, "| {density} | {accuracy} | {} |", columns.join(" | "));
     }
-    if let (Some(int8), Some(portfolio)) = (&report.int8, report.portfolios.first()) {
-        let dense = &portfolio.dense;
-        let _ = writeln!(
-            text,
-            "\nThe dense network of the first seed in int8 (ONNX Runtime, static, per channel): accuracy {:.2} % \
-             ({:+.2} points), {:.3} MB ({:.2} times smaller), {:.3} ms ({:.2} times as fast), agreement {:.2} %, \
-             the worst class loses {:.2} %, calibration error {:.2} %.",
-            100.0 * int8.accuracy,
-            100.0 * (int8.accuracy - dense.accuracy),
-            int8.bytes as f64 / 1e6,
-            dense.bytes as f64 / int8.bytes as f64,
-            int8.latency_ms,
-            dense.latency_ms / int8.latency_ms,
-            100.0 * int8.agreement,
-            100.0 * int8.worst_class_drop,
-            100.0 * int8.calibration_error,
-        );
+    int8_lines(text, &report.portfolios);
+}
+
+fn int8_lines(text: &mut String, portfolios: &[Portfolio]) {
+    let quantised: Vec<&Quantised> =
+        portfolios.iter().filter_map(|portfolio| portfolio.int8.as_ref()).collect();
+    if quantised.is_empty() {
+        return;
     }
+    let of = |read: fn(&Quantised) -> f64| quantised.iter().map(move |quantised| read(quantised));
+    let median = |read: fn(&Quantised) -> f64| plain(&Spread::of(of(read)));
+    let _ = writeln!(
+        text,
+        "\nThe dense networks in int8 (ONNX Runtime, static, per channel): accuracy {} ({} points more than before), {} MB \
+         ({} times smaller), {} ms ({} times as fast), agreement {}, the worst class loses {}, calibration error {}.",
+        percent(of(|int8| int8.judgement.accuracy)),
+        points(of(|int8| int8.judgement.accuracy - int8.dense.accuracy)),
+        median(|int8| int8.judgement.bytes as f64 / 1e6),
+        median(|int8| int8.dense.bytes as f64 / int8.judgement.bytes as f64),
+        median(|int8| int8.judgement.latency_ms),
+        median(|int8| int8.dense.latency_ms / int8.judgement.latency_ms),
+        percent(of(|int8| int8.judgement.agreement)),
+        percent(of(|int8| int8.judgement.worst_class_drop)),
+        percent(of(|int8| int8.judgement.calibration_error)),
+    );
 }
 
 /// The number of smaller networks that every portfolio has.

@@ -17,7 +17,8 @@ import torch_pruning
 from onnx import helper, numpy_helper
 from torch import nn
 
-# As the pruner-job has them: images that channels are judged on, images a step, the multiple of channels that is kept.
+# Images that channels are judged on (twice as many as the pruner-job takes: of these only the sum counts, however they are divided),
+# and as the pruner-job has them: images a step, the multiple of channels that is kept.
 JUDGED, JUDGED_AT_A_TIME, BATCH, MULTIPLE = 2048, 64, 128, 8
 SETTLING_BATCHES = 16
 # As the pruner-job distils.

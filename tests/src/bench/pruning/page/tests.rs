@@ -1,7 +1,7 @@
 //! The page says what the report says.
 
 use super::*;
-use crate::bench::pruning::{Conventional, Extent, Made, Peer};
+use crate::bench::pruning::{Conventional, Extent, Made, Peer, Quantised};
 
 fn judgement(accuracy: f64, latency_ms: f64) -> Judgement {
     let (agreement, worst_class_drop, calibration_error) = (0.9, 0.1, 0.02);
@@ -35,6 +35,7 @@ fn first() -> Portfolio {
         seconds: 50.0,
         range: 3.0,
         smaller: vec![smaller],
+        int8: None,
     }
 }
 
@@ -65,7 +66,8 @@ fn written(portfolios: Vec<Portfolio>) -> String {
         aligned: Judgement { bytes: 1_250_000, ..judgement(0.9, 0.75) },
     };
     let extent = Extent { seeds: 2, training_images: 10_000, epochs: 3, fine_tuning_epochs: 1 };
-    page(&Report { extent, portfolios, levels: vec![level], int8: None })
+    let longer = Level { training_seconds: 40.0, aligned: judgement(0.8, 0.5), ..level.clone() };
+    page(&Report { extent, portfolios, levels: vec![vec![level], vec![longer]] })
 }
 
 #[test]
@@ -81,10 +83,23 @@ fn the_page_says_what_the_report_says() {
         "The latencies that the table of layers foretold for these networks are 3.1 % off in the mean, 6.2 % at most.",
         "| smaller 1 | 7.00, 7.50 | 90.00 %, 89.40 % | 0.60 [0.40..0.80] | 0.820, 0.900 | 500.00, 2000.00 \
          | 8.00 [2.00..8.00] |",
-        "| 0.1 | 90.00 % | 30.0 | 2.00 | 15000 | 1.000, 1.250 | 2.00, 1.60 | 1.500, 1.000, 0.750 | 1.50, 2.00 |",
+        "| 0.1 | 90.00 % [90.00..90.00] | 40.00 [30.00..40.00] | 2.00 [2.00..2.00] | 20000 [15000..20000] | 1.00 [1.00..1.00] \
+         | 2.00 [1.25..2.00] | 2.00 [2.00..2.00] | 1.60 [1.00..1.60] | 1.50 [1.50..1.50] | 1.50 [1.50..1.50] | 3.00 [2.00..3.00] |",
     ] {
         assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
     }
+}
+
+#[test]
+fn int8_is_set_beside_the_network_that_it_is_made_from() {
+    let quantised = Quantised {
+        dense: judgement(0.9, 1.5),
+        judgement: Judgement { bytes: 500_000, ..judgement(0.895, 0.5) },
+    };
+    let text = written(vec![Portfolio { int8: Some(quantised), ..first() }]);
+    let line = "accuracy 89.50 % [89.50..89.50] (-0.50 [-0.50..-0.50] points more than before), 0.500 [0.500..0.500] MB \
+                (4.00 [4.00..4.00] times smaller), 0.500 [0.500..0.500] ms (3.00 [3.00..3.00] times as fast)";
+    assert!(text.contains(line), "{line} is not in\n{text}");
 }
 
 #[test]
