@@ -5,6 +5,7 @@ PRUNING_PEERS = $(CACHE)/pruning-peers
 FUZZ = $(CACHE)/cargo-fuzz/bin/cargo-fuzz fuzz run --sanitizer none
 FUZZ_LIMITS = -max_total_time=$(or $(FUZZ_SECONDS),60) -rss_limit_mb=512 -malloc_limit_mb=256 -timeout=10
 TRITONCLIENT = $(CACHE)/tritonclient-2.73.0
+ONNX = $(CACHE)/onnx-1.23.2
 PACKAGES = $(shell grep -v '^\#' tests/cluster/debian-packages.txt)
 export DNNSHIFTER_CACHE := $(CACHE)
 
@@ -42,7 +43,7 @@ demo-down: ## remove the demo's cluster
 	target/release/dnnshifter-demo down
 
 .PHONY: test
-test: build test-protocol ## all tests, those on a real cluster included (root)
+test: build test-protocol test-onnx ## all tests, those on a real cluster included (root)
 	cargo test --release --locked --workspace
 
 .PHONY: test-protocol
@@ -50,6 +51,14 @@ test-protocol: build ## the runtime, asked by tritonclient over HTTP and gRPC
 	python3 -m venv $(TRITONCLIENT)
 	$(TRITONCLIENT)/bin/python -m pip install --quiet 'tritonclient[http,grpc]==2.73.0'
 	ORT_DYLIB_PATH=$(CURDIR)/.deps/onnxruntime/libonnxruntime.so.1 $(TRITONCLIENT)/bin/python runtime/tests/protocol/tritonclient_test.py target/release/dnnshifter-runtime
+
+.PHONY: test-onnx
+test-onnx: build ## what compaction writes, judged by onnx.checker
+	python3 -m venv $(ONNX)
+	$(ONNX)/bin/python -m pip install --quiet onnx==1.23.2
+	rm -rf target/masked-networks && mkdir -p target/masked-networks
+	target/release/examples/masked-networks target/masked-networks
+	$(ONNX)/bin/python pruner-job/tests/onnx/checker_test.py target/release/dnnshifter-pruner-job target/masked-networks
 
 .PHONY: peers
 peers: ## install the servers that ours is compared with

@@ -84,24 +84,25 @@ impl LabelledImages {
         Self { shape: self.shape, pixels, labels: indices.iter().filter_map(label).collect() }
     }
 
-    /// Checks that the images fit the network's input, and the labels its outputs, and that all values are numbers.
-    fn check(&self, network: &Network) -> Result<(), DataError> {
+    /// Checks that the images fit the network's input, and the labels its outputs, and that all values are numbers. `part` is what they
+    /// are for.
+    fn check(&self, part: &'static str, network: &Network) -> Result<(), DataError> {
         let (input, output) = (&network.input().shape, &network.output().shape);
         if *input != self.shape {
-            return Err(DataError::Shape { images: self.shape.to_vec(), network: input.clone() });
+            return Err(DataError::Shape { part, images: self.shape.to_vec(), network: input.clone() });
         }
         let classes: usize = output.iter().product();
         match self.labels.iter().enumerate().find(|&(_, &label)| usize::from(label) >= classes) {
-            Some((position, &label)) => Err(DataError::Label { position, label, classes }),
-            None => self.check_values(),
+            Some((position, &label)) => Err(DataError::Label { part, position, label, classes }),
+            None => self.check_values(part),
         }
     }
 
-    fn check_values(&self) -> Result<(), DataError> {
+    fn check_values(&self, part: &'static str) -> Result<(), DataError> {
         let Pixels::Floats(values) = &self.pixels else { return Ok(()) };
         let size: usize = self.shape.iter().product();
         match values.iter().position(|value| !value.is_finite()) {
-            Some(place) => Err(DataError::NotFinite { position: place / size.max(1) }),
+            Some(place) => Err(DataError::NotFinite { part, position: place / size.max(1) }),
             None => Ok(()),
         }
     }
@@ -150,8 +151,8 @@ impl Dataset {
         division: Division,
         network: &Network,
     ) -> Result<Self, DataError> {
-        images.check(network)?;
-        test.check(network)?;
+        images.check("training", network)?;
+        test.check("test", network)?;
         images.check_classes(network)?;
         let mut order: Vec<usize> = (0..images.len()).collect();
         order.shuffle(&mut ChaCha8Rng::seed_from_u64(division.seed));
@@ -218,7 +219,10 @@ mod tests {
         let division = Division { training: None, validation: 1, seed: 1 };
         let all = images(vec![0, 1, 3]);
         let refused = Dataset::divide(&all, images(vec![0]), division, &network("1x2x2")).unwrap_err();
-        assert!(matches!(refused, DataError::Label { position: 2, label: 3, classes: 3 }), "{refused}");
+        assert!(
+            matches!(refused, DataError::Label { part: "training", position: 2, label: 3, classes: 3 }),
+            "{refused}"
+        );
         let refused = Dataset::divide(&all, images(vec![0]), division, &network("1x4x4")).unwrap_err();
         assert!(matches!(refused, DataError::Shape { .. }), "{refused}");
         let lacking = images(vec![0, 2, 0]);
@@ -228,6 +232,6 @@ mod tests {
         values[7] = f32::NAN;
         let unclear = LabelledImages { pixels: Pixels::Floats(values), ..images(vec![0, 1, 2]) };
         let refused = Dataset::divide(&unclear, images(vec![0]), division, &network("1x2x2")).unwrap_err();
-        assert!(matches!(refused, DataError::NotFinite { position: 1 }), "{refused}");
+        assert!(matches!(refused, DataError::NotFinite { part: "training", position: 1 }), "{refused}");
     }
 }

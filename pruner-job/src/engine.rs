@@ -5,6 +5,7 @@ use std::{path::Path, time::Duration};
 use dnnshifter_network::TensorInfo;
 use ort::{
     environment::Environment,
+    error::ErrorCode,
     session::{Session, builder::GraphOptimizationLevel},
     value::TensorRef,
 };
@@ -33,8 +34,12 @@ pub(crate) enum EngineError {
     Load { path: String, source: ort::LoadDynamicError },
     #[error("failed to start ONNX Runtime")]
     Start(#[source] ort::Error),
-    #[error("failed to open the network in ONNX Runtime")]
+    #[error("failed to open the network in ONNX Runtime; export it again, and check it with onnx.checker")]
     Open(#[source] ort::Error),
+    #[error(
+        "ONNX Runtime lacks an operator or the operator set of the network; export it with operators of the ONNX standard, in float32 and with opset_version=17"
+    )]
+    Unknown(#[source] ort::Error),
     #[error("failed to run the network in ONNX Runtime")]
     Run(#[source] ort::Error),
     #[error("the network gave no output in ONNX Runtime")]
@@ -51,7 +56,7 @@ impl Engine {
 
     /// Opens an ONNX file's bytes with all optimisations and one thread, as latencies are compared.
     pub(crate) fn open(&self, model: &[u8], input: &TensorInfo) -> Result<Inference, EngineError> {
-        let session = self.session(model).map_err(EngineError::Open)?;
+        let session = self.session(model).map_err(refused)?;
         Ok(Inference { session, input_shape: input.shape.clone() })
     }
 
@@ -67,7 +72,7 @@ impl Engine {
                 .with_intra_threads(1)?
                 .commit_from_file(path)
         };
-        builder().map_err(EngineError::Open)
+        builder().map_err(refused)
     }
 
     fn session(&self, model: &[u8]) -> Result<Session, ort::Error> {
@@ -101,6 +106,25 @@ impl Inference {
         let start = thread_time();
         self.run(input)?;
         Ok(thread_time().saturating_sub(start))
+    }
+}
+
+/// What ONNX Runtime says of operators and operator sets that it does not know. It has no code for these.
+const UNKNOWN: [&str; 5] = [
+    "No Op registered for",
+    "is not a registered function/op",
+    "No opset import for domain",
+    "Missing opset in the model",
+    "official released onnx opset versions",
+];
+
+/// Why a network was not opened.
+fn refused(source: ort::Error) -> EngineError {
+    let lacks = source.code() == ErrorCode::NotImplemented;
+    if lacks || UNKNOWN.iter().any(|words| source.message().contains(words)) {
+        EngineError::Unknown(source)
+    } else {
+        EngineError::Open(source)
     }
 }
 

@@ -2,9 +2,8 @@
 //! the model. Files outside of the model's folder are never read, whatever the model says.
 
 use std::{
-    fs::File,
-    io,
-    os::unix::fs::FileExt,
+    collections::{BTreeMap, btree_map::Entry},
+    fs, io,
     path::{Component, Path, PathBuf},
 };
 
@@ -58,27 +57,28 @@ pub(crate) fn import(bytes: Bytes, path: &Path) -> Result<Network, UnreadableMod
 
 /// Reads the data of every tensor of `model` that is in a file of `folder`; returns the number of bytes.
 fn embed(model: &mut ModelProto, folder: &Path) -> Result<u64, ExternalError> {
-    model.graph.as_mut().map_or(Ok(0), |graph| embed_graph(graph, folder))
+    let mut files = Files { folder, read: BTreeMap::new() };
+    model.graph.as_mut().map_or(Ok(0), |graph| embed_graph(graph, &mut files))
 }
 
-fn embed_graph(graph: &mut GraphProto, folder: &Path) -> Result<u64, ExternalError> {
+fn embed_graph(graph: &mut GraphProto, files: &mut Files<'_>) -> Result<u64, ExternalError> {
     let mut read = 0;
     for tensor in &mut graph.initializer {
-        read += embed_tensor(tensor, folder)?;
+        read += embed_tensor(tensor, files)?;
     }
     for attribute in graph.node.iter_mut().flat_map(|node| &mut node.attribute) {
         let AttributeProto { t, g, tensors, graphs, .. } = attribute;
         for tensor in t.iter_mut().chain(tensors) {
-            read += embed_tensor(tensor, folder)?;
+            read += embed_tensor(tensor, files)?;
         }
         for graph in g.iter_mut().chain(graphs) {
-            read += embed_graph(graph, folder)?;
+            read += embed_graph(graph, files)?;
         }
     }
     Ok(read)
 }
 
-fn embed_tensor(tensor: &mut TensorProto, folder: &Path) -> Result<u64, ExternalError> {
+fn embed_tensor(tensor: &mut TensorProto, files: &mut Files<'_>) -> Result<u64, ExternalError> {
     if tensor.data_location() != DataLocation::External {
         return Ok(0);
     }
@@ -100,30 +100,37 @@ fn embed_tensor(tensor: &mut TensorProto, folder: &Path) -> Result<u64, External
     }
     let offset = number("offset", "an offset")?.unwrap_or(0);
     let length = number("length", "a length")?;
-    let path = folder.join(location);
-    let bytes = read_part(&path, offset, length).map_err(|source| ExternalError::Read {
+    let path = files.folder.join(location);
+    let bytes = files.part(&path, offset, length).map_err(|source| ExternalError::Read {
         tensor: name(),
         path: path.clone(),
         source,
     })?;
     let size = bytes.len() as u64;
-    tensor.raw_data = Some(bytes.into());
+    tensor.raw_data = Some(bytes);
     tensor.external_data.clear();
     tensor.data_location = None;
     Ok(size)
 }
 
-/// The `length` bytes from `offset` on, or all that follow; never more than the file holds.
-fn read_part(path: &Path, offset: u64, length: Option<u64>) -> io::Result<Vec<u8>> {
-    let file = File::open(path)?;
-    let rest = file.metadata()?.len().checked_sub(offset).ok_or(io::ErrorKind::UnexpectedEof)?;
-    let length = length.unwrap_or(rest);
-    if length > rest {
-        return Err(io::ErrorKind::UnexpectedEof.into());
+/// The files beside a model. Each is in memory once, however many tensors it holds, and however often they name the same part.
+struct Files<'a> {
+    folder: &'a Path,
+    read: BTreeMap<PathBuf, Bytes>,
+}
+
+impl Files<'_> {
+    /// A part of the file at `path`: up to its end if no length is given.
+    fn part(&mut self, path: &Path, offset: u64, length: Option<u64>) -> io::Result<Bytes> {
+        let whole = match self.read.entry(path.to_owned()) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(unread) => unread.insert(fs::read(path)?.into()),
+        };
+        let end = length.map_or(Some(whole.len() as u64), |length| offset.checked_add(length));
+        let place = |place: u64| usize::try_from(place).ok();
+        let part = end.and_then(|end| whole.get(place(offset)?..place(end)?));
+        part.map(|part| whole.slice_ref(part)).ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
     }
-    let mut bytes = vec![0; usize::try_from(length).map_err(io::Error::other)?];
-    file.read_exact_at(&mut bytes, offset)?;
-    Ok(bytes)
 }
 
 #[cfg(test)]
@@ -161,6 +168,19 @@ mod tests {
         assert_eq!(tensor.raw_data(), b"2345");
         assert_eq!(tensor.data_location(), DataLocation::Default);
         assert_eq!(embed(&mut model(&[("location", "data")]), folder.path()).unwrap(), 10);
+    }
+
+    #[test]
+    fn a_file_that_many_tensors_name_is_in_memory_once() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("data"), vec![7; 1 << 22]).unwrap();
+        let mut read = model(&[("location", "data")]);
+        let tensors = &mut read.graph.as_mut().unwrap().initializer;
+        // With a copy for each it would be 80 GiB.
+        tensors.resize(20_000, tensors[0].clone());
+        embed(&mut read, folder.path()).unwrap();
+        let tensors = read.graph.unwrap().initializer;
+        assert!(tensors.iter().all(|tensor| tensor.raw_data().as_ptr() == tensors[0].raw_data().as_ptr()));
     }
 
     #[test]

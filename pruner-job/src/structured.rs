@@ -43,7 +43,8 @@ const ROUNDS: u32 = 3;
 /// A group of one channel is another kind of layer: a depthwise convolution of one channel is a plain one.
 const LEAST_MULTIPLE: usize = 2;
 /// A grid of widths leaves a choice of channels if its narrowest network gains so many times what is asked for: where it hardly gains
-/// enough, nearly all that can leave must, however much they matter.
+/// enough, nearly all that can leave must, however much they matter. Where whole vectors gained 1.25 to 1.4 times of it, those of VGG-16
+/// were 9 % slower than half vectors and a sixth of a point less accurate (means of three seeds); where they gained 2.8 times, neither.
 const CHOICE: f64 = 1.5;
 /// A network that is to be as fast as possible may be slower than the fastest by this share.
 const ALMOST_ALL: f64 = 0.97;
@@ -151,11 +152,12 @@ impl Pruner<'_> {
     }
 }
 
-/// Of multiples, each with how many times faster the narrowest network is, the first that leaves a choice of channels, or the one that
-/// makes it the fastest.
+/// Of multiples, each with how many times faster the narrowest network is, the first that leaves a choice of channels, or that makes the
+/// network almost as fast as any does.
 fn best_grid(grids: &[(usize, f64)], wanted: f64) -> Option<(usize, f64)> {
-    let ample = grids.iter().find(|(_, most)| *most >= 1.0 + (wanted - 1.0) * CHOICE);
-    ample.or_else(|| grids.iter().max_by(|a, b| a.1.total_cmp(&b.1))).copied()
+    let fastest = grids.iter().map(|(_, most)| *most).fold(0.0, f64::max);
+    let enough = (1.0 + (wanted - 1.0) * CHOICE).min(fastest * ALMOST_ALL);
+    grids.iter().find(|(_, most)| *most >= enough).copied()
 }
 
 /// The ratio to aim at where `most` is possible: what is wanted, or almost all that is possible, if that is worth a variant. The last

@@ -58,15 +58,15 @@ pub(crate) struct OutputDifference {
 /// Why two networks are not equal, or cannot be compared.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum VerifyError {
-    #[error("there is no file \"{}\"", path.display())]
+    #[error("there is no file \"{}\"; mend the path", path.display())]
     Missing { path: PathBuf },
     #[error("\"{}\" cannot be compared", path.display())]
     Open { path: PathBuf, source: Box<EngineError> },
     #[error(
-        "the networks cannot be compared: the {side} of the first are {expected}, but those of the second are {found}"
+        "the networks cannot be compared: the {side} of the first are {expected}, but those of the second are {found}; compare two forms of one network"
     )]
     Ends { side: &'static str, expected: String, found: String },
-    #[error("\"{name}\" of \"{}\" is {found}, but only float32 tensors can be compared", path.display())]
+    #[error("\"{name}\" of \"{}\" is {found}, but only float32 tensors can be compared; export the model in plain float32", path.display())]
     Type { path: PathBuf, name: String, found: String },
     #[error(transparent)]
     Cases(#[from] CaseError),

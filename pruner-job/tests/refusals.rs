@@ -20,7 +20,7 @@ use workshop::{Workshop, log};
 /// A change of a model, the exit code that it leads to, and what the message must name.
 type Case = (&'static str, fn(&mut GraphProto), i32, &'static [&'static str]);
 
-const CASES: [Case; 9] = [
+const CASES: [Case; 11] = [
     ("half precision", half_precision, 81, &["\"input\" holds FLOAT16", "export the model in plain float32"]),
     ("weights of half precision", half_weights, 81, &["stage1.1.conv", "FLOAT16", "plain float32"]),
     ("quantised", |graph| rename(graph, "QLinearConv"), 81, &["stage1.1.conv", "before it was quantised"]),
@@ -33,12 +33,14 @@ const CASES: [Case; 9] = [
     ),
     ("open channels", open_channels, 82, &["\"input\"", "fixed"]),
     ("weights that are no numbers", not_a_number, 83, &["stage1.1.conv.weight", "stage1.1.conv", "NaN"]),
+    ("two outputs", two_outputs, 84, &["1 inputs and 2 outputs", "its only output"]),
+    ("a weight that is cut short", short_weight, 65, &["stage1.1.conv.weight", "export the model again"]),
     ("no classifier", no_classifier, 84, &["stage1.1.relu.output", "classifier"]),
     (
         "nodes in disorder",
         |graph| graph.node.reverse(),
         65,
-        &["classifier", "which no node before it writes"],
+        &["classifier", "which no node before it writes", "onnx.checker"],
     ),
 ];
 
@@ -64,6 +66,15 @@ fn not_a_number(graph: &mut GraphProto) {
     let mut raw = weight.raw_data().to_vec();
     raw.splice(8..12, f32::NAN.to_le_bytes());
     weight.raw_data = Some(raw.into());
+}
+
+fn two_outputs(graph: &mut GraphProto) {
+    graph.output.extend(graph.output.clone());
+}
+
+fn short_weight(graph: &mut GraphProto) {
+    let weight = first_weight(graph);
+    weight.raw_data = Some(weight.raw_data().to_vec().split_off(8).into());
 }
 
 fn no_classifier(graph: &mut GraphProto) {
@@ -198,7 +209,10 @@ fn what_cannot_be_used_is_refused_before_any_work_with_its_exit_code() {
     let onnx = fs::read(&model).unwrap();
     fs::write(&model, &onnx[..onnx.len() / 2]).unwrap();
     let (code, message) = refusal(&workshop);
-    assert!(code == 65 && message.contains("model.onnx\"") && message.contains("cut short"), "{message}");
+    assert!(
+        code == 65 && message.contains("model.onnx\"") && message.contains("export the model again"),
+        "{message}"
+    );
     fs::remove_file(&model).unwrap();
     let (code, message) = refusal(&workshop);
     assert!(code == 66 && message.contains("model.onnx"), "{message}");

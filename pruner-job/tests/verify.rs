@@ -8,6 +8,8 @@ use std::{
     process::Output,
 };
 
+use dnnshifter_network::onnx::{ModelProto, tensor_proto::DataType, type_proto};
+use prost::Message;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -67,4 +69,57 @@ fn what_cannot_be_compared_is_said_with_its_exit_code() {
     fs::write(&broken, &fs::read(&small).unwrap()[..1000]).unwrap();
     let broken = verify(&small, &broken, &[]);
     assert!(broken.status.code() == Some(65) && said(&broken).contains("broken.onnx"), "{}", said(&broken));
+}
+
+/// A change of a model, the exit code that it leads to, and what the message must name.
+type Case = (&'static str, fn(&mut ModelProto), i32, &'static [&'static str]);
+
+const CASES: [Case; 5] = [
+    ("half precision", half_precision, 81, &["\"input\"", "f16", "export the model in plain float32"]),
+    (
+        "an unknown operator set",
+        |model| model.opset_import.first_mut().unwrap().version = Some(99),
+        80,
+        &["Opset 99", "opset_version=17"],
+    ),
+    ("no operator set", |model| model.opset_import.clear(), 80, &["opset_version=17"]),
+    ("an unknown operator", |model| rename(model, "Fourier", ""), 80, &["Fourier", "ONNX standard"]),
+    ("an operator of a plugin", |model| rename(model, "Mine", "com.mine"), 80, &["Mine", "ONNX standard"]),
+];
+
+fn half_precision(model: &mut ModelProto) {
+    let graph = model.graph.as_mut().unwrap();
+    graph.node.clear();
+    graph.initializer.clear();
+    graph.output.clone_from(&graph.input);
+    for end in graph.input.iter_mut().chain(&mut graph.output) {
+        let Some(type_proto::Value::TensorType(kind)) = &mut end.r#type.as_mut().unwrap().value else {
+            unreachable!("our own models have tensors")
+        };
+        kind.elem_type = Some(DataType::Float16 as i32);
+    }
+}
+
+fn rename(model: &mut ModelProto, operator: &str, domain: &str) {
+    let node = model.graph.as_mut().unwrap().node.first_mut().unwrap();
+    (node.op_type, node.domain) = (Some(operator.to_owned()), Some(domain.to_owned()));
+}
+
+#[test]
+fn models_that_cannot_be_compared_have_the_exit_codes_of_their_class() {
+    let folder = tempfile::tempdir().unwrap();
+    let (sound, changed) = (network(&folder, "1", "3x16x16"), folder.path().join("changed.onnx"));
+    let mut wrong = Vec::new();
+    for (title, change, wanted, names) in CASES {
+        let mut model = ModelProto::decode(fs::read(&sound).unwrap().as_slice()).unwrap();
+        change(&mut model);
+        fs::write(&changed, model.encode_to_vec()).unwrap();
+        let output = verify(&sound, &changed, &[]);
+        let (code, message) = (output.status.code(), said(&output));
+        let named = names.iter().chain(&["changed.onnx"]).all(|name| message.contains(name));
+        if code != Some(wanted) || !named {
+            wrong.push(format!("{title}: {code:?}, {message}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
 }

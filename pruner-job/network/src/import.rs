@@ -3,6 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use prost::Message;
+
 use crate::{
     onnx::{
         GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, tensor_proto::DataType,
@@ -13,6 +15,10 @@ use crate::{
 
 /// Name of the batch dimension if it was fixed.
 const BATCH: &str = "batch";
+
+/// Bytes that weights which were stored once may take when each use has its own: far more than the biases and batch norms
+/// that are equal before training, far less than exhausts a machine.
+const MOST_PARTED: usize = 1 << 28;
 
 /// Rewrites `model`.
 pub(crate) fn normalized(mut model: ModelProto) -> ModelProto {
@@ -60,20 +66,25 @@ fn constant(node: &NodeProto) -> Option<TensorProto> {
 }
 
 /// Before training many weights are equal, and exporters store them once, with an Identity for each further use. Each use
-/// gets its own again: training moves them apart.
+/// gets its own again, as long as there is room for it: training moves them apart.
 fn part_shared_weights(graph: &mut GraphProto) {
-    let mut weights: BTreeMap<String, TensorProto> =
-        graph.initializer.iter().map(|tensor| (tensor.name().to_owned(), tensor.clone())).collect();
+    // Where each weight stands, and its size.
+    let mut weights: BTreeMap<String, (usize, usize)> = BTreeMap::new();
+    for (place, tensor) in graph.initializer.iter().enumerate() {
+        weights.insert(tensor.name().to_owned(), (place, tensor.encoded_len()));
+    }
     let outputs: BTreeSet<String> = graph.output.iter().map(|output| output.name().to_owned()).collect();
+    let mut room = MOST_PARTED;
     graph.node.retain(|node| {
         let ([input], [output]) = (node.input.as_slice(), node.output.as_slice()) else { return true };
-        let Some(weight) = weights.get(input).filter(|_| node.op_type() == "Identity") else { return true };
-        if outputs.contains(output) {
+        let Some(&(place, size)) = weights.get(input).filter(|_| node.op_type() == "Identity") else {
             return true;
-        }
-        let own = TensorProto { name: Some(output.clone()), ..weight.clone() };
-        graph.initializer.push(own.clone());
-        weights.insert(output.clone(), own);
+        };
+        let weight = graph.initializer.get(place).filter(|_| size <= room && !outputs.contains(output));
+        let Some(own) = weight.cloned() else { return true };
+        room -= size;
+        graph.initializer.push(TensorProto { name: Some(output.clone()), ..own });
+        weights.insert(output.clone(), (place, size));
         false
     });
 }
@@ -113,8 +124,6 @@ fn free_first_dimension(value: &mut ValueInfoProto) {
 
 #[cfg(test)]
 mod tests {
-    use prost::Message;
-
     use super::*;
     use crate::{
         Graph, Network, NetworkBuilder, Operator, TensorInfo, onnx::AttributeProto, tensor::FloatTensor,

@@ -14,6 +14,8 @@ use crate::{
 
 pub(crate) mod cells;
 mod described;
+#[cfg(test)]
+mod lossless;
 pub mod weights;
 
 use described::{MOST_VALUES, described};
@@ -46,7 +48,9 @@ pub struct TensorInfo {
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidModel {
     /// Not ONNX at all, or cut short.
-    #[error("failed to decode the ONNX model: it is no ONNX file, or it was cut short")]
+    #[error(
+        "failed to decode the ONNX model: it is no ONNX file, or it was cut short; copy it again, or export the model again"
+    )]
     Decode(#[source] prost::DecodeError),
     /// A model without a graph.
     #[error(
@@ -65,7 +69,7 @@ pub enum InvalidModel {
     },
     /// Not one input and one output.
     #[error(
-        "the ONNX model has {inputs} inputs and {outputs} outputs, but a classifier with one of each is needed"
+        "the ONNX model has {inputs} inputs and {outputs} outputs, but a classifier has one of each; export it with the image as its only input and the classes as its only output"
     )]
     Ends {
         /// Number of inputs that are not weights.
@@ -92,7 +96,9 @@ pub enum InvalidModel {
         found: String,
     },
     /// A node that reads what nobody wrote before it.
-    #[error("node \"{node}\" reads \"{value}\", which no node before it writes")]
+    #[error(
+        "node \"{node}\" reads \"{value}\", which no node before it writes; export the model again, and check it with onnx.checker"
+    )]
     Undefined {
         /// The node.
         node: String,
@@ -100,7 +106,9 @@ pub enum InvalidModel {
         value: String,
     },
     /// A value written twice.
-    #[error("node \"{node}\" writes \"{value}\", which is already written elsewhere")]
+    #[error(
+        "node \"{node}\" writes \"{value}\", which is already written elsewhere; export the model again, and check it with onnx.checker"
+    )]
     Rewritten {
         /// The node.
         node: String,
@@ -312,7 +320,7 @@ mod tests {
     use super::*;
     use crate::{
         NetworkBuilder,
-        onnx::{OperatorSetIdProto, StringStringEntryProto, TypeProto},
+        onnx::{OperatorSetIdProto, TypeProto},
     };
 
     fn relu() -> ModelProto {
@@ -331,11 +339,7 @@ mod tests {
 
     #[test]
     fn what_is_read_is_written_again() {
-        let mut model = relu();
-        model.metadata_props =
-            vec![StringStringEntryProto { key: Some("a".into()), value: Some("b".into()) }];
-        model.doc_string = Some("text".to_owned());
-        let bytes = model.encode_to_vec();
+        let bytes = relu().encode_to_vec();
         let network = Network::read(bytes.clone().into()).unwrap();
         assert_eq!(network.write(), bytes);
         assert_eq!(network.input(), &TensorInfo { name: "input".to_owned(), shape: vec![1, 2, 2] });
@@ -356,11 +360,17 @@ mod tests {
         let old = OperatorSetIdProto { version: Some(9), ..OperatorSetIdProto::default() };
         assert!(refusal(|model| model.opset_import = vec![old]).contains("operator set 9"));
         let graph = |change: fn(&mut GraphProto)| refusal(|model| change(model.graph.as_mut().unwrap()));
-        assert!(graph(|graph| graph.output.clear()).contains("1 inputs and 0 outputs"));
+        assert!(
+            graph(|graph| graph.output.clear())
+                .contains("1 inputs and 0 outputs, but a classifier has one of each; export it")
+        );
         assert!(
             graph(|graph| graph.input[0].r#type = Some(TypeProto::default())).contains("\"input\" needs")
         );
-        assert!(graph(|graph| graph.node[0].input[0] = "x".to_owned()).contains("reads \"x\""));
+        assert!(
+            graph(|graph| graph.node[0].input[0] = "x".to_owned())
+                .contains("reads \"x\", which no node before it writes; export")
+        );
         assert!(graph(|graph| graph.node.push(graph.node[0].clone())).contains("already written"));
         assert!(graph(|graph| graph.node.clear()).contains("\"relu.output\""));
     }

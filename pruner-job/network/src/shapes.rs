@@ -21,7 +21,9 @@ pub struct Shapes(BTreeMap<String, Vec<usize>>);
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidShape {
     /// A node that does not fit its input.
-    #[error("node \"{node}\" does not fit its input of shape {found:?}: {reason}")]
+    #[error(
+        "node \"{node}\" does not fit its input of shape {found:?} (without the batch): {reason}; export the model again, with the image size that it was trained for"
+    )]
     Mismatch {
         /// The node.
         node: String,
@@ -31,7 +33,9 @@ pub enum InvalidShape {
         reason: &'static str,
     },
     /// The declared output differs from what the nodes compute.
-    #[error("the model declares its output \"{name}\" with shape {declared:?}, but computes {computed:?}")]
+    #[error(
+        "the model declares its output \"{name}\" with shape {declared:?}, but computes {computed:?}; export the model again, or correct the declared shape"
+    )]
     Output {
         /// The output.
         name: String,
@@ -197,10 +201,18 @@ mod tests {
             builder.conv("wrong", x, &weight(&[5, 3, 3, 3]), &window(3, 1, 1))
         };
         let refused = shape_after(wrong_channels, &[5, 9, 7]).unwrap_err().to_string();
-        assert!(refused.contains("\"wrong\" does not fit its input of shape [2, 9, 7]"), "{refused}");
+        assert!(
+            refused.contains("\"wrong\" does not fit its input of shape [2, 9, 7] (without the batch)"),
+            "{refused}"
+        );
         let too_large = |builder: &mut NetworkBuilder, x: &str| builder.max_pool("pool", x, &window(8, 1, 0));
         assert!(shape_after(too_large, &[1]).unwrap_err().to_string().contains("\"pool\""));
         let flat = |builder: &mut NetworkBuilder, x: &str| builder.flatten("flat", x);
-        assert!(shape_after(flat, &[125]).unwrap_err().to_string().contains("computes [126]"));
+        assert!(
+            shape_after(flat, &[125])
+                .unwrap_err()
+                .to_string()
+                .contains("computes [126]; export the model again")
+        );
     }
 }

@@ -38,7 +38,9 @@ pub enum InvalidTensor {
         name: String,
     },
     /// Shape and data differ.
-    #[error("tensor \"{name}\" says that it has shape {shape:?}, but holds {found} values")]
+    #[error(
+        "tensor \"{name}\" says that it has shape {shape:?}, but holds {found} values; export the model again"
+    )]
     Length {
         /// The tensor's name.
         name: String,
@@ -223,7 +225,12 @@ mod tests {
     fn tensors_that_do_not_hold_what_they_say_are_refused() {
         let mut proto = counted(&[2, 3]).to_proto("w");
         proto.dims = vec![2, 4];
-        assert!(FloatTensor::from_proto(&proto).unwrap_err().to_string().contains("holds 6 values"));
+        assert!(
+            FloatTensor::from_proto(&proto)
+                .unwrap_err()
+                .to_string()
+                .contains("holds 6 values; export the model again")
+        );
         proto.dims = vec![-2, -3];
         assert!(FloatTensor::from_proto(&proto).is_err());
         proto.dims = vec![i64::MAX, i64::MAX];

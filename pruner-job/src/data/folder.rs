@@ -163,7 +163,7 @@ mod tests {
         assert!(refusal([3, 1, 2]).contains("is no image that can be read"));
         fs::create_dir(folder.path().join("train/bee")).unwrap();
         fs::remove_dir_all(folder.path().join("train/ant")).unwrap();
-        assert!(refusal([3, 1, 2]).contains("bee\" holds nothing"));
+        assert!(refusal([3, 1, 2]).contains("bee\" holds nothing: put images there"));
         fs::remove_dir_all(folder.path().join("train")).unwrap();
         assert!(refusal([3, 1, 2]).contains("train/CLASS/"));
     }

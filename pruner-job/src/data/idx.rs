@@ -134,7 +134,7 @@ mod tests {
             refusal(&images[..18], &labels).contains("says that it holds 4 bytes of values, but there are 2")
         );
         assert!(refusal(&[&images[..], &[0]].concat(), &labels).contains("but there are more"));
-        assert!(refusal(&images, &idx(&[3], &[1, 2, 3])).contains("holds 3 labels"));
+        assert!(refusal(&images, &idx(&[3], &[1, 2, 3])).contains("holds 3 labels: give two files"));
         assert!(refusal(&idx(&[0, 28, 28], &[]), &idx(&[0], &[])).contains("holds nothing"));
         assert!(refusal(&idx(&[u32::MAX; 3], &[]), &labels).contains("are not read"));
         assert!(refusal(&images[..6], &labels).contains("failed to read"));

@@ -181,6 +181,7 @@ fn checkpoint_class(error: &CheckpointError) -> Class {
 fn engine_class(error: &EngineError) -> Class {
     match error {
         EngineError::Open(_) => Class::Data,
+        EngineError::Unknown(_) => Class::Unsupported,
         EngineError::Load { .. } | EngineError::Start(_) | EngineError::Run(_) | EngineError::NoOutput => {
             Class::Internal
         }
@@ -237,7 +238,8 @@ fn verify_class(error: &VerifyError) -> Class {
             Class::Different
         }
         VerifyError::Missing { .. } => Class::NoInput,
-        VerifyError::Ends { .. } | VerifyError::Type { .. } | VerifyError::Cases(_) => Class::Data,
+        VerifyError::Type { .. } => Class::Precision,
+        VerifyError::Ends { .. } | VerifyError::Cases(_) => Class::Data,
         VerifyError::Open { source, .. } | VerifyError::Run { source, .. } => engine_class(source),
     }
 }

@@ -10,8 +10,9 @@ use crate::{
     training::{TrainingError, cross_entropy, doing, samples::Samples},
 };
 
-/// Batches over which the gradient is collected, and images in each: few, as what single images would lose by a channel evens out in a
-/// large batch, and a thousand images settle the order of channels.
+/// Batches over which the gradient is collected, and images in each. Few: in the mean over many images what each of them loses cancels
+/// out, near a minimum all of it. A thousand images in fours order channels as well as two thousand in batches of 64 did, or better, in
+/// the same time (VGG-16, three steps, three seeds).
 const BATCHES: usize = 256;
 const BATCH_SIZE: i64 = 4;
 

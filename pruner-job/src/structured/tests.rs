@@ -147,7 +147,10 @@ fn no_ratio_makes_variants_that_are_as_fast_as_their_neighbours() {
 fn whole_vectors_are_kept_where_they_leave_a_choice_and_else_what_is_fastest() {
     assert_eq!(best_grid(&[(16, 1.8), (8, 2.4)], 1.5), Some((16, 1.8)));
     assert_eq!(best_grid(&[(16, 1.7), (8, 2.0)], 1.5), Some((8, 2.0)));
-    assert_eq!(best_grid(&[(16, 1.6), (8, 1.55)], 1.5), Some((16, 1.6)));
+    assert_eq!(best_grid(&[(16, 1.75), (8, 2.4)], 1.5), Some((16, 1.75)));
+    assert_eq!(best_grid(&[(16, 1.7), (8, 1.72)], 1.5), Some((16, 1.7)), "a gain that may be noise");
+    assert_eq!(best_grid(&[(8, 1.1)], 1.5), Some((8, 1.1)));
+    assert_eq!(best_grid(&[], 1.5), None);
     assert_eq!(best_grid(&[(16, 1.3), (8, 1.2)], 1.5), Some((16, 1.3)));
 }
 

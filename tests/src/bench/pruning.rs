@@ -78,6 +78,8 @@ pub struct Portfolio {
     pub seed: u32,
     /// The network that everything is made from.
     pub dense: Judgement,
+    /// Its accuracy on the validation images, which networks are chosen on.
+    pub dense_validation_accuracy: f64,
     /// Whether it became a variant.
     pub dense_chosen: bool,
     /// Seconds of its training.
@@ -108,6 +110,8 @@ pub struct Quantised {
 pub struct Smaller {
     /// What it is worth.
     pub judgement: Judgement,
+    /// Its accuracy on the validation images, which networks are chosen on.
+    pub validation_accuracy: f64,
     /// Whether it became a variant.
     pub chosen: bool,
     /// Its multiply-accumulates for one image.
@@ -205,6 +209,7 @@ fn portfolio(workshop: &Workshop<'_>, bench: &Bench<'_>, folder: &Path, seed: u3
     Ok(Portfolio {
         seed,
         dense,
+        dense_validation_accuracy: made.validation_accuracy(0)?,
         dense_chosen: made.is_chosen(0),
         dense_seconds: trained - run.when("plan prepared", None)?,
         seconds: run.seconds(),
@@ -239,6 +244,11 @@ impl Finished<'_> {
         self.run.chosen().get(position).copied().unwrap_or(false)
     }
 
+    /// Of the network at `position`, the dense one at 0.
+    fn validation_accuracy(&self, position: usize) -> Result<f64> {
+        self.run.validation_accuracies()?.get(position).copied().context("each network was measured")
+    }
+
     /// What is known of the smaller network at `position`, from 1 on.
     fn smaller(&self, position: usize, judgement: Judgement) -> Result<Smaller> {
         let Self { run, trainer, folder } = self;
@@ -251,6 +261,7 @@ impl Finished<'_> {
         let network = run.step(&format!("variant-{position}")).context("each step was kept")?;
         Ok(Smaller {
             judgement,
+            validation_accuracy: self.validation_accuracy(position)?,
             chosen: self.is_chosen(position),
             macs: peer::macs(&network)?,
             latency_ratio: said("latency_ratio")?,

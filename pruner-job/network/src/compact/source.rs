@@ -2,6 +2,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    rc::Rc,
     sync::Arc,
 };
 
@@ -36,10 +37,7 @@ impl Weight {
             && proto.segment.is_none();
         let dims: Option<Vec<usize>> = proto.dims.iter().map(|&size| usize::try_from(size).ok()).collect();
         let dims = dims.filter(|_| plain)?;
-        let raw = match &proto.raw_data {
-            Some(raw) => raw.clone(),
-            None => proto.float_data.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>().into(),
-        };
+        let raw = proto.raw_data.clone().unwrap_or_default();
         let size = dims.iter().try_fold(4_usize, |size, &dim| size.checked_mul(dim));
         (size == Some(raw.len())).then(|| Self { dims, raw, cells: cells.cloned() })
     }
@@ -70,7 +68,8 @@ pub(super) struct Source<'a> {
     known: &'a KnownWeights<'a>,
     pub(super) graph: &'a GraphProto,
     pub(super) opset: i64,
-    constants: HashMap<&'a str, TensorProto>,
+    /// One that has several names is there once.
+    constants: HashMap<&'a str, Rc<TensorProto>>,
     /// Positions of the nodes that read each value, once for each time.
     readers: HashMap<&'a str, Vec<usize>>,
     writers: HashMap<&'a str, usize>,
@@ -79,8 +78,8 @@ pub(super) struct Source<'a> {
 
 impl<'a> Source<'a> {
     pub(super) fn of(known: &'a KnownWeights<'a>, graph: &'a GraphProto, opset: i64) -> Self {
-        let mut constants: HashMap<&str, TensorProto> =
-            graph.initializer.iter().map(|tensor| (tensor.name(), tensor.clone())).collect();
+        let mut constants: HashMap<&str, Rc<TensorProto>> =
+            graph.initializer.iter().map(|tensor| (tensor.name(), shared(tensor.clone()))).collect();
         let mut readers: HashMap<&str, Vec<usize>> = HashMap::new();
         let mut writers = HashMap::new();
         let mut captured = HashSet::new();
@@ -174,22 +173,34 @@ pub(super) fn input(node: &NodeProto, position: usize) -> Option<&str> {
     node.input.get(position).map(String::as_str).filter(|name| !name.is_empty())
 }
 
-fn constant(node: &NodeProto, known: &HashMap<&str, TensorProto>) -> Option<TensorProto> {
-    let attributes = Attributes::of(node);
+fn constant(node: &NodeProto, known: &HashMap<&str, Rc<TensorProto>>) -> Option<Rc<TensorProto>> {
     match node.op_type() {
         "Identity" => known.get(input(node, 0)?).cloned(),
-        "Constant" => {
-            let [attribute] = node.attribute.as_slice() else { return None };
-            match attribute.name() {
-                "value" => attribute.t.clone(),
-                "value_float" => Some(float_scalar(attribute.f())),
-                "value_int" => Some(TensorProto { dims: vec![], ..integers_to_proto("", &[attribute.i()]) }),
-                "value_ints" => Some(integers_to_proto("", attributes.integers("value_ints")?)),
-                _ => None,
-            }
-        }
+        "Constant" => written(node).map(shared),
         _ => None,
     }
+}
+
+/// What a `Constant` node writes.
+fn written(node: &NodeProto) -> Option<TensorProto> {
+    let [attribute] = node.attribute.as_slice() else { return None };
+    match attribute.name() {
+        "value" => attribute.t.clone(),
+        "value_float" => Some(float_scalar(attribute.f())),
+        "value_int" => Some(TensorProto { dims: vec![], ..integers_to_proto("", &[attribute.i()]) }),
+        "value_ints" => Some(integers_to_proto("", Attributes::of(node).integers("value_ints")?)),
+        _ => None,
+    }
+}
+
+/// The tensor with its floats as bytes: however many nodes read them, they are in memory once.
+fn shared(mut tensor: TensorProto) -> Rc<TensorProto> {
+    let listed = std::mem::take(&mut tensor.float_data);
+    if tensor.raw_data.is_none() && !listed.is_empty() {
+        let bytes: Vec<u8> = listed.iter().flat_map(|value| value.to_le_bytes()).collect();
+        tensor.raw_data = Some(bytes.into());
+    }
+    Rc::new(tensor)
 }
 
 fn float_scalar(value: f32) -> TensorProto {

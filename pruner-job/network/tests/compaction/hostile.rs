@@ -5,7 +5,7 @@ use dnnshifter_network::{
     Cost, Graph, Network, Shapes,
     compact::{Options, compact, compacted},
     network::weights::KnownWeights,
-    onnx::{GraphProto, ModelProto},
+    onnx::{GraphProto, ModelProto, NodeProto, TensorProto, tensor_proto::DataType},
 };
 use prost::Message;
 use rand::{
@@ -27,6 +27,7 @@ fn use_it(bytes: &[u8]) {
         }
         let _ = compact(&mut model, Options::default());
     }
+    let _ = Network::import(bytes.to_vec().into()).map(|network| Graph::of(&network).map(drop));
     let Ok(network) = Network::read(bytes.to_vec().into()) else { return };
     let Ok(graph) = Graph::of(&network) else { return };
     if let Ok(shapes) = Shapes::infer(&network, &graph) {
@@ -101,6 +102,36 @@ fn harm(graph: &mut GraphProto, random: &mut ChaCha8Rng) {
         }
         _ => graph.node[at].input.truncate(1),
     }
+}
+
+/// Each name of the weight as a copy of its own would take 80 GB.
+#[test]
+fn a_weight_of_many_names_is_in_memory_once() {
+    let text = |name: &str| Some(name.to_owned());
+    let node = |operator: &str, inputs: &[&str], output: &str| NodeProto {
+        op_type: text(operator),
+        input: inputs.iter().map(|&input| input.to_owned()).collect(),
+        output: vec![output.to_owned()],
+        ..NodeProto::default()
+    };
+    let mut model = Architecture::ALL[0].small(Norms::Kept, 1);
+    let graph = model.graph.as_mut().unwrap();
+    graph.initializer.push(TensorProto {
+        name: text("shared"),
+        dims: vec![1000, 1000],
+        data_type: Some(DataType::Float as i32),
+        float_data: vec![0.5; 1_000_000],
+        ..TensorProto::default()
+    });
+    let mut last = graph.output[0].name().to_owned();
+    for position in 0..20_000 {
+        let (name, next) = (format!("name{position}"), format!("sum{position}"));
+        graph.node.push(node("Identity", &["shared"], &name));
+        graph.node.push(node("Add", &[&last, &name], &next));
+        last = next;
+    }
+    graph.output[0].name = Some(last);
+    use_it(&model.encode_to_vec());
 }
 
 #[test]

@@ -18,3 +18,4 @@ mod hostile;
 mod networks;
 mod properties;
 mod random;
+mod versions;

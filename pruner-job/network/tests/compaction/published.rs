@@ -12,24 +12,30 @@ use petgraph::unionfind::UnionFind;
 
 use crate::mask::parameters;
 
-/// What becomes of constants that filters without weights emit, where the layer that reads them makes different numbers of them at
-/// different places.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Borders {
-    /// They are dropped, as all constants are.
-    Dropped,
-    /// They are computed. What differs where the kernel lies over padding is, in each of the layer's filters, a sum of its own weights,
-    /// and nothing else that is left holds these numbers: one channel stays that emits a constant.
-    Kept,
-}
-
 /// Float parameters that are left of `model`.
-pub(crate) fn parameters_left(model: &ModelProto, borders: Borders) -> usize {
+pub(crate) fn parameters_left(model: &ModelProto) -> usize {
     let tracer = Tracer::of(model.graph.as_ref().unwrap());
-    let gone = tracer.gone(borders);
+    let gone = tracer.gone();
     let count = |channels: &[usize]| channels.iter().filter(|channel| !gone.contains(channel)).count();
     let removed = |tensor: &Tensor| tensor.numbers(<[usize]>::len) - tensor.numbers(count);
     parameters(model) - tracer.tensors.iter().map(removed).sum::<usize>()
+}
+
+/// The network that the method makes a smaller one of: `model`, but for what filters without weights add and emit, which it drops.
+pub(crate) fn computed(model: &ModelProto) -> ModelProto {
+    let mut silent = model.clone();
+    let tracer = Tracer::of(model.graph.as_ref().unwrap());
+    let gone = tracer.gone();
+    let summands: HashMap<&str, &[usize]> =
+        tracer.summands.iter().map(|(name, channels)| (*name, channels.as_slice())).collect();
+    for tensor in &mut silent.graph.as_mut().unwrap().initializer {
+        let Some(channels) = summands.get(tensor.name()) else { continue };
+        let numbers = tensor.raw_data().as_chunks::<4>().0.iter().zip(*channels);
+        let silenced =
+            numbers.flat_map(|(number, channel)| if gone.contains(channel) { [0; 4] } else { *number });
+        tensor.raw_data = Some(silenced.collect::<Vec<u8>>().into());
+    }
+    silent
 }
 
 /// Follows every channel of every value by its number.
@@ -42,9 +48,9 @@ struct Tracer<'a> {
     coupled: Vec<(usize, usize)>,
     /// For each layer that mixes channels, those that it makes, and whether the filter of each is zero.
     layers: Vec<Vec<(usize, bool)>>,
-    /// The channels that each layer reads which makes different numbers of a constant at different places.
-    uneven: Vec<Vec<usize>>,
     tensors: Vec<Tensor>,
+    /// Vectors without which a channel of zeros stays one, by name: biases, and the scales and shifts of batch norms.
+    summands: Vec<(&'a str, Vec<usize>)>,
 }
 
 /// A tensor, or the part of one group, that has an axis or two over channels.
@@ -63,8 +69,8 @@ impl Tensor {
 impl<'a> Tracer<'a> {
     fn of(graph: &'a GraphProto) -> Self {
         let (values, coupled, layers) = (HashMap::new(), vec![], vec![]);
-        let (uneven, tensors) = (vec![], vec![]);
-        let mut tracer = Self { graph, values, channels: 0, coupled, layers, uneven, tensors };
+        let (tensors, summands) = (vec![], vec![]);
+        let mut tracer = Self { graph, values, channels: 0, coupled, layers, tensors, summands };
         for node in &graph.node {
             tracer.node(node);
         }
@@ -72,7 +78,7 @@ impl<'a> Tracer<'a> {
     }
 
     /// The channels that leave.
-    fn gone(&self, borders: Borders) -> HashSet<usize> {
+    fn gone(&self) -> HashSet<usize> {
         let mut classes = UnionFind::new(self.channels);
         for &(left, right) in &self.coupled {
             classes.union(left, right);
@@ -86,16 +92,6 @@ impl<'a> Tracer<'a> {
             if !layer.iter().any(|(channel, _)| stay.contains(&class(channel))) {
                 stay.insert(class(&layer[0].0));
             }
-        }
-        if borders == Borders::Kept {
-            let mut carriers = HashSet::new();
-            for read in &self.uneven {
-                let dead = read.iter().map(class).find(|class| !stay.contains(class));
-                if !read.iter().any(|channel| carriers.contains(&class(channel))) {
-                    carriers.extend(dead);
-                }
-            }
-            stay.extend(carriers);
         }
         (0..self.channels).filter(|channel| !stay.contains(&class(channel))).collect()
     }
@@ -127,6 +123,8 @@ impl<'a> Tracer<'a> {
             }
             "BatchNormalization" => {
                 self.tensors.push(Tensor { axes: vec![channels.clone()], cell: 4 });
+                let vectors = node.input[1..3].iter().map(|name| (name.as_str(), channels.clone()));
+                self.summands.extend(vectors);
                 channels
             }
             "Relu" | "LeakyRelu" | "Clip" | "Sigmoid" | "HardSigmoid" | "HardSwish" | "Softmax"
@@ -148,29 +146,26 @@ impl<'a> Tracer<'a> {
     }
 
     /// A convolution or fully connected layer. What reads a map that was flattened has the same channel many times.
-    fn layer(&mut self, node: &NodeProto, channels: Vec<usize>) -> Vec<usize> {
+    fn layer(&mut self, node: &'a NodeProto, channels: Vec<usize>) -> Vec<usize> {
         let weight = self.tensor(&node.input[1]);
         let sizes: Vec<usize> = weight.dims.iter().map(|&size| size as usize).collect();
         let (outs, groups) = (sizes[0], integer(node, "group").max(1));
         if groups == channels.len() && groups == outs {
-            let cell = sizes[2..].iter().product::<usize>() + node.input.len() - 2;
+            let cell = sizes[2..].iter().product();
             self.tensors.push(Tensor { axes: vec![channels.clone()], cell });
+            self.bias(node, &channels);
             return channels;
         }
         let places = sizes[1] * groups / channels.len();
         let made = self.fresh(outs);
         let filters = weight.raw_data().chunks(weight.raw_data().len() / outs).map(is_zero);
         self.layers.push(made.iter().copied().zip(filters).collect());
-        let pads = node.attribute.iter().find(|attribute| attribute.name() == "pads");
-        if pads.is_some_and(|pads| pads.ints.iter().any(|&pad| pad > 0)) {
-            self.uneven.push(channels.clone());
-        }
         self.mix(&channels, &made, groups, places * sizes[2..].iter().product::<usize>());
         self.bias(node, &made);
         made
     }
 
-    fn transposed(&mut self, node: &NodeProto, channels: &[usize]) -> Vec<usize> {
+    fn transposed(&mut self, node: &'a NodeProto, channels: &[usize]) -> Vec<usize> {
         let weight = self.tensor(&node.input[1]);
         let [_, outs, height, width] = weight.dims[..] else { panic!("two axes") };
         let (outs, cell, groups) = (outs as usize, (height * width) as usize, integer(node, "group"));
@@ -179,8 +174,6 @@ impl<'a> Tracer<'a> {
         let cells: Vec<bool> = weight.raw_data().chunks(4 * cell).map(is_zero).collect();
         let is_dead = |out: usize| cells.iter().skip(out).step_by(outs).all(|&is_zero| is_zero);
         self.layers.push(made.iter().copied().zip((0..outs).map(is_dead)).collect());
-        // Places of its output are made by different parts of the kernel.
-        self.uneven.push(channels.to_vec());
         self.mix(channels, &made, groups, cell);
         self.bias(node, &made);
         made
@@ -198,9 +191,10 @@ impl<'a> Tracer<'a> {
         }
     }
 
-    fn bias(&mut self, node: &NodeProto, channels: &[usize]) {
-        if node.input.len() > 2 {
+    fn bias(&mut self, node: &'a NodeProto, channels: &[usize]) {
+        if let Some(name) = node.input.get(2) {
             self.tensors.push(Tensor { axes: vec![channels.to_vec()], cell: 1 });
+            self.summands.push((name, channels.to_vec()));
         }
     }
 

@@ -11,13 +11,35 @@ use crate::zoo::{
 /// Channels, height and width of the input.
 pub(crate) const IMAGE: [usize; 3] = [2, 9, 9];
 
+/// Operator sets, of which a network has one.
+const OPSETS: [i64; 3] = [14, 17, 21];
+
+/// Operators that change each number by itself; the last two came with the last operator set.
+const UNARY: [&str; 14] = [
+    "Abs",
+    "Celu",
+    "Dropout",
+    "Elu",
+    "Erf",
+    "Identity",
+    "Neg",
+    "Selu",
+    "Softplus",
+    "Softsign",
+    "Tanh",
+    "ThresholdedRelu",
+    "Gelu",
+    "Mish",
+];
+
 /// One decision: what is added, to which values, how wide.
 pub(crate) type Choice = (u8, u8, u8, u8);
 
 /// The network of a list of decisions.
 pub(crate) fn network(seed: u64, choices: &[Choice]) -> ModelProto {
     let norms = if seed.is_multiple_of(2) { Norms::Kept } else { Norms::Folded };
-    let mut net = Sketch::new(norms, seed, IMAGE).calm();
+    let opset = OPSETS[seed as usize % OPSETS.len()];
+    let mut net = Sketch::new(norms, seed, IMAGE).calm().at(opset);
     let mut values = vec![net.input()];
     for &choice in choices {
         let added = add(&mut net, &values, choice);
@@ -43,7 +65,7 @@ fn add(net: &mut Sketch, values: &[Value], (what, first, second, size): Choice) 
     let large = left.shape[1] >= 4 && left.shape[2] >= 4;
     let small = left.shape[1] <= 18;
     let same_size = left.shape[1..] == right.shape[1..];
-    vec![match what % 29 {
+    vec![match what % 40 {
         0 => net.conv(left, width, Window::same(3, 1)),
         1 => net.conv_norm(left, width, Window::same(3, 1)),
         2 if large => net.conv_norm(left, width, Window::same(3, 2)),
@@ -91,7 +113,45 @@ fn add(net: &mut Sketch, values: &[Value], (what, first, second, size): Choice) 
             return vec![first, second];
         }
         27 if small => net.mlp(left, width, false),
-        28 => net.unary("Softmax", left, vec![int("axis", 3)]),
+        28 => net.unary(["Softmax", "LogSoftmax"][usize::from(size) % 2], left, vec![int("axis", 3)]),
+        29..=31 => unary(net, left, size),
+        32 => net.prelu(left, size.is_multiple_of(2)),
+        33 => {
+            let operator = ["Div", "Add", "Sub", "Mul"][usize::from(size) % 4];
+            net.with_constant(operator, left, operator != "Div" && second.is_multiple_of(2))
+        }
+        34 => net.gelu_by_parts(left),
+        35 => {
+            let axes: &[usize] = [&[1, 2][..], &[2], &[1]][usize::from(size) % 3];
+            let reduced = net.reduce(["ReduceMean", "ReduceMax"][usize::from(second) % 2], left, axes, true);
+            net.binary("Sub", left, &reduced)
+        }
+        36 => net.excite_squeezed(left, width),
+        37 => net.gather(left, &dealt(channels, width, second)),
+        38 => {
+            let auto_pad = ["SAME_UPPER", "SAME_LOWER"][usize::from(first) % 2];
+            let window = Window::fitted(2 + width % 2, 1 + usize::from(large), auto_pad);
+            match second % 4 {
+                0 => net.max_pool(left, window),
+                1 => net.average_pool(left, window, size.is_multiple_of(2)),
+                _ => net.conv(left, width, window),
+            }
+        }
+        39 if left.shape[1] <= 4 => net.global_pool("GlobalMaxPool", left),
         _ => net.relu(left),
     }]
+}
+
+fn unary(net: &mut Sketch, value: &Value, size: u8) -> Value {
+    let known = if net.opset() < 20 { UNARY.len() - 2 } else { UNARY.len() };
+    let operator = UNARY[usize::from(size) % known];
+    // It jumps at any other limit, and so would rounding.
+    let limit = (operator == "ThresholdedRelu").then(|| float("alpha", 0.0));
+    net.unary(operator, value, limit.into_iter().collect())
+}
+
+/// Channels in another order, some of them more than once or not at all, every other one counted from the last.
+fn dealt(channels: usize, width: usize, step: u8) -> Vec<i64> {
+    let channel = |at: usize| (at * usize::from(step) + at / 2) % channels;
+    (0..width).map(|at| channel(at) as i64 - if at % 2 == 0 { 0 } else { channels as i64 }).collect()
 }

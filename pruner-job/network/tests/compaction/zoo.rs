@@ -56,7 +56,11 @@ impl Architecture {
 
     /// A small network of this architecture.
     pub(crate) fn small(self, norms: Norms, seed: u64) -> ModelProto {
-        let net = Sketch::new(norms, seed, IMAGE);
+        self.drawn(Sketch::new(norms, seed, IMAGE))
+    }
+
+    /// The same as `net` draws it.
+    pub(crate) fn drawn(self, net: Sketch) -> ModelProto {
         match self {
             Self::Vgg => classic::vgg(net, &[&[16; 2], &[32; 2], &[64; 3], &[64; 3]], Some(64)),
             Self::ResNetBasic => classic::resnet_basic(net),

@@ -14,6 +14,9 @@ use serde_json::{Value, json};
 
 use super::{DEVIATION, Extent, MEAN, PEAK};
 
+/// Images that networks are chosen on.
+pub(super) const VALIDATION_IMAGES: u32 = 5_000;
+
 /// What every plan of the benchmark has alike.
 pub(super) struct Workshop<'a> {
     pub(super) program: &'a Path,
@@ -77,7 +80,7 @@ impl Workshop<'_> {
                 "normalization": {"mean": MEAN.to_string(), "deviation": DEVIATION.to_string()}},
             "method": method,
             "training": {"epochs": epochs, "batchSize": 128, "learningRate": PEAK.to_string(), "seed": seed,
-                "trainingImages": training_images, "validationImages": 5000},
+                "trainingImages": training_images, "validationImages": VALIDATION_IMAGES},
             "minimumAccuracy": "0", "maximumVariants": variants,
         })
     }
@@ -108,6 +111,13 @@ impl Run {
     pub(super) fn chosen(&self) -> Vec<bool> {
         let lines = self.lines.iter().filter(|(_, line)| line["message"] == "network measured");
         lines.map(|(_, line)| line["becomes_variant"] == true).collect()
+    }
+
+    /// For each network by its position, its accuracy on the validation images.
+    pub(super) fn validation_accuracies(&self) -> Result<Vec<f64>> {
+        let lines = self.lines.iter().filter(|(_, line)| line["message"] == "network measured");
+        let accuracy = |(_, line): &(f64, Value)| line["validation_accuracy"].as_str()?.parse().ok();
+        lines.map(|line| accuracy(line).context("each network has an accuracy")).collect()
     }
 
     /// Seconds of the whole run.

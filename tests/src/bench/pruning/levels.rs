@@ -67,6 +67,8 @@ pub(super) fn levels(
     for (from, (to, to_aligned)) in masked.iter().zip(compacted.iter().zip(&aligned)) {
         seconds.push(compact(workshop, from, to, 1)?);
         compact(workshop, from, to_aligned, ALIGNMENT)?;
+        verify(workshop, from, to)?;
+        verify(workshop, from, to_aligned)?;
     }
     let dense = run.step("dense").context("the dense network was kept")?;
     let all: Vec<&PathBuf> =
@@ -98,4 +100,13 @@ fn compact(workshop: &Workshop<'_>, from: &Path, to: &Path, round_to: u16) -> Re
     ensure!(ended.status.success(), "compact: {}", String::from_utf8_lossy(&ended.stderr));
     let report: Value = serde_json::from_slice(&fs::read(report)?)?;
     report.pointer("/seconds/compact").and_then(Value::as_f64).context("the report has seconds.compact")
+}
+
+/// Whether two networks compute the same.
+fn verify(workshop: &Workshop<'_>, from: &Path, to: &Path) -> Result<()> {
+    let mut command = Command::new(workshop.program);
+    let ended =
+        command.arg("verify").args([from, to]).env("ORT_DYLIB_PATH", workshop.onnxruntime).output()?;
+    ensure!(ended.status.success(), "verify: {}", String::from_utf8_lossy(&ended.stderr));
+    Ok(())
 }

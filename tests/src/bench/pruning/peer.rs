@@ -9,16 +9,21 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use dnnshifter_network::{Cost, Graph, Network, Shapes};
+use rand::{SeedableRng, seq::SliceRandom};
+use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    DEVIATION, MEAN, PEAK,
-    job::Workshop,
+    DEVIATION, Extent, MEAN, PEAK,
+    job::{VALIDATION_IMAGES, Workshop},
     judge::{Bench, Judgement},
 };
 
 /// As the pruner-job has it: the peak of the learning rate after a removal, as a share of the dense network's.
 const FINE_TUNING_RATE: f64 = 0.4;
+
+/// Images of the training file of Fashion-MNIST.
+const TRAINING_IMAGES: usize = 60_000;
 
 /// A network that Torch-Pruning has made, beside ours of the same cost.
 #[derive(Clone, Debug, Serialize)]
@@ -67,7 +72,9 @@ impl TorchPruning<'_> {
         let mut command = Command::new(self.python);
         command.args(["-c", include_str!("torch_pruning.py")]).args([dense, self.workshop.dataset]);
         command.args([MEAN.to_string(), DEVIATION.to_string()]);
-        command.args([extent.training_images, extent.fine_tuning_epochs].map(|number| number.to_string()));
+        let positions = folder.join("images.json");
+        fs::write(&positions, serde_json::to_string(&learnt_from(extent, self.seed)?)?)?;
+        command.arg(&positions).arg(extent.fine_tuning_epochs.to_string());
         command.args([(PEAK * FINE_TUNING_RATE).to_string(), self.seed.to_string()]).arg(folder);
         let costs = ours.iter().map(|network| macs(network)).collect::<Result<Vec<_>>>()?;
         let ended = command.args(costs.iter().map(u64::to_string)).output();
@@ -84,6 +91,14 @@ impl TorchPruning<'_> {
         let pairs = ours.into_iter().zip(judged).zip(made);
         Ok(pairs.map(|((ours, judgement), made)| Peer { ours, judgement, made }).collect())
     }
+}
+
+/// Positions of the training images that a plan of `seed` learns from, as the pruner-job divides them.
+fn learnt_from(extent: Extent, seed: u32) -> Result<Vec<usize>> {
+    let mut order: Vec<usize> = (0..TRAINING_IMAGES).collect();
+    order.shuffle(&mut ChaCha8Rng::seed_from_u64(seed.into()));
+    let learnt_from = VALIDATION_IMAGES as usize..(VALIDATION_IMAGES + extent.training_images) as usize;
+    Ok(order.get(learnt_from).context("Fashion-MNIST has no more images")?.to_vec())
 }
 
 /// Multiply-accumulates of a network for one image.

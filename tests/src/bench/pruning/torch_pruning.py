@@ -1,7 +1,7 @@
 """Torch-Pruning on the same network, data set and epochs: for each wanted cost, the network before is pruned to it and fine-tuned.
-It learns from as many images as the pruner-job does, drawn by a generator of its own.
-Arguments: dense network, data set's folder, mean, deviation, images, epochs, learning rate, seed, folder to write to, and the
-multiply-accumulates of each network that is wanted. Writes network-1.onnx and so on, and says what it did as JSON."""
+It learns from the same images as the pruner-job, in an order of its own.
+Arguments: dense network, data set's folder, mean, deviation, a JSON file with the positions of the images, epochs, learning rate, seed,
+folder to write to, and the multiply-accumulates of each network that is wanted. Writes network-1.onnx and so on, and says what it did as JSON."""
 
 import copy
 import gzip
@@ -17,9 +17,10 @@ import torch_pruning
 from onnx import helper, numpy_helper
 from torch import nn
 
-# Images that channels are judged on (twice as many as the pruner-job takes: of these only the sum counts, however they are divided),
-# and as the pruner-job has them: images a step, the multiple of channels that is kept.
-JUDGED, JUDGED_AT_A_TIME, BATCH, MULTIPLE = 2048, 64, 128, 8
+# Images that the gradient is summed over, by which channels are judged; twice as many as the pruner-job takes.
+JUDGED, JUDGED_AT_A_TIME = 2048, 64
+# Images a step, as the pruner-job has it, and the multiple of channels that is kept, as it is asked to.
+BATCH, MULTIPLE = 128, 8
 SETTLING_BATCHES = 16
 # As the pruner-job distils.
 TEMPERATURE, WEIGHT_OF_LABELS = 4, 0.3
@@ -66,12 +67,11 @@ def read_network(path):
     return nn.Sequential(*(layer(node, weights) for node in graph.node))
 
 
-def read_images(folder, mean, deviation, count, seed):
+def read_images(folder, mean, deviation, chosen):
     with gzip.open(f"{folder}/train-images-idx3-ubyte.gz") as file:
         pixels = numpy.frombuffer(file.read(), numpy.uint8, offset=16).reshape(-1, 1, 28, 28)
     with gzip.open(f"{folder}/train-labels-idx1-ubyte.gz") as file:
         labels = numpy.frombuffer(file.read(), numpy.uint8, offset=8)
-    chosen = numpy.random.default_rng(seed).permutation(len(labels))[:count]
     images = ((pixels[chosen] / 255 - mean) / deviation).astype(numpy.float32)
     return torch.from_numpy(images), torch.from_numpy(labels[chosen].astype(numpy.int64))
 
@@ -181,10 +181,11 @@ def write(network, example, path):
     torch.onnx.export(network.eval(), (example,), path, dynamic_axes=batch, dynamo=False, **names)
 
 
-dense, folder, mean, deviation, count, epochs, peak, seed, output, *wanted = sys.argv[1:]
+dense, folder, mean, deviation, positions, epochs, peak, seed, output, *wanted = sys.argv[1:]
 network = read_network(dense).to(memory_format=torch.channels_last)
 teacher = copy.deepcopy(network).eval()
-images, labels = read_images(folder, float(mean), float(deviation), int(count), int(seed))
+with open(positions) as file:
+    images, labels = read_images(folder, float(mean), float(deviation), json.load(file))
 images = images.contiguous(memory_format=torch.channels_last)
 example = images[:1]
 made = []

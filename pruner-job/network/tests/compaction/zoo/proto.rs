@@ -33,10 +33,15 @@ pub(crate) fn text(name: &str, value: &str) -> AttributeProto {
 }
 
 pub(crate) fn ints(name: &str, values: &[usize]) -> AttributeProto {
+    let values: Vec<i64> = values.iter().map(|&value| value as i64).collect();
+    whole_numbers(name, &values)
+}
+
+pub(crate) fn whole_numbers(name: &str, values: &[i64]) -> AttributeProto {
     AttributeProto {
         name: Some(name.to_owned()),
         r#type: Some(AttributeType::Ints as i32),
-        ints: values.iter().map(|&value| value as i64).collect(),
+        ints: values.to_vec(),
         ..AttributeProto::default()
     }
 }

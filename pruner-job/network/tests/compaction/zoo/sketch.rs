@@ -8,15 +8,15 @@ use dnnshifter_network::onnx::{
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::proto::{described, int, ints};
+use super::proto::{described, int, ints, text};
 
 mod last;
 mod operators;
+mod places;
+mod versions;
 
-/// Operator set of what is drawn.
+/// Operator set of what is drawn, if no other is asked for.
 const OPSET: i64 = 17;
-/// The file format's version that came with it.
-const IR_VERSION: i64 = 8;
 /// Spread of the logarithm of a filter's strength.
 const SPREAD: f32 = 1.0;
 /// How much a layer strengthens what it reads, so that deep layers still tell images apart.
@@ -56,12 +56,14 @@ pub(crate) struct Window {
     pub(crate) groups: usize,
     /// Whether a pooling counts a last window that reaches beyond the padding.
     pub(crate) rounds_up: bool,
+    /// The `auto_pad` that stands instead of the padding.
+    fitted: Option<&'static str>,
 }
 
 impl Window {
     /// Of odd size, padded such that only the stride changes the size.
     pub(crate) fn same(kernel: usize, stride: usize) -> Self {
-        Self { kernel, stride, padding: kernel / 2, dilation: 1, groups: 1, rounds_up: false }
+        Self { kernel, stride, padding: kernel / 2, dilation: 1, groups: 1, rounds_up: false, fitted: None }
     }
 
     pub(crate) fn unpadded(kernel: usize, stride: usize) -> Self {
@@ -80,11 +82,19 @@ impl Window {
         Self { rounds_up: true, ..self }
     }
 
+    /// Of any size, padded by `auto_pad` such that only the stride changes the size.
+    pub(crate) fn fitted(kernel: usize, stride: usize, auto_pad: &'static str) -> Self {
+        Self { fitted: Some(auto_pad), ..Self::unpadded(kernel, stride) }
+    }
+
     fn reach(&self) -> usize {
         self.dilation * (self.kernel - 1) + 1
     }
 
     fn output(&self, size: usize) -> usize {
+        if self.fitted.is_some() {
+            return size.div_ceil(self.stride);
+        }
         let room = size + 2 * self.padding - self.reach();
         let steps = if self.rounds_up { room.div_ceil(self.stride) } else { room / self.stride };
         // A last window must start before the padding at the end.
@@ -93,7 +103,11 @@ impl Window {
 
     fn attributes(&self) -> Vec<AttributeProto> {
         let Self { kernel, stride, padding, .. } = *self;
-        vec![ints("kernel_shape", &[kernel; 2]), ints("strides", &[stride; 2]), ints("pads", &[padding; 4])]
+        let padding = match self.fitted {
+            Some(auto_pad) => text("auto_pad", auto_pad),
+            None => ints("pads", &[padding; 4]),
+        };
+        vec![ints("kernel_shape", &[kernel; 2]), ints("strides", &[stride; 2]), padding]
     }
 }
 
@@ -103,6 +117,7 @@ pub(crate) struct Sketch {
     input: Value,
     norms: Norms,
     gain: f32,
+    opset: i64,
     random: ChaCha8Rng,
     nodes: usize,
 }
@@ -111,7 +126,8 @@ impl Sketch {
     pub(crate) fn new(norms: Norms, seed: u64, input: [usize; 3]) -> Self {
         let graph = GraphProto { name: Some("zoo".to_owned()), ..GraphProto::default() };
         let input = Value { name: "input".to_owned(), shape: input.to_vec() };
-        Self { graph, input, norms, gain: GAIN, random: ChaCha8Rng::seed_from_u64(seed), nodes: 0 }
+        let random = ChaCha8Rng::seed_from_u64(seed);
+        Self { graph, input, norms, gain: GAIN, opset: OPSET, random, nodes: 0 }
     }
 
     /// With weaker layers.
@@ -202,8 +218,11 @@ impl Sketch {
         self.graph.input = vec![described(&self.input.name, &self.input.shape)];
         self.graph.output = outputs.iter().map(|output| described(&output.name, &output.shape)).collect();
         ModelProto {
-            ir_version: Some(IR_VERSION),
-            opset_import: vec![OperatorSetIdProto { version: Some(OPSET), ..OperatorSetIdProto::default() }],
+            ir_version: Some(versions::ir_version(self.opset)),
+            opset_import: vec![OperatorSetIdProto {
+                version: Some(self.opset),
+                ..OperatorSetIdProto::default()
+            }],
             graph: Some(self.graph),
             ..ModelProto::default()
         }

@@ -55,8 +55,7 @@ impl Sketch {
     }
 
     pub(crate) fn global_average_pool(&mut self, value: &Value) -> Value {
-        let shape = vec![value.channels(), 1, 1];
-        self.node("GlobalAveragePool", vec![value.name.clone()], vec![], shape)
+        self.global_pool("GlobalAveragePool", value)
     }
 
     /// Side by side along the channels.
@@ -79,11 +78,11 @@ impl Sketch {
     pub(crate) fn halves(&mut self, value: &Value, axis: usize) -> (Value, Value) {
         let half = value.shape[axis] / 2;
         let rest = value.shape[axis] - half;
-        let sizes = self.store_integers("sizes", &[half as i64, rest as i64]);
+        let (inputs, mut attributes) = self.with_numbers(value, "split", &[half as i64, rest as i64], 13);
         let mut first_shape = value.shape.clone();
         first_shape[axis] = half;
-        let attributes = vec![int("axis", axis as i64 + 1)];
-        let first = self.node("Split", vec![value.name.clone(), sizes], attributes, first_shape);
+        attributes.push(int("axis", axis as i64 + 1));
+        let first = self.node("Split", inputs, attributes, first_shape);
         let mut second = Value { name: format!("{}.second", first.name), shape: value.shape.clone() };
         second.shape[axis] = rest;
         self.graph.node.last_mut().unwrap().output.push(second.name.clone());
@@ -117,7 +116,7 @@ impl Sketch {
 
     /// Channels of `groups` groups dealt out like cards.
     pub(crate) fn shuffle(&mut self, value: &Value, groups: usize) -> Value {
-        let [channels, height, width] = value.shape[..] else { panic!("no image: {value:?}") };
+        let (channels, height, width) = (value.channels(), value.shape[1], value.shape[2]);
         let cards = self.reshape(value, &[groups, channels / groups, height, width]);
         let dealt = self.transpose(&cards, &[1, 0, 2, 3]);
         self.reshape(&dealt, &[channels, height, width])
@@ -131,13 +130,24 @@ impl Sketch {
     /// Twice as high and wide, by the nearest value.
     pub(crate) fn upsample(&mut self, value: &Value) -> Value {
         let scales = self.store("scales", &[4], &[1.0, 1.0, 2.0, 2.0]);
+        // A region to crop to, which is not read here, but could not be left out at first.
+        let region = if self.opset() < 13 { self.store("region", &[0], &[]) } else { String::new() };
         let attributes = vec![
             text("mode", "nearest"),
             text("coordinate_transformation_mode", "asymmetric"),
             text("nearest_mode", "floor"),
         ];
         let shape = vec![value.channels(), value.shape[1] * 2, value.shape[2] * 2];
-        self.node("Resize", vec![value.name.clone(), String::new(), scales], attributes, shape)
+        self.node("Resize", vec![value.name.clone(), region, scales], attributes, shape)
+    }
+
+    /// To `height` and `width`, by the nearest value, as exporters write it where the batch is known: one image.
+    pub(crate) fn resize_to(&mut self, value: &Value, height: usize, width: usize) -> Value {
+        let shape = vec![value.channels(), height, width];
+        let sizes = [1, value.channels(), height, width].map(|size| size as i64);
+        let absent = String::new;
+        let inputs = vec![value.name.clone(), absent(), absent(), self.store_integers("sizes", &sizes)];
+        self.node("Resize", inputs, vec![text("mode", "nearest")], shape)
     }
 
     /// Zeros around.
