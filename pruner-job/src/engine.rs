@@ -110,12 +110,13 @@ impl Inference {
 }
 
 /// What ONNX Runtime says of operators and operator sets that it does not know. It has no code for these.
-const UNKNOWN: [&str; 5] = [
+const UNKNOWN: [&str; 6] = [
     "No Op registered for",
     "is not a registered function/op",
     "No opset import for domain",
     "Missing opset in the model",
     "official released onnx opset versions",
+    "Unsupported model IR version",
 ];
 
 /// Why a network was not opened.

@@ -18,6 +18,8 @@ use dnnshifter_network::{
 };
 use prost::Message;
 
+use crate::mapped;
+
 /// Why a model cannot be read whole.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum UnreadableModel {
@@ -124,7 +126,10 @@ impl Files<'_> {
     fn part(&mut self, path: &Path, offset: u64, length: Option<u64>) -> io::Result<Bytes> {
         let whole = match self.read.entry(path.to_owned()) {
             Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(unread) => unread.insert(fs::read(path)?.into()),
+            Entry::Vacant(_) if !fs::metadata(path)?.is_file() => {
+                return Err(io::Error::other("it is no file that holds still"));
+            }
+            Entry::Vacant(unread) => unread.insert(mapped::map(path)?),
         };
         let end = length.map_or(Some(whole.len() as u64), |length| offset.checked_add(length));
         let place = |place: u64| usize::try_from(place).ok();

@@ -68,6 +68,8 @@ pub(crate) enum VerifyError {
     Ends { side: &'static str, expected: String, found: String },
     #[error("\"{name}\" of \"{}\" is {found}, but only float32 tensors can be compared; export the model in plain float32", path.display())]
     Type { path: PathBuf, name: String, found: String },
+    #[error("\"{name}\" of \"{}\" is {found}, but only float32 tensors can be compared; cut both models before or behind it (onnx.utils.extract_model)", path.display())]
+    Kind { path: PathBuf, name: String, found: String },
     #[error(transparent)]
     Cases(#[from] CaseError),
     #[error("\"{}\" failed on {case}", path.display())]
@@ -81,6 +83,15 @@ pub(crate) enum VerifyError {
     #[error("the networks differ: {0}")]
     Different(Comparison),
 }
+
+/// Of numbers that could be float32.
+const OTHER_PRECISIONS: [TensorElementType; 5] = [
+    TensorElementType::Float16,
+    TensorElementType::Bfloat16,
+    TensorElementType::Float64,
+    TensorElementType::Int8,
+    TensorElementType::Uint8,
+];
 
 /// One output of one run.
 struct Output {
@@ -141,15 +152,13 @@ impl<'a> Subject<'a> {
 
     fn port(&self, outlet: &Outlet) -> Result<Port, VerifyError> {
         let kind = outlet.dtype();
+        let (path, name, found) = (self.path.to_owned(), outlet.name().to_owned(), kind.to_string());
         match (kind.tensor_type(), kind.tensor_shape()) {
-            (Some(TensorElementType::Float32), Some(shape)) => {
-                Ok(Port { name: outlet.name().to_owned(), shape: shape.to_vec() })
+            (Some(TensorElementType::Float32), Some(shape)) => Ok(Port { name, shape: shape.to_vec() }),
+            (Some(element), _) if OTHER_PRECISIONS.contains(&element) => {
+                Err(VerifyError::Type { path, name, found })
             }
-            _ => Err(VerifyError::Type {
-                path: self.path.to_owned(),
-                name: outlet.name().to_owned(),
-                found: kind.to_string(),
-            }),
+            _ => Err(VerifyError::Kind { path, name, found }),
         }
     }
 

@@ -74,20 +74,33 @@ fn what_cannot_be_compared_is_said_with_its_exit_code() {
 /// A change of a model, the exit code that it leads to, and what the message must name.
 type Case = (&'static str, fn(&mut ModelProto), i32, &'static [&'static str]);
 
-const CASES: [Case; 5] = [
-    ("half precision", half_precision, 81, &["\"input\"", "f16", "export the model in plain float32"]),
+const CASES: [Case; 7] = [
+    (
+        "half precision",
+        |model| as_identity(model, DataType::Float16),
+        81,
+        &["\"input\"", "f16", "export the model in plain float32"],
+    ),
     (
         "an unknown operator set",
         |model| model.opset_import.first_mut().unwrap().version = Some(99),
         80,
         &["Opset 99", "opset_version=17"],
     ),
+    ("an unknown file format", |model| model.ir_version = Some(99), 80, &["IR version", "opset_version=17"]),
+    (
+        "whole numbers",
+        |model| as_identity(model, DataType::Int64),
+        80,
+        &["\"input\"", "i64", "onnx.utils.extract_model"],
+    ),
     ("no operator set", |model| model.opset_import.clear(), 80, &["opset_version=17"]),
     ("an unknown operator", |model| rename(model, "Fourier", ""), 80, &["Fourier", "ONNX standard"]),
     ("an operator of a plugin", |model| rename(model, "Mine", "com.mine"), 80, &["Mine", "ONNX standard"]),
 ];
 
-fn half_precision(model: &mut ModelProto) {
+/// Makes a network of this type that gives what it gets.
+fn as_identity(model: &mut ModelProto, element: DataType) {
     let graph = model.graph.as_mut().unwrap();
     graph.node.clear();
     graph.initializer.clear();
@@ -96,7 +109,7 @@ fn half_precision(model: &mut ModelProto) {
         let Some(type_proto::Value::TensorType(kind)) = &mut end.r#type.as_mut().unwrap().value else {
             unreachable!("our own models have tensors")
         };
-        kind.elem_type = Some(DataType::Float16 as i32);
+        kind.elem_type = Some(element as i32);
     }
 }
 

@@ -21,6 +21,7 @@ fuzz_target!(|bytes: &[u8]| {
         }
         let _ = compact(&mut model, Options::default());
     }
+    let _ = Network::import(bytes.to_vec().into());
     let Ok(network) = Network::read(bytes.to_vec().into()) else { return };
     let Ok(graph) = Graph::of(&network) else { return };
     if let Ok(shapes) = Shapes::infer(&network, &graph) {

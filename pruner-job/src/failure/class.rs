@@ -239,6 +239,7 @@ fn verify_class(error: &VerifyError) -> Class {
         }
         VerifyError::Missing { .. } => Class::NoInput,
         VerifyError::Type { .. } => Class::Precision,
+        VerifyError::Kind { .. } => Class::Unsupported,
         VerifyError::Ends { .. } | VerifyError::Cases(_) => Class::Data,
         VerifyError::Open { source, .. } | VerifyError::Run { source, .. } => engine_class(source),
     }

@@ -144,14 +144,15 @@ fn no_ratio_makes_variants_that_are_as_fast_as_their_neighbours() {
 }
 
 #[test]
-fn whole_vectors_are_kept_where_they_leave_a_choice_and_else_what_is_fastest() {
-    assert_eq!(best_grid(&[(16, 1.8), (8, 2.4)], 1.5), Some((16, 1.8)));
-    assert_eq!(best_grid(&[(16, 1.7), (8, 2.0)], 1.5), Some((8, 2.0)));
-    assert_eq!(best_grid(&[(16, 1.75), (8, 2.4)], 1.5), Some((16, 1.75)));
-    assert_eq!(best_grid(&[(16, 1.7), (8, 1.72)], 1.5), Some((16, 1.7)), "a gain that may be noise");
-    assert_eq!(best_grid(&[(8, 1.1)], 1.5), Some((8, 1.1)));
-    assert_eq!(best_grid(&[], 1.5), None);
-    assert_eq!(best_grid(&[(16, 1.3), (8, 1.2)], 1.5), Some((16, 1.3)));
+fn whole_vectors_are_kept_where_they_leave_a_choice_or_half_ones_hardly_gain_more() {
+    let best = |grids: &[(usize, f64)]| best_grid(grids, 1.5, 1.275);
+    assert_eq!(best(&[(16, 1.8), (8, 2.4)]), Some((16, 1.8)));
+    assert_eq!(best(&[(16, 1.75), (8, 2.4)]), Some((16, 1.75)));
+    assert_eq!(best(&[(16, 1.7), (8, 2.0)]), Some((8, 2.0)));
+    assert_eq!(best(&[(16, 1.7), (8, 1.72)]), Some((16, 1.7)), "a gain that may be noise");
+    assert_eq!(best(&[(16, 1.3), (8, 2.0)]), Some((8, 2.0)));
+    assert_eq!(best(&[(16, 1.27), (8, 1.3)]), Some((8, 1.3)), "the other is worth no variant");
+    assert_eq!(best(&[(16, 1.2), (8, 1.2)]), None);
 }
 
 #[test]

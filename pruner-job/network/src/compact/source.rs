@@ -31,6 +31,7 @@ pub(super) struct Weight {
 }
 
 impl Weight {
+    /// Of a tensor whose numbers are bytes, as [`shared`] leaves them.
     pub(super) fn of(proto: &TensorProto, cells: Option<&Arc<Cells>>) -> Option<Self> {
         let plain = proto.data_type() == DataType::Float as i32
             && proto.data_location() != DataLocation::External
@@ -193,12 +194,12 @@ fn written(node: &NodeProto) -> Option<TensorProto> {
     }
 }
 
-/// The tensor with its floats as bytes: however many nodes read them, they are in memory once.
+/// The tensor to be shared, a list of floats as bytes: however many nodes read it, it is in memory once.
 fn shared(mut tensor: TensorProto) -> Rc<TensorProto> {
-    let listed = std::mem::take(&mut tensor.float_data);
-    if tensor.raw_data.is_none() && !listed.is_empty() {
-        let bytes: Vec<u8> = listed.iter().flat_map(|value| value.to_le_bytes()).collect();
-        tensor.raw_data = Some(bytes.into());
+    if tensor.data_type() == DataType::Float as i32 && tensor.raw_data.is_none() {
+        let listed = std::mem::take(&mut tensor.float_data);
+        tensor.raw_data =
+            Some(listed.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>().into());
     }
     Rc::new(tensor)
 }

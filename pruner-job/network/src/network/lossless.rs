@@ -38,7 +38,7 @@ fn an_import_rewrites_nothing_but_what_was_noted_of_inner_values() {
 }
 
 #[test]
-fn compaction_leaves_every_field_of_what_stays() {
+fn compaction_leaves_every_field_of_what_it_does_not_rewrite() {
     let mut model = with_more();
     compact(&mut model, Options::default()).unwrap();
     assert_eq!(model, every_field());

@@ -14,7 +14,7 @@ pub(crate) const IMAGE: [usize; 3] = [2, 9, 9];
 /// Operator sets, of which a network has one.
 const OPSETS: [i64; 3] = [14, 17, 21];
 
-/// Operators that change each number by itself; the last two came with the last operator set.
+/// Operators that change each number by itself; the last two came between the last two operator sets.
 const UNARY: [&str; 14] = [
     "Abs",
     "Celu",
