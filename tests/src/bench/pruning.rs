@@ -201,7 +201,7 @@ fn portfolio(workshop: &Workshop<'_>, bench: &Bench<'_>, folder: &Path, seed: u3
     let networks: Vec<PathBuf> = run.step("dense").into_iter().chain(steps).collect();
     let mut judged = bench.judge(&networks)?.into_iter();
     let dense = judged.next().context("the dense network was kept")?;
-    let trained = run.when("network trained", None)?;
+    let trained = run.when("network trained")?;
     let latencies = run.portfolio()?.variants.into_iter().map(|variant| variant.latency_us as f64);
     let range = Spread::of(latencies);
     let made = Finished { run: &run, trainer: Trainer { workshop, bench, seed }, folder };
@@ -211,7 +211,7 @@ fn portfolio(workshop: &Workshop<'_>, bench: &Bench<'_>, folder: &Path, seed: u3
         dense,
         dense_validation_accuracy: made.validation_accuracy(0)?,
         dense_chosen: made.is_chosen(0),
-        dense_seconds: trained - run.when("plan prepared", None)?,
+        dense_seconds: trained - run.when("plan prepared")?,
         seconds: run.seconds(),
         range: range.most / range.least,
         smaller: smaller.collect::<Result<_>>()?,

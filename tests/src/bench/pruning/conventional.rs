@@ -33,7 +33,7 @@ impl Trainer<'_> {
         fresh::redraw(network, &model, self.seed.into())?;
         let plan = self.workshop.plan(&model, &structured(extent), self.seed, 1, extent.epochs);
         let run = self.workshop.run(folder, &plan)?;
-        let seconds = run.when("network trained", None)? - run.when("plan prepared", None)?;
+        let seconds = run.when("network trained")? - run.when("plan prepared")?;
         let trained = run.step("dense").context("it was kept")?;
         let judged = self.bench.judge(&[trained])?;
         let accuracy = judged.first().context("it was judged")?.accuracy;

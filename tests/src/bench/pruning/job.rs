@@ -17,6 +17,9 @@ use super::{DEVIATION, Extent, MEAN, PEAK};
 /// Images that networks are chosen on.
 pub(super) const VALIDATION_IMAGES: u32 = 5_000;
 
+/// What the log says of each network, in their order, when they are chosen from.
+const MEASURED: &str = "network measured";
+
 /// What every plan of the benchmark has alike.
 pub(super) struct Workshop<'a> {
     pub(super) program: &'a Path,
@@ -87,37 +90,36 @@ impl Workshop<'_> {
 }
 
 impl Run {
-    /// When the first line said `message`, with the field `phase` if one is given.
-    pub(super) fn when(&self, message: &str, phase: Option<&str>) -> Result<f64> {
-        let said =
-            |line: &Value| line["message"] == message && phase.is_none_or(|phase| line["phase"] == phase);
-        let found = self.lines.iter().find(|(_, line)| said(line));
-        let phase = phase.unwrap_or_default();
-        Ok(found.with_context(|| format!("the log never said \"{message}\" {phase}"))?.0)
+    /// When the first line said `message`.
+    pub(super) fn when(&self, message: &str) -> Result<f64> {
+        let found = self.said(message).next();
+        Ok(found.with_context(|| format!("the log never said \"{message}\""))?.0)
+    }
+
+    /// The lines that said `message`.
+    fn said(&self, message: &str) -> impl Iterator<Item = &(f64, Value)> {
+        self.lines.iter().filter(move |(_, line)| line["message"] == message)
     }
 
     /// All times at which a line said `message`.
     pub(super) fn times(&self, message: &str) -> Vec<f64> {
-        self.lines.iter().filter(|(_, line)| line["message"] == message).map(|(at, _)| *at).collect()
+        self.said(message).map(|(at, _)| *at).collect()
     }
 
     /// A field of every line that said `message`.
     pub(super) fn numbers(&self, message: &str, field: &str) -> Vec<f64> {
-        let lines = self.lines.iter().filter(|(_, line)| line["message"] == message);
-        lines.filter_map(|(_, line)| line[field].as_f64()).collect()
+        self.said(message).filter_map(|(_, line)| line[field].as_f64()).collect()
     }
 
     /// For each network by its position, whether it became a variant.
     pub(super) fn chosen(&self) -> Vec<bool> {
-        let lines = self.lines.iter().filter(|(_, line)| line["message"] == "network measured");
-        lines.map(|(_, line)| line["becomes_variant"] == true).collect()
+        self.said(MEASURED).map(|(_, line)| line["becomes_variant"] == true).collect()
     }
 
     /// For each network by its position, its accuracy on the validation images.
     pub(super) fn validation_accuracies(&self) -> Result<Vec<f64>> {
-        let lines = self.lines.iter().filter(|(_, line)| line["message"] == "network measured");
         let accuracy = |(_, line): &(f64, Value)| line["validation_accuracy"].as_str()?.parse().ok();
-        lines.map(|line| accuracy(line).context("each network has an accuracy")).collect()
+        self.said(MEASURED).map(|line| accuracy(line).context("each network has an accuracy")).collect()
     }
 
     /// Seconds of the whole run.
