@@ -14,7 +14,6 @@ use dnnshifter_portfolio::plan::{ImportanceCriterion, StructuredPruning};
 use crate::{
     engine::{Engine, EngineError},
     interpreter::TrainableNetwork,
-    latency::Effort,
     training::{TrainingError, samples::Samples},
 };
 
@@ -49,8 +48,6 @@ const LEAST_MULTIPLE: usize = 2;
 const CHOICE: f64 = 1.5;
 /// A network that is to be as fast as possible may be slower than the fastest by this share.
 const ALMOST_ALL: f64 = 0.97;
-/// Enough to aim at a ratio: the median of as many turns.
-const AIMING: Effort = Effort { rounds: 15, turn: Duration::from_millis(3) };
 
 /// How many times faster than its larger neighbour a network must be to be worth a variant; always above 1.
 pub(crate) fn least_ratio(method: &StructuredPruning) -> f64 {
@@ -207,7 +204,7 @@ impl Step<'_> {
         let order = timed(&mut spent.removal, || RemovalOrder::plan(&importance, table, *multiple));
         let mut ratio_of = |kept: &[Vec<usize>]| -> Result<f64, StructuredError> {
             if is_last {
-                trials.ratio(&keep_channels(network, channels, kept)?, AIMING)
+                trials.ratio(&keep_channels(network, channels, kept)?)
             } else {
                 let widths: Vec<usize> = kept.iter().map(Vec::len).collect();
                 Ok(1.0 / table.latency(&widths))
@@ -227,7 +224,7 @@ impl Step<'_> {
         let Self { pruner, trials, table, spent, .. } = self;
         let channels = prunable_channels(smaller, pruner.method.criterion)?;
         let widths: Vec<usize> = channels.groups.iter().map(|group| group.channels).collect();
-        let ratio = timed(&mut spent.measuring, || trials.ratio(smaller, AIMING))?;
+        let ratio = timed(&mut spent.measuring, || trials.ratio(smaller))?;
         tracing::info!(
             latency_ratio = hundredths(ratio),
             predicted_latency_ratio = hundredths(1.0 / table.latency(&widths)),

@@ -27,7 +27,9 @@ const LEAST: usize = 12;
 /// No more are begun after so long.
 const PATIENCE: Duration = Duration::from_secs(8);
 /// A few short turns beside the whole network: what their median is off by, the fit over all networks evens out.
-const EFFORT: Effort = Effort { rounds: 9, turn: Duration::from_millis(1) };
+const EFFORT: Effort = Effort { rounds: 5, turn: Duration::from_millis(1) };
+/// Enough to aim at a ratio.
+const AIMING: Effort = Effort { rounds: 9, turn: Duration::from_millis(3) };
 /// Groups lose up to this share of their channels; hardly one loses more from one network to the next.
 const MOST_LOST: f64 = 0.9;
 /// Channels that ONNX Runtime computes at a time: 16 with AVX-512, 8 with AVX2.
@@ -86,7 +88,11 @@ impl<'a> Trials<'a> {
     }
 
     /// How many times faster `smaller` is.
-    pub(super) fn ratio(&mut self, smaller: &Network, effort: Effort) -> Result<f64, StructuredError> {
+    pub(super) fn ratio(&mut self, smaller: &Network) -> Result<f64, StructuredError> {
+        self.ratio_by(smaller, AIMING)
+    }
+
+    fn ratio_by(&mut self, smaller: &Network, effort: Effort) -> Result<f64, StructuredError> {
         let mut smaller = open(self.engine, smaller)?;
         Ok(latency::ratio(&mut self.whole, &mut smaller, effort)?)
     }
@@ -94,7 +100,7 @@ impl<'a> Trials<'a> {
     /// How many times faster the network is when each group has only `width` channels, or as many as it had.
     pub(super) fn ratio_at_most(&mut self, width: usize) -> Result<f64, StructuredError> {
         let widths: Vec<usize> = self.full.iter().map(|&channels| channels.min(width)).collect();
-        self.ratio(&self.narrowed(&widths)?, Effort::THOROUGH)
+        self.ratio(&self.narrowed(&widths)?)
     }
 
     fn measured(&mut self, multiple: usize) -> Result<Vec<Trial>, StructuredError> {
@@ -104,7 +110,7 @@ impl<'a> Trials<'a> {
             if trials.len() >= LEAST && started.elapsed() > PATIENCE {
                 break;
             }
-            let latency = 1.0 / self.ratio(&self.narrowed(&widths)?, EFFORT)?;
+            let latency = 1.0 / self.ratio_by(&self.narrowed(&widths)?, EFFORT)?;
             tracing::trace!(?widths, latency, "trial measured");
             trials.push(Trial { widths, latency });
         }
@@ -117,7 +123,7 @@ impl<'a> Trials<'a> {
         let opened = |widths: &[usize]| open(self.engine, &self.narrowed(widths)?);
         let mut two = opened(&two)?;
         let mut gain = |widths: &[usize]| -> Result<f64, StructuredError> {
-            Ok(latency::ratio(&mut two, &mut opened(widths)?, Effort::THOROUGH)? - 1.0)
+            Ok(latency::ratio(&mut two, &mut opened(widths)?, AIMING)? - 1.0)
         };
         Ok(is_vector(gain(&half_less)?, gain(&one)?))
     }

@@ -37,8 +37,10 @@ const DEVIATION: f32 = 0.353;
 const PEAK: f64 = 0.1;
 /// The shape of its images.
 const SHAPE: [usize; 3] = [1, 28, 28];
-/// Part of the published widths of VGG-16: a network that a small machine can train.
+/// Part of the published widths of VGG-16: a network that a small machine can train many times.
 const WIDTH: &str = "1/4";
+/// Its smallest networks take hardly longer than ONNX Runtime itself; those of a wider one have farther to fall.
+const WIDER: &str = "1/2";
 /// Variants are asked for up to so many: more than there are steps until every layer is at its least.
 const VARIANTS: u32 = 8;
 /// Faster variants that are less accurate are easily had, and nothing worth.
@@ -50,9 +52,11 @@ const LEAST_ACCURACY: &str = "0.8";
 pub struct Extent {
     /// Portfolios, each from another seed.
     pub seeds: u32,
+    /// For how many of them, the first, one of a wider network is made as well.
+    pub wider_seeds: u32,
     /// Images that are learnt from.
     pub training_images: u32,
-    /// Epochs of the dense network, and of conventional training.
+    /// Epochs of dense networks, and of conventional training.
     pub epochs: u32,
     /// Epochs after each removal of channels.
     pub fine_tuning_epochs: u32,
@@ -66,6 +70,8 @@ pub struct Report {
     pub extent: Extent,
     /// A portfolio by the structured method for each seed.
     pub portfolios: Vec<Portfolio>,
+    /// The same of a wider network, without anything beside it.
+    pub wider: Vec<Portfolio>,
     /// The levels of the published method for each seed.
     pub levels: Vec<Vec<Level>>,
 }
@@ -90,7 +96,7 @@ pub struct Portfolio {
     pub range: f64,
     /// The smaller networks, the largest first.
     pub smaller: Vec<Smaller>,
-    /// The dense network, quantised; absent if there was no Python to do it.
+    /// The dense network, quantised; absent of a wider network, and if there was no Python to do it.
     pub int8: Option<Quantised>,
 }
 
@@ -127,9 +133,10 @@ pub struct Smaller {
     pub structural_seconds: f64,
     /// Seconds of training after it.
     pub fine_tuning_seconds: f64,
-    /// Training the same layers from new weights.
-    pub conventional: Conventional,
-    /// What Torch-Pruning makes of the same dense network, to the same operations; absent if there was no Python to run it.
+    /// Training the same layers from new weights; absent of a wider network.
+    pub conventional: Option<Conventional>,
+    /// What Torch-Pruning makes of the same dense network, to the same operations; absent of a wider network, and if there was no
+    /// Python to run it.
     pub torch_pruning: Option<Peer>,
 }
 
@@ -156,11 +163,13 @@ pub fn measure(tools: &Tools<'_>, directory: &Path, extent: Extent, say: impl Fn
         dataset: tools.dataset,
         extent,
     };
-    let (mut portfolios, mut levels) = (Vec::new(), Vec::new());
+    let (mut portfolios, mut wider, mut levels) = (Vec::new(), Vec::new(), Vec::new());
     for seed in 1..=extent.seeds {
         say(&format!("portfolio of seed {seed} of {}", extent.seeds));
         let folder = directory.join(format!("seed-{seed}"));
-        let mut portfolio = portfolio(&workshop, &bench, &folder, seed)?;
+        let mut portfolio = portfolio(&workshop, &bench, &folder, WIDTH, seed)?;
+        say(&format!("conventional training with seed {seed}"));
+        train_conventionally(&mut portfolio, &Trainer { workshop: &workshop, bench: &bench, seed }, &folder)?;
         if let Some(python) = &tools.torch_python {
             say(&format!("Torch-Pruning with seed {seed}"));
             let peer = TorchPruning { python, workshop: &workshop, bench: &bench, seed };
@@ -173,8 +182,23 @@ pub fn measure(tools: &Tools<'_>, directory: &Path, extent: Extent, say: impl Fn
         portfolios.push(portfolio);
         say(&format!("the published method with seed {seed}"));
         levels.push(levels::levels(&workshop, &bench, &folder.join("levels"), seed)?);
+        if seed <= extent.wider_seeds {
+            say(&format!("portfolio of a wider network of seed {seed} of {}", extent.wider_seeds));
+            wider.push(self::portfolio(&workshop, &bench, &folder.join("wider"), WIDER, seed)?);
+        }
     }
-    Ok(Report { extent, portfolios, levels })
+    Ok(Report { extent, portfolios, wider, levels })
+}
+
+/// Trains the layers of each smaller network of a portfolio that was made in `folder` from new weights.
+fn train_conventionally(portfolio: &mut Portfolio, trainer: &Trainer<'_>, folder: &Path) -> Result<()> {
+    for (position, smaller) in (1..).zip(&mut portfolio.smaller) {
+        let network = job::network(&folder.join("structured"), &format!("variant-{position}"));
+        let network = network.context("each step was kept")?;
+        let conventional = trainer.train(&network, &folder.join(format!("conventional-{position}")))?;
+        smaller.conventional = Some(conventional);
+    }
+    Ok(())
 }
 
 /// Sets what Torch-Pruning makes beside each smaller network of a portfolio that was made in `folder`.
@@ -195,8 +219,15 @@ fn structured(extent: Extent) -> Value {
         "fineTuningEpochs": extent.fine_tuning_epochs}})
 }
 
-fn portfolio(workshop: &Workshop<'_>, bench: &Bench<'_>, folder: &Path, seed: u32) -> Result<Portfolio> {
-    let run = run(workshop, folder, seed)?;
+/// Makes the portfolio of a network of so many of the published widths in `folder`.
+fn portfolio(
+    workshop: &Workshop<'_>,
+    bench: &Bench<'_>,
+    folder: &Path,
+    width: &str,
+    seed: u32,
+) -> Result<Portfolio> {
+    let run = run(workshop, folder, width, seed)?;
     let steps = (1..VARIANTS).map_while(|position| run.step(&format!("variant-{position}")));
     let networks: Vec<PathBuf> = run.step("dense").into_iter().chain(steps).collect();
     let mut judged = bench.judge(&networks)?.into_iter();
@@ -204,13 +235,12 @@ fn portfolio(workshop: &Workshop<'_>, bench: &Bench<'_>, folder: &Path, seed: u3
     let trained = run.when("network trained")?;
     let latencies = run.portfolio()?.variants.into_iter().map(|variant| variant.latency_us as f64);
     let range = Spread::of(latencies);
-    let made = Finished { run: &run, trainer: Trainer { workshop, bench, seed }, folder };
-    let smaller = (1..).zip(judged).map(|(position, judgement)| made.smaller(position, judgement));
+    let smaller = (1..).zip(judged).map(|(position, judgement)| smaller(&run, position, judgement));
     Ok(Portfolio {
         seed,
         dense,
-        dense_validation_accuracy: made.validation_accuracy(0)?,
-        dense_chosen: made.is_chosen(0),
+        dense_validation_accuracy: run.validation_accuracy(0)?,
+        dense_chosen: run.is_chosen(0),
         dense_seconds: trained - run.when("plan prepared")?,
         seconds: run.seconds(),
         range: range.most / range.least,
@@ -219,11 +249,11 @@ fn portfolio(workshop: &Workshop<'_>, bench: &Bench<'_>, folder: &Path, seed: u3
     })
 }
 
-/// Makes a portfolio by the structured method.
-fn run(workshop: &Workshop<'_>, folder: &Path, seed: u32) -> Result<Run> {
+/// Runs the structured method.
+fn run(workshop: &Workshop<'_>, folder: &Path, width: &str, seed: u32) -> Result<Run> {
     std::fs::create_dir_all(folder)?;
     let model = folder.join("model.onnx");
-    workshop.model(&model, WIDTH, seed)?;
+    workshop.model(&model, width, seed)?;
     let method = structured(workshop.extent);
     let mut plan = workshop.plan(&model, &method, seed, VARIANTS, workshop.extent.epochs);
     let fields = plan.as_object_mut().context("a plan has fields")?;
@@ -231,48 +261,27 @@ fn run(workshop: &Workshop<'_>, folder: &Path, seed: u32) -> Result<Run> {
     workshop.run(&folder.join("structured"), &plan)
 }
 
-/// A finished run of the structured method, and what trains its networks conventionally.
-struct Finished<'a> {
-    run: &'a Run,
-    trainer: Trainer<'a>,
-    folder: &'a Path,
-}
-
-impl Finished<'_> {
-    /// Whether the network at `position`, the dense one at 0, became a variant.
-    fn is_chosen(&self, position: usize) -> bool {
-        self.run.chosen().get(position).copied().unwrap_or(false)
-    }
-
-    /// Of the network at `position`, the dense one at 0.
-    fn validation_accuracy(&self, position: usize) -> Result<f64> {
-        self.run.validation_accuracies()?.get(position).copied().context("each network was measured")
-    }
-
-    /// What is known of the smaller network at `position`, from 1 on.
-    fn smaller(&self, position: usize, judgement: Judgement) -> Result<Smaller> {
-        let Self { run, trainer, folder } = self;
-        let at =
-            |numbers: &[f64], index: usize| numbers.get(index).copied().context("each step is in the log");
-        let said = |field| at(&run.numbers("channels removed", field), position - 1);
-        let trained = run.times("network trained");
-        let (before, after) = (at(&trained, position - 1)?, at(&trained, position)?);
-        let removed = at(&run.times("channels removed"), position - 1)?;
-        let network = run.step(&format!("variant-{position}")).context("each step was kept")?;
-        Ok(Smaller {
-            judgement,
-            validation_accuracy: self.validation_accuracy(position)?,
-            chosen: self.is_chosen(position),
-            macs: peer::macs(&network)?,
-            latency_ratio: said("latency_ratio")?,
-            predicted_latency_ratio: said("predicted_latency_ratio")?,
-            removal_seconds: said("removal_seconds")?,
-            structural_seconds: removed - before,
-            fine_tuning_seconds: after - removed,
-            conventional: trainer.train(&network, &folder.join(format!("conventional-{position}")))?,
-            torch_pruning: None,
-        })
-    }
+/// What a run of the structured method says of the smaller network at `position`, from 1 on.
+fn smaller(run: &Run, position: usize, judgement: Judgement) -> Result<Smaller> {
+    let at = |numbers: &[f64], index: usize| numbers.get(index).copied().context("each step is in the log");
+    let said = |field| at(&run.numbers("channels removed", field), position - 1);
+    let trained = run.times("network trained");
+    let (before, after) = (at(&trained, position - 1)?, at(&trained, position)?);
+    let removed = at(&run.times("channels removed"), position - 1)?;
+    let network = run.step(&format!("variant-{position}")).context("each step was kept")?;
+    Ok(Smaller {
+        judgement,
+        validation_accuracy: run.validation_accuracy(position)?,
+        chosen: run.is_chosen(position),
+        macs: peer::macs(&network)?,
+        latency_ratio: said("latency_ratio")?,
+        predicted_latency_ratio: said("predicted_latency_ratio")?,
+        removal_seconds: said("removal_seconds")?,
+        structural_seconds: removed - before,
+        fine_tuning_seconds: after - removed,
+        conventional: None,
+        torch_pruning: None,
+    })
 }
 
 /// The dense network of the portfolio that was made in `folder`, quantised.

@@ -103,10 +103,13 @@ struct Pruning {
     /// Portfolios, each from another seed.
     #[arg(long, default_value_t = 5)]
     seeds: u32,
+    /// For how many of them, the first, a portfolio of a wider network is made as well.
+    #[arg(long, default_value_t = 3)]
+    wider_seeds: u32,
     /// Images that are learnt from.
     #[arg(long, default_value_t = 10_000)]
     training_images: u32,
-    /// Epochs of the dense network and of conventional training; levels of the published method have half of them.
+    /// Epochs of dense networks and of conventional training; levels of the published method have half of them.
     #[arg(long, default_value_t = 5)]
     epochs: u32,
     /// Epochs after each removal of channels.
@@ -210,6 +213,7 @@ fn pruning(arguments: Pruning) -> Result<()> {
         output,
         dataset,
         seeds,
+        wider_seeds,
         training_images,
         epochs,
         fine_tuning_epochs,
@@ -218,7 +222,8 @@ fn pruning(arguments: Pruning) -> Result<()> {
         onnxruntime,
     } = arguments;
     let (programs, directory) = stage(&onnxruntime)?;
-    let extent = pruning::Extent { seeds: seeds.max(1), training_images, epochs, fine_tuning_epochs };
+    let seeds = seeds.max(1);
+    let extent = pruning::Extent { seeds, wider_seeds, training_images, epochs, fine_tuning_epochs };
     let tools = pruning::Tools { programs: &programs, dataset: &dataset, python, torch_python };
     let report = pruning::measure(&tools, directory.path(), extent, say)?;
     fs::create_dir_all(&output)?;

@@ -111,15 +111,16 @@ impl Run {
         self.said(message).filter_map(|(_, line)| line[field].as_f64()).collect()
     }
 
-    /// For each network by its position, whether it became a variant.
-    pub(super) fn chosen(&self) -> Vec<bool> {
-        self.said(MEASURED).map(|(_, line)| line["becomes_variant"] == true).collect()
+    /// Whether the network at `position`, the dense one at 0, became a variant.
+    pub(super) fn is_chosen(&self, position: usize) -> bool {
+        self.said(MEASURED).nth(position).is_some_and(|(_, line)| line["becomes_variant"] == true)
     }
 
-    /// For each network by its position, its accuracy on the validation images.
-    pub(super) fn validation_accuracies(&self) -> Result<Vec<f64>> {
-        let accuracy = |(_, line): &(f64, Value)| line["validation_accuracy"].as_str()?.parse().ok();
-        self.said(MEASURED).map(|line| accuracy(line).context("each network has an accuracy")).collect()
+    /// Accuracy on the validation images of the network at `position`, the dense one at 0.
+    pub(super) fn validation_accuracy(&self, position: usize) -> Result<f64> {
+        let (_, line) = self.said(MEASURED).nth(position).context("each network was measured")?;
+        let accuracy = line["validation_accuracy"].as_str().and_then(|accuracy| accuracy.parse().ok());
+        accuracy.context("each network has an accuracy")
     }
 
     /// Seconds of the whole run.

@@ -3,14 +3,13 @@
 use std::fmt::Write;
 
 use super::{
-    Judgement, LEAST_ACCURACY, Level, Peer, Portfolio, Quantised, Report, Smaller,
+    Conventional, LEAST_ACCURACY, Level, Peer, Portfolio, Quantised, Report, Smaller, WIDER, WIDTH,
     judge::{ROUNDS, TURN},
     levels::epochs,
 };
 use crate::bench::Spread;
 
-/// How much accuracy a variant may lose and still stand for the dense network.
-const NEAR: f64 = 0.005;
+mod portfolio;
 
 /// What was measured, as Markdown.
 pub fn page(report: &Report) -> String {
@@ -18,8 +17,8 @@ pub fn page(report: &Report) -> String {
     let mut text = format!(
         "# Pruning: what was measured\n\n\
          Written by `make bench-pruning`; the figures are in [pruning.json](pruning.json).\n\
-         VGG-16 of a quarter of the published widths on Fashion-MNIST, {} images learnt from.\n\
-         Epochs of the dense network: {}; after each removal: {}; seeds: {}.\n\
+         VGG-16 of {WIDTH} of the published widths on Fashion-MNIST, {} images learnt from.\n\
+         Epochs of dense networks: {}; after each removal: {}; seeds: {}.\n\
          Variants have an accuracy of at least {LEAST_ACCURACY} on the validation images.\n\
          Shares, such as accuracies, are means over the seeds; times, sizes, operations and ratios are medians; the smallest and \
          the largest stand in brackets.\n\
@@ -27,11 +26,30 @@ pub fn page(report: &Report) -> String {
          rounds in which all networks of a seed take turns of {TURN} images.\n\n",
         extent.training_images, extent.epochs, extent.fine_tuning_epochs, extent.seeds
     );
-    portfolio_lines(&mut text, &report.portfolios);
+    text.push_str(PORTFOLIO);
+    portfolio::lines(&mut text, &report.portfolios);
+    wider_lines(&mut text, &report.wider);
     time_lines(&mut text, &report.portfolios);
     peer_lines(&mut text, &report.portfolios);
     level_lines(&mut text, report);
     text
+}
+
+const PORTFOLIO: &str = "## A portfolio\n\n\
+    All networks that were made, the dense one first, each from the one before it; which of them become variants is chosen on \
+    validation images.\n\n";
+
+fn wider_lines(text: &mut String, portfolios: &[Portfolio]) {
+    if portfolios.is_empty() {
+        return;
+    }
+    let _ = writeln!(
+        text,
+        "## A portfolio of a wider network\n\n\
+         The same of VGG-16 of {WIDER} of the published widths, for the first {} seeds: nothing below is about it.\n",
+        portfolios.len()
+    );
+    portfolio::lines(text, portfolios);
 }
 
 const PEERS: &str = "## Beside Torch-Pruning\n\n\
@@ -80,80 +98,6 @@ fn peer_lines(text: &mut String, portfolios: &[Portfolio]) {
     text.push('\n');
 }
 
-fn portfolio_lines(text: &mut String, portfolios: &[Portfolio]) {
-    text.push_str(
-        "## A portfolio\n\n\
-         All networks that were made, the dense one first, each from the one before it; which of them become variants is chosen on \
-         validation images.\n\n\
-         | network | a variant of | accuracy | agreement with dense | worst class loses | calibration error | latency, ms | MB \
-         | faster than the one before | as foretold |\n\
-         | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n",
-    );
-    let row = |text: &mut String, name: &str, judged: &[&Judgement], chosen: usize, ratios: &str| {
-        let of = |read: fn(&Judgement) -> f64| judged.iter().map(move |judgement| read(judgement));
-        let _ = writeln!(
-            text,
-            "| {name} | {chosen} of {} | {} | {} | {} | {} | {} | {} | {ratios} |",
-            judged.len(),
-            percent(of(|judgement| judgement.accuracy)),
-            percent(of(|judgement| judgement.agreement)),
-            percent(of(|judgement| judgement.worst_class_drop)),
-            percent(of(|judgement| judgement.calibration_error)),
-            plain(&Spread::of(of(|judgement| judgement.latency_ms))),
-            plain(&Spread::of(of(|judgement| judgement.bytes as f64 / 1e6))),
-        );
-    };
-    let dense: Vec<&Judgement> = portfolios.iter().map(|portfolio| &portfolio.dense).collect();
-    let chosen = portfolios.iter().filter(|portfolio| portfolio.dense_chosen).count();
-    row(text, "dense", &dense, chosen, " | ");
-    for position in 0..common_steps(portfolios) {
-        let judged: Vec<&Judgement> = at(portfolios, position).map(|smaller| &smaller.judgement).collect();
-        let chosen = at(portfolios, position).filter(|smaller| smaller.chosen).count();
-        let of = |read: fn(&Smaller) -> f64| plain(&Spread::of(at(portfolios, position).map(read)));
-        let ratios =
-            [of(|smaller| smaller.latency_ratio), of(|smaller| smaller.predicted_latency_ratio)].join(" | ");
-        row(text, &format!("smaller {}", position + 1), &judged, chosen, &ratios);
-    }
-    range_lines(text, portfolios);
-}
-
-fn range_lines(text: &mut String, portfolios: &[Portfolio]) {
-    let range = plain(&Spread::of(portfolios.iter().map(|portfolio| portfolio.range)));
-    let _ = writeln!(text, "\nThe slowest variant takes {range} times as long as the fastest.");
-    let near = (0..common_steps(portfolios)).rev().find(|&position| {
-        let lost = at(portfolios, position).zip(portfolios);
-        let lost = lost
-            .map(|(smaller, portfolio)| portfolio.dense_validation_accuracy - smaller.validation_accuracy);
-        mean(lost) <= NEAR
-    });
-    if let Some(position) = near {
-        let lost = at(portfolios, position).zip(portfolios);
-        let lost = lost.map(|(smaller, portfolio)| portfolio.dense.accuracy - smaller.judgement.accuracy);
-        let faster = at(portfolios, position).zip(portfolios);
-        let faster =
-            faster.map(|(smaller, portfolio)| portfolio.dense.latency_ms / smaller.judgement.latency_ms);
-        let _ = writeln!(
-            text,
-            "The fastest network whose mean accuracy on the validation images is within half a point of the dense one's is smaller \
-             {}: {} times as fast, and {} points less accurate on the test images.",
-            position + 1,
-            plain(&Spread::of(faster)),
-            points(lost),
-        );
-    }
-    let smaller = portfolios.iter().flat_map(|portfolio| &portfolio.smaller);
-    let off: Vec<f64> = smaller
-        .map(|smaller| (smaller.latency_ratio / smaller.predicted_latency_ratio - 1.0).abs())
-        .collect();
-    let _ = writeln!(
-        text,
-        "The latencies that the table of layers foretold for these networks are {:.1} % off in the mean, {:.1} % at \
-         most.\n",
-        100.0 * mean(off.iter().copied()),
-        100.0 * off.iter().copied().fold(0.0, f64::max),
-    );
-}
-
 fn time_lines(text: &mut String, portfolios: &[Portfolio]) {
     text.push_str(
         "## Time\n\n\
@@ -167,27 +111,32 @@ fn time_lines(text: &mut String, portfolios: &[Portfolio]) {
          | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n",
     );
     for position in 0..common_steps(portfolios) {
-        let of = |read: fn(&Smaller) -> f64| Spread::of(at(portfolios, position).map(read));
+        let pairs: Vec<(&Smaller, &Conventional)> = at(portfolios, position)
+            .filter_map(|smaller| Some((smaller, smaller.conventional.as_ref()?)))
+            .collect();
+        let of = |read: fn(&(&Smaller, &Conventional)) -> f64| pairs.iter().map(read);
+        let median = |read: fn(&(&Smaller, &Conventional)) -> f64| plain(&Spread::of(of(read)));
         let _ = writeln!(
             text,
             "| smaller {} | {} | {} | {} | {} | {} | {} | {} | {} | {} |",
             position + 1,
-            plain(&of(|smaller| smaller.removal_seconds)),
-            plain(&of(|smaller| smaller.structural_seconds - smaller.removal_seconds)),
-            plain(&of(|smaller| smaller.fine_tuning_seconds)),
-            percent(at(portfolios, position).map(|smaller| smaller.judgement.accuracy)),
-            plain(&of(|smaller| smaller.conventional.seconds)),
-            percent(at(portfolios, position).map(|smaller| smaller.conventional.accuracy)),
-            plain(&of(|smaller| smaller.conventional.seconds / smaller.removal_seconds)),
-            plain(&of(|smaller| smaller.conventional.seconds / smaller.structural_seconds)),
-            plain(&of(|smaller| {
-                smaller.conventional.seconds / (smaller.structural_seconds + smaller.fine_tuning_seconds)
-            })),
+            median(|(ours, _)| ours.removal_seconds),
+            median(|(ours, _)| ours.structural_seconds - ours.removal_seconds),
+            median(|(ours, _)| ours.fine_tuning_seconds),
+            percent(of(|(ours, _)| ours.judgement.accuracy)),
+            median(|(_, conventional)| conventional.seconds),
+            percent(of(|(_, conventional)| conventional.accuracy)),
+            median(|(ours, conventional)| conventional.seconds / ours.removal_seconds),
+            median(|(ours, conventional)| conventional.seconds / ours.structural_seconds),
+            median(|(ours, conventional)| {
+                conventional.seconds / (ours.structural_seconds + ours.fine_tuning_seconds)
+            }),
         );
     }
     let all = |portfolio: &Portfolio| {
-        let conventional: f64 = portfolio.smaller.iter().map(|smaller| smaller.conventional.seconds).sum();
-        (portfolio.dense_seconds + conventional) / portfolio.seconds
+        let conventional = portfolio.smaller.iter().filter_map(|smaller| smaller.conventional.as_ref());
+        let seconds: f64 = conventional.map(|conventional| conventional.seconds).sum();
+        (portfolio.dense_seconds + seconds) / portfolio.seconds
     };
     let _ = writeln!(
         text,

@@ -1,7 +1,7 @@
 //! The page says what the report says.
 
 use super::*;
-use crate::bench::pruning::{Conventional, Extent, Made, Peer, Quantised};
+use crate::bench::pruning::{Extent, Judgement, Made};
 
 fn judgement(accuracy: f64, latency_ms: f64) -> Judgement {
     let (agreement, worst_class_drop, calibration_error) = (0.9, 0.1, 0.02);
@@ -25,7 +25,7 @@ fn first() -> Portfolio {
         removal_seconds: 0.5,
         structural_seconds: 2.0,
         fine_tuning_seconds: 8.0,
-        conventional: Conventional { seconds: 30.0, accuracy: 0.88 },
+        conventional: Some(Conventional { seconds: 30.0, accuracy: 0.88 }),
         torch_pruning: Some(peer(judgement(0.897, 0.52), judgement(0.889, 0.6), 5_500_000, 1.0)),
     };
     Portfolio {
@@ -53,13 +53,17 @@ fn second() -> Portfolio {
         removal_seconds: 0.25,
         structural_seconds: 4.0,
         fine_tuning_seconds: 6.0,
-        conventional: Conventional { seconds: 20.0, accuracy: 0.89 },
+        conventional: Some(Conventional { seconds: 20.0, accuracy: 0.89 }),
         torch_pruning: Some(peer(judgement(0.903, 0.82), judgement(0.899, 0.9), 7_500_000, 2.0)),
     };
     Portfolio { seed: 2, dense: judgement(0.906, 2.0), smaller: vec![smaller], ..first() }
 }
 
 fn written(portfolios: Vec<Portfolio>) -> String {
+    written_with(portfolios, vec![])
+}
+
+fn written_with(portfolios: Vec<Portfolio>, wider: Vec<Portfolio>) -> String {
     let level = Level {
         density: "0.1".to_owned(),
         compaction_seconds: 0.002,
@@ -68,9 +72,10 @@ fn written(portfolios: Vec<Portfolio>) -> String {
         compacted: Judgement { bytes: 1_000_000, ..judgement(0.9, 1.0) },
         aligned: Judgement { bytes: 1_250_000, ..judgement(0.9, 0.75) },
     };
-    let extent = Extent { seeds: 2, training_images: 10_000, epochs: 3, fine_tuning_epochs: 1 };
+    let extent =
+        Extent { seeds: 2, wider_seeds: 1, training_images: 10_000, epochs: 3, fine_tuning_epochs: 1 };
     let longer = Level { training_seconds: 40.0, aligned: judgement(0.8, 0.5), ..level.clone() };
-    page(&Report { extent, portfolios, levels: vec![vec![level], vec![longer]] })
+    page(&Report { extent, portfolios, wider, levels: vec![vec![level], vec![longer]] })
 }
 
 #[test]
@@ -103,6 +108,22 @@ fn int8_is_set_beside_the_network_that_it_is_made_from() {
     let line = "accuracy 89.50 % [89.50..89.50] (-0.50 [-0.50..-0.50] points more than before), 0.500 [0.500..0.500] MB \
                 (4.00 [4.00..4.00] times smaller), 0.500 [0.500..0.500] ms (3.00 [3.00..3.00] times as fast)";
     assert!(text.contains(line), "{line} is not in\n{text}");
+}
+
+#[test]
+fn a_wider_network_has_a_portfolio_of_its_own_and_nothing_beside_it() {
+    let mut wider = Portfolio { range: 7.0, ..first() };
+    for smaller in &mut wider.smaller {
+        smaller.judgement = judgement(0.91, 0.25);
+        (smaller.conventional, smaller.torch_pruning) = (None, None);
+    }
+    let text = written_with(vec![first()], vec![wider]);
+    let (_, wider) = text.split_once("## A portfolio of a wider network").unwrap();
+    let (wider, _) = wider.split_once("\n## ").unwrap();
+    let row = "| smaller 1 | 1 of 1 | 91.00 % [91.00..91.00] |";
+    let range = "The slowest variant takes 7.00 [7.00..7.00] times as long as the fastest.";
+    assert!(wider.contains(row) && wider.contains(range), "{wider}");
+    assert_eq!(text.matches(row).count(), 1, "{text}");
 }
 
 #[test]
