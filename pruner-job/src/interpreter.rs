@@ -100,17 +100,25 @@ impl TrainableNetwork {
 
     /// The output for a batch of inputs.
     pub(crate) fn forward(&self, input: &Tensor, mode: Mode) -> Result<Tensor, InterpreterError> {
-        Walk::start(self, input)?.until(&self.source.output().name, mode)
+        Walk::start(self, input)?.until(&self.source.output().name, mode, |_, _| ())
     }
 
     /// The output before a Softmax that ends the network, if one does: what losses and importance are computed from.
     pub(crate) fn logits(&self, input: &Tensor, mode: Mode) -> Result<Tensor, InterpreterError> {
+        self.observed_logits(input, mode, |_, _| ())
+    }
+
+    /// As [`Self::logits`]; `see` gets each node with what it wrote.
+    pub(crate) fn observed_logits(
+        &self,
+        input: &Tensor,
+        mode: Mode,
+        see: impl FnMut(&Node, &Tensor),
+    ) -> Result<Tensor, InterpreterError> {
         let last = self.nodes.last().map(|scheduled| &scheduled.node);
         let softmax = last.filter(|node| matches!(node.operator, Operator::Softmax { .. }));
-        match softmax.and_then(|node| node.input(0)) {
-            Some(logits) => Walk::start(self, input)?.until(logits, mode),
-            None => self.forward(input, mode),
-        }
+        let logits = softmax.and_then(|node| node.input(0)).unwrap_or(&self.source.output().name);
+        Walk::start(self, input)?.until(logits, mode, see)
     }
 
     /// The number of values that the largest layer writes for one input.

@@ -8,17 +8,19 @@ use crate::engine::{EngineError, Inference};
 
 /// Runs before anything is timed: buffers are allocated and caches filled.
 const WARM_UP: usize = 3;
-/// Runs of a turn that do not count, or fewer that take [`SETTLING`]: the caches hold what the networks before left there. A network of
-/// 8 MB next to one of 15 MB took 1.65 ms at first and 1.2 ms from its eighth run on; what is larger than the caches gains nothing.
-const SETTLING_RUNS: u128 = 8;
+/// Runs at the start of a turn that do not count, or fewer that take [`SETTLING`], but one at least: the caches hold what the network
+/// before left there. One of 8 MB next to one of 15 MB took 1.65 ms at first and 1.2 ms from its eighth run on.
+const SETTLING_RUNS: usize = 8;
 const SETTLING: Duration = Duration::from_millis(12);
+/// Runs of a turn that count, at most.
+const MOST_COUNTED: usize = 200;
 
 /// How long networks are measured.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Effort {
     /// Rounds in which every network takes its turn.
     pub(crate) rounds: usize,
-    /// Each turn lasts about so long; short against what disturbs a machine, long against the clock's resolution.
+    /// What counts of a turn lasts about so long; short against what disturbs a machine, long against the clock's resolution.
     pub(crate) turn: Duration,
 }
 
@@ -64,8 +66,7 @@ fn in_turns<'a>(
 struct Player<'a> {
     network: &'a mut Inference,
     input: Vec<f32>,
-    settling: usize,
-    runs: usize,
+    runs: Runs,
     medians: Vec<Duration>,
 }
 
@@ -77,22 +78,40 @@ impl<'a> Player<'a> {
         for _ in 0..WARM_UP {
             last = network.processor_time(&input)?;
         }
-        let fit_into = |time: Duration| time.as_nanos() / last.as_nanos().max(1);
-        let settling = fit_into(SETTLING).clamp(1, SETTLING_RUNS) as usize;
-        let runs = fit_into(turn).clamp(1, 200) as usize;
-        Ok(Self { network, input, settling, runs, medians: Vec::new() })
+        Ok(Self { network, input, runs: Runs::of(last, turn), medians: Vec::new() })
     }
 
     fn take_turn(&mut self) -> Result<(), EngineError> {
-        for _ in 0..self.settling {
-            self.network.processor_time(&self.input)?;
-        }
-        let mut times = Vec::with_capacity(self.runs);
-        for _ in 0..self.runs {
-            times.push(self.network.processor_time(&self.input)?);
-        }
-        self.medians.push(median(times));
+        let Self { network, input, runs, medians } = self;
+        medians.push(runs.median(|| network.processor_time(input))?);
         Ok(())
+    }
+}
+
+/// The runs of a turn.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Runs {
+    settling: usize,
+    counted: usize,
+}
+
+impl Runs {
+    /// Those of a network that runs for so long, in such a turn.
+    fn of(run: Duration, turn: Duration) -> Self {
+        let fit_into = |time: Duration| (time.as_nanos() / run.as_nanos().max(1)) as usize;
+        Self {
+            settling: fit_into(SETTLING).clamp(1, SETTLING_RUNS),
+            counted: fit_into(turn).clamp(1, MOST_COUNTED),
+        }
+    }
+
+    /// The median of the runs that count; `run` runs once, and says how long that took.
+    fn median<E>(self, mut run: impl FnMut() -> Result<Duration, E>) -> Result<Duration, E> {
+        for _ in 0..self.settling {
+            run()?;
+        }
+        let times = (0..self.counted).map(|_| run()).collect::<Result<_, E>>()?;
+        Ok(median(times))
     }
 }
 
@@ -105,6 +124,16 @@ fn median(mut times: Vec<Duration>) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn runs_that_find_the_caches_of_another_network_do_not_count() {
+        let mut times = [9, 8, 7, 6, 5, 4, 3, 2, 1, 1, 1].map(Duration::from_millis).into_iter();
+        let runs = Runs::of(Duration::from_millis(1), Duration::from_millis(3));
+        assert_eq!(runs, Runs { settling: 8, counted: 3 });
+        assert_eq!(runs.median(|| times.next().ok_or(())), Ok(Duration::from_millis(1)));
+        let slow = Runs::of(Duration::from_millis(50), Duration::from_millis(3));
+        assert_eq!(slow, Runs { settling: 1, counted: 1 });
+    }
 
     #[test]
     fn the_median_forgets_what_was_disturbed() {

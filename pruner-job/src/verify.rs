@@ -113,8 +113,8 @@ pub(crate) fn compare(
 ) -> Result<Comparison, VerifyError> {
     let [expected, found] = paths;
     let (mut expected, mut found) = (Subject::open(engine, expected)?, Subject::open(engine, found)?);
-    let inputs = matching("inputs", expected.inputs()?, &found.inputs()?)?;
-    let outputs = matching("outputs", expected.outputs()?, &found.outputs()?)?;
+    let inputs = matching("inputs", &expected.inputs()?, &found.inputs()?)?;
+    let outputs = matching("outputs", &expected.outputs()?, &found.outputs()?)?;
     let cases = source.cases(&inputs)?;
     let mut outputs: Vec<OutputDifference> = outputs
         .into_iter()
@@ -196,14 +196,11 @@ fn run(session: &mut Session, case: &Case) -> Result<Vec<Output>, ort::Error> {
         .collect()
 }
 
-/// What both networks have alike, as the first describes it.
-fn matching(side: &'static str, expected: Vec<Port>, found: &[Port]) -> Result<Vec<Port>, VerifyError> {
-    let alike = expected.len() == found.len()
-        && expected.iter().zip(found).all(|(expected, found)| expected.accepts(found));
-    if alike {
-        return Ok(expected);
-    }
-    Err(VerifyError::Ends { side, expected: list(&expected), found: list(found) })
+/// What both networks accept.
+fn matching(side: &'static str, expected: &[Port], found: &[Port]) -> Result<Vec<Port>, VerifyError> {
+    let common = expected.iter().zip(found).map(|(expected, found)| expected.common(found));
+    let common = common.collect::<Option<Vec<_>>>().filter(|_| expected.len() == found.len());
+    common.ok_or_else(|| VerifyError::Ends { side, expected: list(expected), found: list(found) })
 }
 
 fn list(ports: &[Port]) -> String {

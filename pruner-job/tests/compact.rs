@@ -8,7 +8,10 @@ use std::{
     process::Output,
 };
 
-use dnnshifter_network::onnx::{ModelProto, TensorProto};
+use dnnshifter_network::onnx::{
+    AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto,
+    attribute_proto::AttributeType, tensor_proto::DataType,
+};
 use prost::Message;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -76,6 +79,9 @@ fn a_masked_network_becomes_small_and_computes_the_same() {
             assert!(0 < after && 3 * after < before, "{architecture} {what}: {before} -> {after}");
         }
         assert_eq!(report["walls"], Value::Array(vec![]));
+        let layers = report["layers"].as_array().unwrap();
+        let is_smaller = |layer: &&Value| layer["outputsAfter"].as_u64() < layer["outputsBefore"].as_u64();
+        assert!(layers.iter().filter(is_smaller).count() > layers.len() / 2, "{layers:?}");
         assert_eq!(report["bytesAfter"], fs::metadata(&small).unwrap().len());
         assert!(report["seconds"]["compact"].as_f64().unwrap() > 0.0, "{report}");
         let equal = verify(&input, &small);
@@ -108,9 +114,102 @@ fn weights_beside_the_model_are_read() {
     assert!(output.status.success(), "{}", said(&output));
     let equal = verify(&whole, &small);
     assert!(equal.status.success(), "{}", said(&equal));
-    fs::remove_file(folder.path().join(WEIGHTS)).unwrap();
+    let weights = folder.path().join(WEIGHTS);
+    fs::File::options().write(true).open(&weights).unwrap().set_len(1000).unwrap();
+    let output = compact(&input, &small, &[]);
+    assert!(output.status.code() == Some(65) && said(&output).contains(WEIGHTS), "{}", said(&output));
+    fs::remove_file(&weights).unwrap();
     let output = compact(&input, &small, &[]);
     assert!(output.status.code() == Some(66) && said(&output).contains(WEIGHTS), "{}", said(&output));
+}
+
+/// A change of a model, the operator that is a wall then, and what the report says of it.
+type Wall = (&'static str, fn(&mut ModelProto), &'static str, &'static str);
+
+const WALLS: [Wall; 4] = [
+    (
+        "an unknown operator",
+        |model| first_relu(model).op_type = Some("Fourier".to_owned()),
+        "Fourier",
+        "not known",
+    ),
+    (
+        "an operator of a plugin",
+        |model| first_relu(model).domain = Some("com.mine".to_owned()),
+        "Relu",
+        "not of the ONNX standard",
+    ),
+    ("control flow", as_control_flow, "If", "control flow"),
+    ("a weight in half precision", as_half_precision, "Conv", "float"),
+];
+
+fn first_relu(model: &mut ModelProto) -> &mut NodeProto {
+    let nodes = &mut model.graph.as_mut().unwrap().node;
+    nodes.iter_mut().find(|node| node.op_type() == "Relu").unwrap()
+}
+
+/// The first `Relu` becomes a branch that is always taken, with a `Relu` in it.
+fn as_control_flow(model: &mut ModelProto) {
+    let always = TensorProto {
+        name: Some("always".to_owned()),
+        data_type: Some(DataType::Bool as i32),
+        raw_data: Some(vec![1].into()),
+        ..TensorProto::default()
+    };
+    let relu = first_relu(model);
+    let branch = |name: &str| {
+        let (node, output) = (NodeProto { output: vec![name.to_owned()], ..relu.clone() }, name.to_owned());
+        let output = ValueInfoProto { name: Some(output), ..ValueInfoProto::default() };
+        let graph = GraphProto {
+            name: Some(name.to_owned()),
+            node: vec![node],
+            output: vec![output],
+            ..GraphProto::default()
+        };
+        AttributeProto {
+            name: Some(format!("{name}_branch")),
+            r#type: Some(AttributeType::Graph as i32),
+            g: Some(graph),
+            ..AttributeProto::default()
+        }
+    };
+    let attribute = vec![branch("then"), branch("else")];
+    let (input, op_type) = (vec!["always".to_owned()], Some("If".to_owned()));
+    *relu = NodeProto { input, op_type, attribute, ..relu.clone() };
+    model.graph.as_mut().unwrap().initializer.push(always);
+}
+
+fn as_half_precision(model: &mut ModelProto) {
+    let weight = weights(model).nth(1).unwrap();
+    let halves = weight.dims.iter().product::<i64>() as usize;
+    weight.data_type = Some(DataType::Float16 as i32);
+    weight.raw_data = Some(vec![0; 2 * halves].into());
+}
+
+#[test]
+fn what_is_not_known_is_a_wall_and_the_rest_becomes_smaller() {
+    let folder = tempfile::tempdir().unwrap();
+    let (small, report) = (folder.path().join("small.onnx"), folder.path().join("report.json"));
+    let mut wrong = Vec::new();
+    for (title, of, operator, reason) in WALLS {
+        let input = masked(&folder, "vgg16");
+        change(&input, of);
+        let output = compact(&input, &small, &["--report", report.to_str().unwrap()]);
+        assert!(output.status.success(), "{title}: {}", said(&output));
+        let report: Value = serde_json::from_slice(&fs::read(&report).unwrap()).unwrap();
+        let number = |name: &str| report[name].as_u64().unwrap();
+        let is_small = 3 * number("parametersAfter") < number("parametersBefore");
+        let wall = &report["walls"][0];
+        let is_told = wall["operator"] == operator && wall["reason"].as_str().unwrap().contains(reason);
+        if !is_small || !is_told {
+            wrong.push(format!("{title}: {report}"));
+        }
+        if operator == "If" {
+            let equal = verify(&input, &small);
+            assert!(equal.status.success(), "{}", said(&equal));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
 #[test]

@@ -58,7 +58,11 @@ fn a_killed_run_goes_on_from_its_last_finished_step() {
     let third = workshop.run().output().unwrap();
     assert!(third.status.success(), "{}", log(&third));
     assert!(!log(&third).contains("epoch finished"), "a new packaging does not train again: {}", log(&third));
+    let portfolio = fs::read(workshop.path("variants/portfolio.json")).unwrap();
     assert_eq!(read_json(&workshop.path("variants/portfolio.json"))["revision"], "r2");
+    let fourth = workshop.run().output().unwrap();
+    assert!(fourth.status.success() && log(&fourth).contains("already finished"), "{}", log(&fourth));
+    assert_eq!(fs::read(workshop.path("variants/portfolio.json")).unwrap(), portfolio);
 }
 
 #[test]

@@ -8,7 +8,9 @@ use std::{
     process::Output,
 };
 
-use dnnshifter_network::onnx::{ModelProto, tensor_proto::DataType, type_proto};
+use dnnshifter_network::onnx::{
+    ModelProto, ValueInfoProto, tensor_proto::DataType, tensor_shape_proto::dimension, type_proto,
+};
 use prost::Message;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -44,6 +46,32 @@ fn a_network_equals_itself_and_differs_from_others_with_exit_code_1() {
     let report: Value = serde_json::from_slice(&fs::read(&report).unwrap()).unwrap();
     assert_eq!((&report["equal"], &report["cases"]), (&Value::from(false), &Value::from(5)));
     assert!(report["outputs"][0]["relative"].as_f64().unwrap() > 1e-3, "{report}");
+}
+
+#[test]
+fn a_size_that_one_network_leaves_open_is_that_of_the_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let (as_made, changed) = (network(&folder, "1", "3x16x16"), folder.path().join("changed.onnx"));
+    let mut wrong = Vec::new();
+    for (title, axis, size) in [("one image at a time", 0, Some(1)), ("any height", 2, None)] {
+        let mut model = ModelProto::decode(fs::read(&as_made).unwrap().as_slice()).unwrap();
+        set_size(&mut model.graph.as_mut().unwrap().input[0], axis, size);
+        fs::write(&changed, model.encode_to_vec()).unwrap();
+        for (first, second) in [(&as_made, &changed), (&changed, &as_made)] {
+            let output = verify(first, second, &[]);
+            if !output.status.success() {
+                wrong.push(format!("{title}: {}", said(&output)));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+fn set_size(input: &mut ValueInfoProto, axis: usize, size: Option<i64>) {
+    let Some(type_proto::Value::TensorType(kind)) = &mut input.r#type.as_mut().unwrap().value else {
+        unreachable!("our own models have tensors")
+    };
+    kind.shape.as_mut().unwrap().dim.get_mut(axis).unwrap().value = size.map(dimension::Value::DimValue);
 }
 
 #[test]

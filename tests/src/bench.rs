@@ -13,6 +13,7 @@ pub mod sessions;
 
 mod client;
 mod group;
+mod machine;
 mod memory;
 mod open_loop;
 mod peers;
@@ -20,6 +21,7 @@ mod server;
 mod spread;
 mod variants;
 
+pub use machine::Machine;
 pub use memory::Memory;
 pub use server::Programs;
 pub use spread::{Slope, Spread};

@@ -9,7 +9,7 @@ use prost::Message;
 use crate::{
     import,
     onnx::{GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, ValueInfoProto},
-    tensor::{FloatTensor, InvalidTensor, float_shape, integers_from_proto, integers_to_proto},
+    tensor::{FloatTensor, InvalidTensor, float_shape, integers_from_proto, integers_to_proto, select},
 };
 
 pub(crate) mod cells;
@@ -230,6 +230,19 @@ impl Network {
             }
         }
         self
+    }
+
+    /// The network with only some entries of some axes of its float weights. Names that it does not have are ignored.
+    pub(crate) fn with_entries(
+        mut self,
+        kept: &BTreeMap<&str, BTreeMap<usize, Vec<usize>>>,
+    ) -> Result<Self, InvalidTensor> {
+        for proto in self.model.graph.iter_mut().flat_map(|graph| &mut graph.initializer) {
+            if let Some(axes) = kept.get(proto.name()) {
+                *proto = select(proto, axes)?;
+            }
+        }
+        Ok(self)
     }
 
     /// The network with an integer constant replaced. A name that it does not have is ignored.

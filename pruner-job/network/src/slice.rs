@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use crate::{
     channels::{ChannelAxis, Channels, Segment},
     network::Network,
-    tensor::{FloatTensor, InvalidTensor},
+    tensor::InvalidTensor,
 };
 
 /// Why channels cannot be removed.
@@ -44,13 +44,13 @@ pub fn keep_channels(
     if let Some((group, _)) = groups.iter().zip(kept).find(|(_, kept)| kept.is_empty()) {
         return Err(InvalidSlice::Empty { group: group.name.clone() });
     }
-    let mut cut = Cut { network, tensors: BTreeMap::new() };
+    let mut cuts: BTreeMap<&str, BTreeMap<usize, Vec<usize>>> = BTreeMap::new();
     for ChannelAxis { tensor, axis, segments } in &channels.axes {
         let entries = segments.iter().map(|segment| segment.channels * segment.entries).sum();
         let left = indices(segments, kept);
         // What loses nothing is not copied.
         if !left.iter().copied().eq(0..entries) {
-            cut.select(tensor, *axis, &left)?;
+            cuts.entry(tensor).or_default().insert(*axis, left);
         }
     }
     let group_counts: BTreeMap<&str, usize> = channels
@@ -58,7 +58,7 @@ pub fn keep_channels(
         .iter()
         .map(|(node, segments)| (node.as_str(), indices(segments, kept).len()))
         .collect();
-    let smaller = network.clone().with_floats(&cut.tensors).with_group_counts(&group_counts);
+    let smaller = network.clone().with_entries(&cuts)?.with_group_counts(&group_counts);
     Ok(flattening_any_size(smaller.without_inner_shapes()))
 }
 
@@ -91,25 +91,6 @@ fn indices(segments: &[Segment], kept: &[Vec<usize>]) -> Vec<usize> {
     indices
 }
 
-/// Tensors that lose entries; one may lose some on each of two axes.
-struct Cut<'a> {
-    network: &'a Network,
-    tensors: BTreeMap<String, FloatTensor>,
-}
-
-impl Cut<'_> {
-    fn select(&mut self, name: &str, axis: usize, indices: &[usize]) -> Result<(), InvalidTensor> {
-        let whole = match self.tensors.remove(name) {
-            Some(tensor) => Some(tensor),
-            None => self.network.float(name)?,
-        };
-        if let Some(tensor) = whole {
-            self.tensors.insert(name.to_owned(), tensor.select(axis, indices)?);
-        }
-        Ok(())
-    }
-}
-
 /// A `Reshape` that flattens must not name the old number of features.
 fn flattening_any_size(network: Network) -> Network {
     let reshapes = network.nodes().iter().filter(|node| node.op_type() == "Reshape");
@@ -123,7 +104,7 @@ fn flattening_any_size(network: Network) -> Network {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Graph, NetworkBuilder, Shapes, TensorInfo, operator::Window};
+    use crate::{FloatTensor, Graph, NetworkBuilder, Shapes, TensorInfo, operator::Window};
 
     /// Two convolutions, the second of which is flattened into a fully connected layer.
     fn network() -> Network {

@@ -1,5 +1,7 @@
 //! Weights as dense f32 tensors, to and from the ways in which ONNX stores them. Knows nothing of graphs.
 
+use std::{collections::BTreeMap, iter, ops::Range};
+
 use bytes::Bytes;
 
 use crate::onnx::{
@@ -87,24 +89,6 @@ impl FloatTensor {
         &self.values
     }
 
-    /// The tensor with only `indices` of `axis`, in their order.
-    pub fn select(&self, axis: usize, indices: &[usize]) -> Result<Self, InvalidTensor> {
-        let missing = |index| InvalidTensor::Index { axis, shape: self.shape.clone(), index };
-        let size = *self.shape.get(axis).ok_or_else(|| missing(0))?;
-        let inner: usize = self.shape.iter().skip(axis + 1).product();
-        let outer: usize = self.shape.iter().take(axis).product();
-        let mut values = Vec::with_capacity(outer * indices.len() * inner);
-        for block in 0..outer {
-            for &index in indices {
-                let start = (block * size + index) * inner;
-                let row = self.values.get(start..start + inner).filter(|_| index < size);
-                values.extend_from_slice(row.ok_or_else(|| missing(index))?);
-            }
-        }
-        let resized = |(position, &old)| if position == axis { indices.len() } else { old };
-        Ok(Self { shape: self.shape.iter().enumerate().map(resized).collect(), values })
-    }
-
     /// The tensor less `numbers`, value by value, as far as they reach.
     pub(crate) fn less(mut self, numbers: &[f64]) -> Self {
         for (value, number) in self.values.iter_mut().zip(numbers) {
@@ -129,12 +113,73 @@ impl FloatTensor {
             name: Some(name.to_owned()),
             dims: self.shape.iter().map(|&size| size as i64).collect(),
             data_type: Some(DataType::Float as i32),
-            raw_data: Some(
-                self.values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>().into(),
-            ),
+            raw_data: Some(little_endian(&self.values).into()),
             ..TensorProto::default()
         }
     }
+}
+
+/// A float32 initialiser with only some entries of some axes, each axis with the indices of those, in their order.
+pub(crate) fn select(
+    proto: &TensorProto,
+    axes: &BTreeMap<usize, Vec<usize>>,
+) -> Result<TensorProto, InvalidTensor> {
+    let mut shape = float_shape(proto)?;
+    let depth = axes.keys().last().map_or(0, |axis| axis + 1);
+    for (&axis, indices) in axes {
+        let missing = |index| InvalidTensor::Index { axis, shape: shape.clone(), index };
+        let size = *shape.get(axis).ok_or_else(|| missing(0))?;
+        if let Some(&index) = indices.iter().find(|index| **index >= size) {
+            return Err(missing(index));
+        }
+    }
+    let runs_of = |(axis, &size)| {
+        let runs = axes.get(&axis).map_or_else(|| iter::once(0..size).collect(), |indices| runs(indices));
+        (size, runs)
+    };
+    let outer: Vec<_> = shape.iter().take(depth).enumerate().map(runs_of).collect();
+    for (axis, size) in shape.iter_mut().enumerate() {
+        *size = axes.get(&axis).map_or(*size, Vec::len);
+    }
+    let raw = proto.raw_data.clone().unwrap_or_else(|| little_endian(&proto.float_data).into());
+    let mut selected = Vec::with_capacity(4 * shape.iter().product::<usize>());
+    copy_entries(&raw, &outer, &mut selected);
+    Ok(TensorProto {
+        name: proto.name.clone(),
+        dims: shape.into_iter().map(|size| size as i64).collect(),
+        data_type: proto.data_type,
+        raw_data: Some(selected.into()),
+        ..TensorProto::default()
+    })
+}
+
+/// Indices as consecutive runs.
+fn runs(indices: &[usize]) -> Vec<Range<usize>> {
+    let follows = |one: &usize, next: &usize| one + 1 == *next;
+    let run = |run: &[usize]| Some(*run.first()?..run.last()? + 1);
+    indices.chunk_by(follows).filter_map(run).collect()
+}
+
+/// Copies what the `axes` keep of an array: each has a size, and runs of entries that stay.
+fn copy_entries(from: &[u8], axes: &[(usize, Vec<Range<usize>>)], to: &mut Vec<u8>) {
+    let Some(((size, runs), inner)) = axes.split_first() else { return to.extend_from_slice(from) };
+    let entry = from.len() / size.max(&1);
+    let entries = |run: &Range<usize>| from.get(run.start * entry..run.end * entry).unwrap_or_default();
+    for run in runs {
+        if inner.is_empty() {
+            to.extend_from_slice(entries(run));
+        } else {
+            entries(run).chunks_exact(entry.max(1)).for_each(|entry| copy_entries(entry, inner, to));
+        }
+    }
+}
+
+fn little_endian(values: &[f32]) -> Vec<u8> {
+    let mut raw = vec![0; 4 * values.len()];
+    for (bytes, value) in raw.as_chunks_mut().0.iter_mut().zip(values) {
+        *bytes = value.to_le_bytes();
+    }
+    raw
 }
 
 /// The shape of a float32 initialiser, as it states it.
@@ -214,11 +259,25 @@ mod tests {
     #[test]
     fn selection_takes_whole_slices_of_an_axis() {
         let tensor = counted(&[2, 3, 2]);
-        let chosen = tensor.select(1, &[2, 0]).unwrap();
-        assert_eq!(chosen.shape(), [2, 2, 2]);
-        assert_eq!(chosen.values(), [4., 5., 0., 1., 10., 11., 6., 7.]);
-        assert!(tensor.select(1, &[3]).is_err());
-        assert!(tensor.select(3, &[0]).is_err());
+        let raw = tensor.to_proto("w");
+        let listed = TensorProto { raw_data: None, float_data: tensor.values().to_vec(), ..raw.clone() };
+        for (axes, shape, values) in [
+            (vec![(1, vec![2, 0])], [2, 2, 2], vec![4., 5., 0., 1., 10., 11., 6., 7.]),
+            (vec![(0, vec![1]), (2, vec![0])], [1, 3, 1], vec![6., 8., 10.]),
+            (vec![], [2, 3, 2], tensor.values().to_vec()),
+        ] {
+            for proto in [&raw, &listed] {
+                let chosen = select(proto, &axes.iter().cloned().collect()).unwrap();
+                let expected = FloatTensor::new(shape.to_vec(), values.clone()).unwrap();
+                assert_eq!((chosen.name(), FloatTensor::from_proto(&chosen).unwrap()), ("w", expected));
+            }
+        }
+        for (axis, index) in [(1, 3), (3, 0)] {
+            assert!(matches!(
+                select(&raw, &BTreeMap::from([(axis, vec![index])])),
+                Err(InvalidTensor::Index { .. })
+            ));
+        }
     }
 
     #[test]

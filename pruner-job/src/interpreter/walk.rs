@@ -47,10 +47,18 @@ impl<'a> Walk<'a> {
         self.values.get(name)
     }
 
-    /// Computes until `name` is written.
-    pub(super) fn until(mut self, name: &str, mode: Mode) -> Result<Tensor, InterpreterError> {
+    /// Computes until `name` is written; `see` gets each node with what it wrote.
+    pub(super) fn until(
+        mut self,
+        name: &str,
+        mode: Mode,
+        mut see: impl FnMut(&Node, &Tensor),
+    ) -> Result<Tensor, InterpreterError> {
         while let Some(node) = self.next() {
             self.step(mode)?;
+            if let Some(written) = self.value(&node.output) {
+                see(node, written);
+            }
             if node.output == name {
                 break;
             }

@@ -1,8 +1,10 @@
 //! How much each channel matters: by the batch norm that follows its layer, else by the layer's own weights.
 
-use dnnshifter_network::ChannelGroup;
+use std::collections::BTreeMap;
+
+use dnnshifter_network::{ChannelGroup, Node, Operator, channels::Writer};
 use dnnshifter_portfolio::plan::ImportanceCriterion;
-use tch::{TchError, Tensor};
+use tch::{TchError, Tensor, no_grad};
 
 use super::StructuredError;
 use crate::{
@@ -10,11 +12,15 @@ use crate::{
     training::{TrainingError, cross_entropy, doing, samples::Samples},
 };
 
-/// Batches over which the gradient is collected, and images in each. Few: in the mean over many images what each of them loses cancels
-/// out, near a minimum all of it. A thousand images in fours made each of three steps of VGG-16 0.1 to 0.2 points more accurate than
-/// two thousand in batches of 64, in the same time (three seeds, validation images).
-const BATCHES: usize = 256;
-const BATCH_SIZE: i64 = 4;
+/// Images that the gradient is collected over, and those whose losses are taken together. Few: in the mean over many images what each of
+/// them loses cancels out, near a minimum all of it. A thousand images in fours made each of three steps of VGG-16 0.1 to 0.2 points more
+/// accurate than two thousand in batches of 64, in the same time (three seeds, validation images).
+const IMAGES: usize = 1024;
+const TOGETHER: usize = 4;
+/// Fours that are computed at a time at most, which keep libtorch busy, and the values that the largest layer may write for them (32 MiB):
+/// what all layers write is kept for the gradient.
+const FOURS_AT_A_TIME: usize = 16;
+const MOST_VALUES: usize = 1 << 23;
 
 /// A network whose channels are judged.
 pub(super) struct Judged<'a> {
@@ -23,11 +29,12 @@ pub(super) struct Judged<'a> {
     pub(super) samples: &'a Samples,
 }
 
-/// A tensor with entries for each channel.
+/// A value that holds the channels of a group.
 struct Witness {
-    tensor: Tensor,
+    group: usize,
+    value: Tensor,
     /// Its axis that runs over the channels.
-    axis: usize,
+    axis: i64,
 }
 
 impl Judged<'_> {
@@ -37,7 +44,7 @@ impl Judged<'_> {
         criterion: ImportanceCriterion,
     ) -> Result<Vec<Vec<f64>>, StructuredError> {
         match criterion {
-            ImportanceCriterion::Taylor => self.taylor(),
+            ImportanceCriterion::Taylor => Ok(self.taylor()?),
             ImportanceCriterion::BatchNormScale => {
                 self.groups.iter().map(|group| self.squared_scales(group)).collect()
             }
@@ -52,8 +59,8 @@ impl Judged<'_> {
         }
         let mut sums = vec![0.0; group.channels];
         for norm in scales {
-            if let Some(scale) = self.tensor(&norm.scale) {
-                for (sum, value) in sums.iter_mut().zip(read(&scale)?) {
+            if let Some(scale) = self.network.parameters().get(&norm.scale) {
+                for (sum, value) in sums.iter_mut().zip(read(&scale.tensor)?) {
                     *sum += value * value;
                 }
             }
@@ -63,62 +70,100 @@ impl Judged<'_> {
 
     /// What the loss would change if a channel were zero, to first order and squared: the square of the sum of `w dL/dw` over
     /// all that makes the channel (Molchanov et al., "Importance Estimation for Neural Network Pruning", CVPR 2019, equations
-    /// 8 and 9), summed over batches.
-    fn taylor(&self) -> Result<Vec<Vec<f64>>, StructuredError> {
-        let witnesses: Vec<Vec<Witness>> = self.groups.iter().map(|group| self.witnesses(group)).collect();
-        let inputs: Vec<&Tensor> = witnesses.iter().flatten().map(|witness| &witness.tensor).collect();
+    /// 8 and 9), summed over batches. The scale and shift of a batch norm make of a channel what it writes, `y`; so do a layer's weights
+    /// and bias where none follows. Of both the sum is that of `y dL/dy` over the places of `y`, which tells the images of a batch apart.
+    fn taylor(&self) -> Result<Vec<Vec<f64>>, TrainingError> {
+        let written_by = self.written_by();
         let mut sums: Vec<Vec<f64>> = self.groups.iter().map(|group| vec![0.0; group.channels]).collect();
-        for indices in self.samples.in_order(BATCH_SIZE)?.into_iter().take(BATCHES) {
+        let at_a_time = self.fours_at_a_time() * TOGETHER;
+        for indices in self.samples.in_order(at_a_time as i64)?.into_iter().take(IMAGES / at_a_time) {
             let (images, labels) = self.samples.batch(&indices)?;
-            let answers = self.network.logits(&images, Mode::Evaluation).map_err(TrainingError::from)?;
-            let gradients = cross_entropy(&answers, &labels)
-                .and_then(|loss| Tensor::f_run_backward(&[loss], &inputs, false, false))
-                .map_err(doing("estimate importance"))?;
-            let mut gradients = gradients.iter();
-            for (sum, witnesses) in sums.iter_mut().zip(&witnesses) {
-                let changes = witnesses.iter().zip(gradients.by_ref()).map(|(witness, gradient)| {
-                    let change = tch::no_grad(|| witness.change(gradient));
-                    read(&change.map_err(doing("estimate importance"))?)
-                });
-                let changes = changes.collect::<Result<Vec<_>, _>>()?;
-                for (channel, sum) in sum.iter_mut().enumerate() {
-                    let together: f64 = changes.iter().filter_map(|change| change.get(channel)).sum();
-                    *sum += together * together;
-                }
+            let mut witnesses = Vec::new();
+            let answers = self.network.observed_logits(&images, Mode::Evaluation, |node, value| {
+                witnesses.extend(Witness::of(node, value, &written_by));
+            })?;
+            let squares = cross_entropy(&answers, &labels).and_then(|loss| {
+                // The sum over images, as of each four alone.
+                let loss = loss.f_mul_scalar(indices.numel() as f64)?;
+                let values: Vec<&Tensor> = witnesses.iter().map(|witness| &witness.value).collect();
+                let gradients = Tensor::f_run_backward(&[loss], &values, false, false)?;
+                no_grad(|| self.squares(&witnesses, &gradients))
+            });
+            for (sums, squares) in sums.iter_mut().zip(squares.map_err(doing("estimate importance"))?) {
+                let Some(squares) = squares else { continue };
+                sums.iter_mut().zip(read(&squares)?).for_each(|(sum, square)| *sum += square);
             }
         }
         Ok(sums)
     }
 
-    /// What a group's channels are judged by: its batch norms, or the weights themselves if there is none.
-    fn witnesses(&self, group: &ChannelGroup) -> Vec<Witness> {
-        let norms: Vec<_> = group.writers.iter().filter_map(|writer| writer.batch_norm.as_ref()).collect();
-        let named: Vec<(&str, usize)> = if norms.is_empty() {
-            let weights = group.writers.iter().map(|writer| (writer.weight.as_str(), writer.axis));
-            let biases = group.writers.iter().filter_map(|writer| Some((writer.bias.as_deref()?, 0)));
-            weights.chain(biases).collect()
-        } else {
-            norms.iter().flat_map(|norm| [(norm.scale.as_str(), 0), (norm.shift.as_str(), 0)]).collect()
-        };
-        let witness = |(name, axis)| Some(Witness { tensor: self.tensor(name)?, axis });
-        named.into_iter().filter_map(witness).collect()
+    fn fours_at_a_time(&self) -> usize {
+        (MOST_VALUES / (TOGETHER * self.network.most_values()).max(1)).clamp(1, FOURS_AT_A_TIME)
     }
 
-    fn tensor(&self, name: &str) -> Option<Tensor> {
-        self.network.parameters().get(name).map(|parameter| parameter.tensor.shallow_clone())
+    /// For each group the squares of what its channels change the loss of every four images by, summed over the fours.
+    fn squares(&self, witnesses: &[Witness], gradients: &[Tensor]) -> Result<Vec<Option<Tensor>>, TchError> {
+        let mut changes: Vec<Option<Tensor>> = self.groups.iter().map(|_| None).collect();
+        for (witness, gradient) in witnesses.iter().zip(gradients) {
+            if let Some(sum) = changes.get_mut(witness.group) {
+                let change = witness.change(gradient)?;
+                *sum = Some(match sum.take() {
+                    Some(others) => others.f_add(&change)?,
+                    None => change,
+                });
+            }
+        }
+        changes.into_iter().map(|change| change.as_ref().map(squares_of_fours).transpose()).collect()
+    }
+
+    /// The tensor whose node writes the channels of a group for the last time before others read them, by its name.
+    fn written_by(&self) -> BTreeMap<&str, usize> {
+        let writers = self.groups.iter().enumerate();
+        writers
+            .flat_map(|(group, channels)| {
+                channels.writers.iter().map(move |writer| (last_tensor(writer), group))
+            })
+            .collect()
     }
 }
 
+/// Of what makes a channel, the tensor that comes last.
+fn last_tensor(writer: &Writer) -> &str {
+    let norm = writer.batch_norm.as_ref().map(|norm| norm.scale.as_str());
+    norm.or(writer.bias.as_deref()).unwrap_or(&writer.weight)
+}
+
 impl Witness {
-    /// `w dL/dw`, summed over all axes but that of the channels.
-    fn change(&self, gradient: &Tensor) -> Result<Tensor, TchError> {
-        let change = self.tensor.f_mul(gradient)?;
-        let others: Vec<i64> =
-            (0..change.dim()).filter(|&axis| axis != self.axis).map(|axis| axis as i64).collect();
-        if others.is_empty() { Ok(change) } else { change.f_sum_dim_intlist(others, false, None) }
+    fn of(node: &Node, value: &Tensor, written_by: &BTreeMap<&str, usize>) -> Option<Self> {
+        let &group = node.inputs.iter().find_map(|input| written_by.get(input.as_str()))?;
+        let axis = match node.operator {
+            Operator::MatMul | Operator::Binary(_) => value.dim() as i64 - 1,
+            _ => 1,
+        };
+        Some(Self { group, value: value.shallow_clone(), axis })
     }
+
+    /// `y dL/dy` of each image and channel.
+    fn change(&self, gradient: &Tensor) -> Result<Tensor, TchError> {
+        let change = self.value.f_mul(gradient)?;
+        let places: Vec<i64> = (1..change.dim() as i64).filter(|&axis| axis != self.axis).collect();
+        if places.is_empty() { Ok(change) } else { change.f_sum_dim_intlist(places, false, None) }
+    }
+}
+
+/// Of images x channels, the sum of every four images, squared and summed. A rest is left out.
+fn squares_of_fours(change: &Tensor) -> Result<Tensor, TchError> {
+    let [images, channels] = *change.size() else {
+        return Err(TchError::Shape("changes are of images and channels".to_owned()));
+    };
+    let together = images.clamp(1, TOGETHER as i64);
+    let fours = change.f_narrow(0, 0, images / together * together)?.f_reshape([-1, together, channels])?;
+    fours.f_sum_dim_intlist(1, false, None)?.f_square()?.f_sum_dim_intlist(0, false, None)
 }
 
 fn read(tensor: &Tensor) -> Result<Vec<f64>, TrainingError> {
     Ok(copied(tensor).map_err(doing("read importance"))?.into_iter().map(f64::from).collect())
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,5 @@
 //! In which order channels go: always those that cost the least loss for the time that they save, by the [`super::table`]. Pure.
 
-use std::collections::BTreeSet;
-
 use super::table::LatencyTable;
 
 /// The order in which blocks of channels leave a network.
@@ -45,16 +43,18 @@ impl RemovalOrder {
 
     /// The channels of each group that are kept, in increasing order, when the first `count` blocks are gone.
     pub(super) fn kept_after(&self, count: usize) -> Vec<Vec<usize>> {
-        let mut kept: Vec<BTreeSet<usize>> =
-            self.channels.iter().map(|&channels| (0..channels).collect()).collect();
-        for block in self.blocks.iter().take(count) {
-            if let Some(kept) = kept.get_mut(block.group) {
-                block.channels.iter().for_each(|channel| {
-                    kept.remove(channel);
-                });
+        let mut stays: Vec<Vec<bool>> = self.channels.iter().map(|&channels| vec![true; channels]).collect();
+        for Block { group, channels } in self.blocks.iter().take(count) {
+            for &channel in channels {
+                if let Some(stays) = stays.get_mut(*group).and_then(|group| group.get_mut(channel)) {
+                    *stays = false;
+                }
             }
         }
-        kept.into_iter().map(|kept| kept.into_iter().collect()).collect()
+        let kept = |stays: Vec<bool>| {
+            (0..).zip(stays).filter_map(|(channel, stays)| stays.then_some(channel)).collect()
+        };
+        stays.into_iter().map(kept).collect()
     }
 }
 

@@ -35,7 +35,16 @@ struct Part {
     /// Share of the latency with all channels.
     share: f64,
     /// It is proportional to what is left of each.
-    factors: Vec<Vec<Segment>>,
+    factors: Vec<Factor>,
+}
+
+/// Channels that a layer reads or writes, as shares of all of them.
+#[derive(Clone, Debug, PartialEq)]
+struct Factor {
+    /// Those that stay.
+    fixed: f64,
+    /// Those of groups.
+    groups: Vec<(usize, f64)>,
 }
 
 /// How far a short measurement is off, as a share of the latency.
@@ -59,24 +68,20 @@ impl LatencyTable {
         let all: u64 = work.iter().map(|layer| layer.macs).sum();
         let layers = work.iter().map(|layer| Part {
             share: layer.macs as f64 / all.max(1) as f64,
-            factors: layer.factors.clone(),
+            factors: layer.factors.iter().map(|segments| Factor::of(segments)).collect(),
         });
-        let groups = channels.iter().enumerate().map(|(group, &channels)| Part {
+        let groups = (0..channels.len()).map(|group| Part {
             share: 0.0,
-            factors: vec![vec![Segment { group: Some(group), channels, entries: 1 }]],
+            factors: vec![Factor { fixed: 0.0, groups: vec![(group, 1.0)] }],
         });
         Self { channels: channels.to_vec(), parts: layers.chain(groups).collect(), multiple }
     }
 
     /// Least squares by coordinates; no part takes less than no time.
     fn settle(&mut self, trials: &[Trial]) {
-        let shares = |trial: &Trial| self.shares(&trial.widths);
-        let shares: Vec<Vec<f64>> = trials.iter().map(shares).collect();
-        let gone: Vec<Vec<f64>> = self
-            .parts
-            .iter()
-            .map(|part| shares.iter().map(|shares| 1.0 - part.left(shares)).collect())
-            .collect();
+        let gone_of = |part: &Part, trial: &Trial| 1.0 - part.left(|group| self.share(&trial.widths, group));
+        let gone_of = |part| trials.iter().map(|trial| gone_of(part, trial)).collect();
+        let gone: Vec<Vec<f64>> = self.parts.iter().map(gone_of).collect();
         // What the trials have lost more than the parts explain.
         let mut unexplained: Vec<f64> = trials.iter().map(|trial| 1.0 - trial.latency).collect();
         for (part, gone) in self.parts.iter().zip(&gone) {
@@ -105,29 +110,27 @@ impl LatencyTable {
 
     /// The latency with so many channels of each group, as a share of that with all of them; always above 0.
     pub(super) fn latency(&self, widths: &[usize]) -> f64 {
-        let shares = self.shares(widths);
-        let gone = self.parts.iter().map(|part| part.share * (1.0 - part.left(&shares))).sum::<f64>();
-        (1.0 - gone).max(LEAST_LATENCY)
+        let gone_of = |part: &Part| part.share * (1.0 - part.left(|group| self.share(widths, group)));
+        (1.0 - self.parts.iter().map(gone_of).sum::<f64>()).max(LEAST_LATENCY)
     }
 
     /// The latency that is saved when only `width` channels are left of `group`, as a share of that with all channels.
     pub(super) fn saved(&self, widths: &[usize], group: usize, width: usize) -> f64 {
-        let before = self.shares(widths);
-        let mut after = before.clone();
-        if let (Some(share), Some(&channels)) = (after.get_mut(group), self.channels.get(group)) {
-            *share = self.share(width, channels);
-        }
+        let before = |of: usize| self.share(widths, of);
+        let narrower = self.share_of(width, group);
+        let after = |of: usize| if of == group { narrower } else { before(of) };
         let touched = self.parts.iter().filter(|part| part.touches(group));
-        touched.map(|part| part.share * (part.left(&before) - part.left(&after))).sum()
+        touched.map(|part| part.share * (part.left(before) - part.left(after))).sum()
     }
 
-    fn shares(&self, widths: &[usize]) -> Vec<f64> {
-        widths.iter().zip(&self.channels).map(|(&width, &channels)| self.share(width, channels)).collect()
+    /// What is left of a group.
+    fn share(&self, widths: &[usize], group: usize) -> f64 {
+        widths.get(group).map_or(1.0, |&width| self.share_of(width, group))
     }
 
-    fn share(&self, width: usize, channels: usize) -> f64 {
+    fn share_of(&self, width: usize, group: usize) -> f64 {
         let padded = |width: usize| width.next_multiple_of(self.multiple) as f64;
-        padded(width) / padded(channels).max(1.0)
+        self.channels.get(group).map_or(1.0, |&channels| padded(width) / padded(channels).max(1.0))
     }
 }
 
@@ -137,19 +140,26 @@ fn subtract(from: &mut [f64], values: &[f64], times: f64) {
 
 impl Part {
     fn touches(&self, group: usize) -> bool {
-        self.factors.iter().flatten().any(|segment| segment.group == Some(group))
+        self.factors.iter().flat_map(|factor| &factor.groups).any(|&(of, _)| of == group)
     }
 
-    /// What is left of it when `shares` of the groups' channels are left.
-    fn left(&self, shares: &[f64]) -> f64 {
-        let left = |segments: &Vec<Segment>| {
-            let size = |segment: &Segment| (segment.channels * segment.entries) as f64;
-            let share =
-                |segment: &Segment| segment.group.and_then(|group| shares.get(group)).copied().unwrap_or(1.0);
-            let all: f64 = segments.iter().map(size).sum();
-            segments.iter().map(|segment| size(segment) * share(segment)).sum::<f64>() / all.max(1.0)
-        };
-        self.factors.iter().map(left).product()
+    /// What is left of it when such a `share` of each group is.
+    fn left(&self, share: impl Fn(usize) -> f64) -> f64 {
+        self.factors.iter().map(|factor| factor.left(&share)).product()
+    }
+}
+
+impl Factor {
+    fn of(segments: &[Segment]) -> Self {
+        let size = |segment: &Segment| (segment.channels * segment.entries) as f64;
+        let all = segments.iter().map(size).sum::<f64>().max(1.0);
+        let fixed = segments.iter().filter(|segment| segment.group.is_none()).map(size).sum::<f64>() / all;
+        let of_group = |segment: &Segment| Some((segment.group?, size(segment) / all));
+        Self { fixed, groups: segments.iter().filter_map(of_group).collect() }
+    }
+
+    fn left(&self, share: impl Fn(usize) -> f64) -> f64 {
+        self.fixed + self.groups.iter().map(|&(group, part)| part * share(group)).sum::<f64>()
     }
 }
 

@@ -88,12 +88,15 @@ impl Source<'_> {
 }
 
 impl Port {
-    /// Whether `other` can stand in this one's place.
-    pub(crate) fn accepts(&self, other: &Self) -> bool {
-        let sizes = || self.shape.iter().zip(&other.shape);
-        self.name == other.name
-            && self.shape.len() == other.shape.len()
-            && sizes().all(|(&wanted, &found)| wanted < 0 || found < 0 || wanted == found)
+    /// What both this and `other` accept: a size that one of them leaves open is that of the other. `None` if there is nothing.
+    pub(crate) fn common(&self, other: &Self) -> Option<Self> {
+        let common = |(&one, &other): (&i64, &i64)| match (one, other) {
+            (open, size) | (size, open) if open < 0 => Some(size),
+            (one, other) => (one == other).then_some(one),
+        };
+        let shape = self.shape.iter().zip(&other.shape).map(common).collect::<Option<_>>()?;
+        let alike = self.name == other.name && self.shape.len() == other.shape.len();
+        alike.then(|| Self { name: self.name.clone(), shape })
     }
 
     /// Whether an array of this shape holds samples for this input, as many as `samples` says, in whole batches.

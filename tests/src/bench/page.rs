@@ -15,7 +15,7 @@ use super::{
         resident::ResidentReport,
         swaps::SwapReport,
     },
-    serving::{Machine, Report},
+    serving::Report,
 };
 
 /// A line of the table.
@@ -59,13 +59,13 @@ pub fn page(report: &Report) -> String {
 }
 
 fn setting(report: &Report) -> String {
-    let Machine { processor, cores, vectors, kernel, runtime, onnxruntime } = &report.machine;
     let sizes = report.variants.iter().map(|(name, bytes)| format!("{name} {:.1}", *bytes as f64 / 1e6));
     format!(
-        "Machine: {processor}, {cores} cores ({vectors}), Linux {kernel}; runtime {runtime}, {onnxruntime}.\n\
+        "Machine: {}.\n\
          Six variants of VGG-16 for 3x32x32 images with random weights (MB of the file: {}), {} rounds, everything that is compared in turns.\n\
          The server has one core, its clients have the other.\n\
          A figure is the median, with the smallest and the largest in brackets.\n\n",
+        report.machine,
         sizes.collect::<Vec<_>>().join(", "),
         report.extent.rounds,
     )

@@ -1,6 +1,7 @@
 //! The benchmark of pruning: what `make bench-pruning` measures and publishes. Everything runs on the same data and threads, in
 //! the same command: portfolios of several seeds, each variant trained conventionally beside, what Torch-Pruning makes of the
-//! same dense networks, the published method with and without compaction, and int8 as what a user would try first.
+//! same dense networks, the published method with and without compaction, int8 as what a user would try first, and portfolios of a
+//! wider network.
 
 use std::{
     path::{Path, PathBuf},
@@ -8,7 +9,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 mod conventional;
@@ -19,7 +20,7 @@ mod levels;
 pub mod page;
 mod peer;
 
-use super::{Programs, Spread};
+use super::{Machine, Programs, Spread};
 use crate::images::LabelledImages;
 pub use conventional::Conventional;
 use conventional::Trainer;
@@ -47,7 +48,7 @@ const VARIANTS: u32 = 8;
 const LEAST_ACCURACY: &str = "0.8";
 
 /// How much is measured.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Extent {
     /// Portfolios, each from another seed.
@@ -63,9 +64,11 @@ pub struct Extent {
 }
 
 /// What was measured.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Report {
+    /// On what.
+    pub machine: Machine,
     /// How much was measured.
     pub extent: Extent,
     /// A portfolio by the structured method for each seed.
@@ -77,7 +80,7 @@ pub struct Report {
 }
 
 /// A portfolio, and what its variants cost otherwise.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Portfolio {
     /// Seed of everything random.
@@ -101,7 +104,7 @@ pub struct Portfolio {
 }
 
 /// A network in int8, judged in turns with the one that it is made from.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Quantised {
     /// The network as it was.
@@ -111,7 +114,7 @@ pub struct Quantised {
 }
 
 /// A smaller network.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Smaller {
     /// What it is worth.
@@ -167,27 +170,27 @@ pub fn measure(tools: &Tools<'_>, directory: &Path, extent: Extent, say: impl Fn
     for seed in 1..=extent.seeds {
         say(&format!("portfolio of seed {seed} of {}", extent.seeds));
         let folder = directory.join(format!("seed-{seed}"));
-        let mut portfolio = portfolio(&workshop, &bench, &folder, WIDTH, seed)?;
+        let mut made = portfolio(&workshop, &bench, &folder, WIDTH, seed)?;
         say(&format!("conventional training with seed {seed}"));
-        train_conventionally(&mut portfolio, &Trainer { workshop: &workshop, bench: &bench, seed }, &folder)?;
+        train_conventionally(&mut made, &Trainer { workshop: &workshop, bench: &bench, seed }, &folder)?;
         if let Some(python) = &tools.torch_python {
             say(&format!("Torch-Pruning with seed {seed}"));
             let peer = TorchPruning { python, workshop: &workshop, bench: &bench, seed };
-            set_beside(&mut portfolio, &peer, &folder)?;
+            set_beside(&mut made, &peer, &folder)?;
         }
         if let Some(python) = &tools.python {
             say(&format!("int8 with seed {seed}"));
-            portfolio.int8 = Some(quantised(python, tools.dataset, &bench, &folder)?);
+            made.int8 = Some(quantised(python, tools.dataset, &bench, &folder)?);
         }
-        portfolios.push(portfolio);
+        portfolios.push(made);
         say(&format!("the published method with seed {seed}"));
         levels.push(levels::levels(&workshop, &bench, &folder.join("levels"), seed)?);
         if seed <= extent.wider_seeds {
             say(&format!("portfolio of a wider network of seed {seed} of {}", extent.wider_seeds));
-            wider.push(self::portfolio(&workshop, &bench, &folder.join("wider"), WIDER, seed)?);
+            wider.push(portfolio(&workshop, &bench, &folder.join("wider"), WIDER, seed)?);
         }
     }
-    Ok(Report { extent, portfolios, wider, levels })
+    Ok(Report { machine: Machine::this(tools.programs), extent, portfolios, wider, levels })
 }
 
 /// Trains the layers of each smaller network of a portfolio that was made in `folder` from new weights.

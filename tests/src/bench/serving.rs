@@ -1,4 +1,4 @@
-//! The measurement as a whole: what is measured, in which order, and on what machine.
+//! The measurement as a whole: what is measured, and in which order.
 
 use std::{fs, path::Path};
 
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    Programs,
+    Machine, Programs,
     figure::{
         Stage,
         latency::{self, LatencyReport},
@@ -32,24 +32,6 @@ pub struct Extent {
     pub rounds: u64,
     /// Seconds of each load in a round.
     pub seconds: f64,
-}
-
-/// The machine, and what ran on it.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Machine {
-    /// The processor, as it calls itself.
-    pub processor: String,
-    /// How many of its cores there are.
-    pub cores: usize,
-    /// The vector instructions that matter to an inference.
-    pub vectors: String,
-    /// The kernel's release.
-    pub kernel: String,
-    /// The runtime's version.
-    pub runtime: String,
-    /// The build of ONNX Runtime, as its folder is called.
-    pub onnxruntime: String,
 }
 
 /// What was measured. What this machine does not allow says why.
@@ -159,26 +141,4 @@ pub async fn measure(
         limit,
         peers,
     })
-}
-
-impl Machine {
-    fn this(programs: &Programs) -> Self {
-        let processors = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-        let field = |name: &str| {
-            let line = processors.lines().find_map(|line| line.strip_prefix(name));
-            line.and_then(|line| line.split_once(": ")).map_or("", |(_, value)| value).to_owned()
-        };
-        let flags = field("flags");
-        let has = |flag: &&str| flags.split(' ').any(|it| it == *flag);
-        let family = (field("cpu family"), field("model\t"));
-        let folder = programs.onnxruntime.parent().and_then(Path::file_name).unwrap_or_default();
-        Self {
-            processor: format!("{} (family {}, model {})", field("model name"), family.0, family.1),
-            cores: processors.lines().filter(|line| line.starts_with("processor")).count(),
-            vectors: ["avx2", "fma", "avx512f"].into_iter().filter(has).collect::<Vec<_>>().join(", "),
-            kernel: fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned(),
-            runtime: env!("CARGO_PKG_VERSION").to_owned(),
-            onnxruntime: folder.to_string_lossy().into_owned(),
-        }
-    }
 }

@@ -12,9 +12,10 @@ use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 use dnnshifter_tests::bench::{
     Programs, cores, echo, page, pruning,
-    serving::{self, Extent, Report},
+    serving::{self, Extent},
     sessions::{self, Pace},
 };
+use serde::de::DeserializeOwned;
 use tempfile::TempDir;
 
 /// Measures the runtime and the pruner on this machine.
@@ -30,11 +31,11 @@ enum Command {
     Serving(Serving),
     /// Measure a part of `serving` alone, and print it as JSON: for who works on what it is about.
     Part(Part),
-    /// Measure portfolios of a few seeds, conventional training beside them, the published method, Torch-Pruning and int8.
+    /// Measure portfolios of a few seeds, conventional training beside them, the published method, Torch-Pruning and int8, and portfolios of a wider network.
     Pruning(Pruning),
-    /// Write the page of serving anew, from the report.
+    /// Write the pages of serving and pruning anew, from their reports.
     Page {
-        /// Where serving.json is, and serving.md is written.
+        /// Where serving.json and pruning.json are, and serving.md and pruning.md are written.
         #[arg(long, default_value = "docs/benchmarks")]
         output: PathBuf,
     },
@@ -156,11 +157,8 @@ async fn run(arguments: Arguments) -> Result<()> {
         Command::Part(arguments) => part(arguments).await,
         Command::Pruning(arguments) => pruning(arguments),
         Command::Page { output } => {
-            let path = output.join("serving.json");
-            let text =
-                fs::read_to_string(&path).with_context(|| format!("failed to read {}", path.display()))?;
-            let report: Report = serde_json::from_str(&text).context("the report is another version's")?;
-            write(&output.join("serving.md"), &page::page(&report))
+            write(&output.join("serving.md"), &page::page(&report(&output.join("serving.json"))?))?;
+            write(&output.join("pruning.md"), &pruning::page::page(&report(&output.join("pruning.json"))?))
         }
         Command::Sessions(Sessions { networks, count, in_a_row, period_us, polling }) => {
             let pace = Pace { count, in_a_row, period: Duration::from_micros(period_us), polling };
@@ -193,6 +191,11 @@ async fn part(arguments: Part) -> Result<()> {
     cores::take_clients_core()?;
     let report = serving::measure_part(&programs, directory.path(), extent, name, &say).await?;
     Ok(writeln!(std::io::stdout(), "{report:#}")?)
+}
+
+fn report<R: DeserializeOwned>(path: &Path) -> Result<R> {
+    let text = fs::read_to_string(path).with_context(|| format!("failed to read {}", path.display()))?;
+    serde_json::from_str(&text).with_context(|| format!("{} is of another version", path.display()))
 }
 
 /// The programs beside this one, and a directory for what they write.

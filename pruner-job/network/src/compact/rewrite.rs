@@ -1,6 +1,6 @@
 //! Writes the graph without what is gone. A node of which nothing is gone stays as it was, and shares its weights' bytes.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::{
     onnx::{
@@ -9,7 +9,7 @@ use crate::{
         tensor_shape_proto::{Dimension, dimension},
         type_proto,
     },
-    tensor::{FloatTensor, integers_to_proto},
+    tensor::{FloatTensor, integers_to_proto, select},
 };
 
 use super::{
@@ -185,13 +185,19 @@ impl Writer<'_, '_> {
         }
         let channels = self.kept.channels(&step.from.slots);
         for &(position, axis) in &step.vectors {
-            let vector = input(node, position).and_then(|name| self.source.float(name));
-            let Some(Ok(vector)) = vector.map(|vector| vector.select(axis, &channels)) else { continue };
-            let vector = match (position, &lacking) {
-                (NORM_MEAN, Some(lacking)) => vector.less(lacking),
-                _ => vector,
+            let Some(vector) = input(node, position).and_then(|name| self.source.tensor(name)) else {
+                continue;
             };
-            self.replace(node, position, vector.to_proto(""));
+            let left = select(vector, &BTreeMap::from([(axis, channels.clone())]));
+            let left = left.and_then(|vector| match (position, &lacking) {
+                (NORM_MEAN, Some(lacking)) => {
+                    Ok(FloatTensor::from_proto(&vector)?.less(lacking).to_proto(""))
+                }
+                _ => Ok(vector),
+            });
+            if let Ok(vector) = left {
+                self.replace(node, position, vector);
+            }
         }
         if let Some(position) = step.sizes {
             self.resize(node, position, channels.len());

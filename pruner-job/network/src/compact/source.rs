@@ -18,7 +18,7 @@ use crate::{
         AttributeProto, GraphProto, NodeProto, TensorProto, ValueInfoProto,
         tensor_proto::{DataLocation, DataType},
     },
-    tensor::{FloatTensor, integers_from_proto, integers_to_proto},
+    tensor::{integers_from_proto, integers_to_proto},
 };
 
 /// A constant of 32-bit floats, its values still in the bytes that were read.
@@ -109,9 +109,9 @@ impl<'a> Source<'a> {
         Weight::of(constant, self.known.cells(constant))
     }
 
-    /// The float constant called `name`, its values read.
-    pub(super) fn float(&self, name: &str) -> Option<FloatTensor> {
-        FloatTensor::from_proto(self.constants.get(name)?).ok()
+    /// The constant called `name`.
+    pub(super) fn tensor(&self, name: &str) -> Option<&TensorProto> {
+        self.constants.get(name).map(Rc::as_ref)
     }
 
     /// The integer constant called `name`.

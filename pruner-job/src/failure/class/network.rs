@@ -1,6 +1,8 @@
 //! The classes of what is wrong with a network: its file, its operators, its tensors. What goes wrong in work on a network is
 //! the parent's; nothing is read, run or worded here.
 
+use std::io;
+
 use dnnshifter_network::{
     graph::UnsupportedNodes, network::InvalidModel, operator::Unsupported, tensor::InvalidTensor,
 };
@@ -11,8 +13,12 @@ use crate::external::{ExternalError, UnreadableModel};
 pub(super) fn unreadable_class(error: &UnreadableModel) -> Class {
     match error {
         UnreadableModel::Model(error) => model_class(error),
-        UnreadableModel::External(ExternalError::Read { .. }) => Class::NoInput,
-        UnreadableModel::External(ExternalError::Outside { .. } | ExternalError::Entry { .. }) => Class::Data,
+        UnreadableModel::External(ExternalError::Read { source, .. })
+            if source.kind() == io::ErrorKind::NotFound =>
+        {
+            Class::NoInput
+        }
+        UnreadableModel::External(_) => Class::Data,
     }
 }
 

@@ -1,5 +1,5 @@
 //! Compaction, proved in double precision: what is left of a difference there is the rounding of sums that were stored as f32, and no
-//! mistake can hide in the rounding of the computation.
+//! mistake above that can hide in the rounding of the computation.
 
 use dnnshifter_network::compact::{Options, compact};
 
@@ -9,7 +9,7 @@ use super::{
     random_inputs,
 };
 
-/// Each sum that was made beforehand is off by at most a half of the 24th binary digit; a mistake would be off by any number.
+/// Each sum that was made beforehand is off by at most a half of the 24th binary digit; a mistake that is smaller than this is not seen.
 const ROUNDING: f64 = 1e-6;
 
 /// The outputs of a network whose weights are f64, for f64 inputs.

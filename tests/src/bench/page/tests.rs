@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::bench::{
-    Slope,
+    Machine, Slope,
     figure::{
         peers::{PeerFigures, PeerReport},
         resident::ImageReport,
@@ -17,14 +17,7 @@ fn at(median: f64) -> Spread {
 fn report() -> Report {
     let form = |added| FormReport { p50_ms: at(0.4), p99_ms: at(0.6), added_p50_ms: at(added) };
     Report {
-        machine: Machine {
-            processor: "P".to_owned(),
-            cores: 2,
-            vectors: "avx2".to_owned(),
-            kernel: "6.1".to_owned(),
-            runtime: "0.1.0".to_owned(),
-            onnxruntime: "onnxruntime-1".to_owned(),
-        },
+        machine: Machine::made_up(),
         extent: Extent { swaps: 10_000, rounds: 5, seconds: 8.0 },
         variants: vec![("whole".to_owned(), 59_000_000)],
         resident: ResidentReport {

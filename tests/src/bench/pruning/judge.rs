@@ -8,7 +8,7 @@ use ort::{
     session::{Session, builder::GraphOptimizationLevel},
     value::TensorRef,
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::images::LabelledImages;
 
@@ -21,7 +21,7 @@ pub(super) const TURN: usize = 40;
 const BINS: usize = 15;
 
 /// What is known of a network.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Judgement {
     /// Share of the test images that it is right about.

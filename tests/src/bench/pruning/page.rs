@@ -17,14 +17,15 @@ pub fn page(report: &Report) -> String {
     let mut text = format!(
         "# Pruning: what was measured\n\n\
          Written by `make bench-pruning`; the figures are in [pruning.json](pruning.json).\n\
+         Machine: {}.\n\
          VGG-16 of {WIDTH} of the published widths on Fashion-MNIST, {} images learnt from.\n\
          Epochs of dense networks: {}; after each removal: {}; seeds: {}.\n\
          Variants have an accuracy of at least {LEAST_ACCURACY} on the validation images.\n\
          Shares, such as accuracies, are means over the seeds; times, sizes, operations and ratios are medians; the smallest and \
          the largest stand in brackets.\n\
          Accuracy is of the 10,000 test images; latency is of one image in ONNX Runtime on one thread: the median of {ROUNDS} \
-         rounds in which all networks of a seed take turns of {TURN} images.\n\n",
-        extent.training_images, extent.epochs, extent.fine_tuning_epochs, extent.seeds
+         rounds in which all networks of a table and a seed take turns of {TURN} images.\n\n",
+        report.machine, extent.training_images, extent.epochs, extent.fine_tuning_epochs, extent.seeds
     );
     text.push_str(PORTFOLIO);
     portfolio::lines(&mut text, &report.portfolios);
@@ -36,8 +37,8 @@ pub fn page(report: &Report) -> String {
 }
 
 const PORTFOLIO: &str = "## A portfolio\n\n\
-    All networks that were made, the dense one first, each from the one before it; which of them become variants is chosen on \
-    validation images.\n\n";
+    All networks that were made, the dense one first, each from the one before it, for as many seeds as there is one; which of \
+    them become variants is chosen on validation images.\n\n";
 
 fn wider_lines(text: &mut String, portfolios: &[Portfolio]) {
     if portfolios.is_empty() {
@@ -46,7 +47,7 @@ fn wider_lines(text: &mut String, portfolios: &[Portfolio]) {
     let _ = writeln!(
         text,
         "## A portfolio of a wider network\n\n\
-         The same of VGG-16 of {WIDER} of the published widths, for the first {} seeds: nothing below is about it.\n",
+         The same of VGG-16 of {WIDER} of the published widths, for the first {} seeds: the sections after this one are not about it.\n",
         portfolios.len()
     );
     portfolio::lines(text, portfolios);
@@ -73,7 +74,7 @@ fn peer_lines(text: &mut String, portfolios: &[Portfolio]) {
         return;
     }
     text.push_str(PEERS);
-    for position in 0..common_steps(portfolios) {
+    for position in 0..most_steps(portfolios) {
         let pairs: Vec<(&Smaller, &Peer)> = at(portfolios, position)
             .filter_map(|smaller| Some((smaller, smaller.torch_pruning.as_ref()?)))
             .collect();
@@ -110,7 +111,7 @@ fn time_lines(text: &mut String, portfolios: &[Portfolio]) {
          | conventional over removal | over removal, judging, measuring and repair | over all with fine-tuning |\n\
          | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n",
     );
-    for position in 0..common_steps(portfolios) {
+    for position in 0..most_steps(portfolios) {
         let pairs: Vec<(&Smaller, &Conventional)> = at(portfolios, position)
             .filter_map(|smaller| Some((smaller, smaller.conventional.as_ref()?)))
             .collect();
@@ -205,11 +206,12 @@ fn int8_lines(text: &mut String, portfolios: &[Portfolio]) {
     );
 }
 
-/// The number of smaller networks that every portfolio has.
-fn common_steps(portfolios: &[Portfolio]) -> usize {
-    portfolios.iter().map(|portfolio| portfolio.smaller.len()).min().unwrap_or(0)
+/// The largest number of smaller networks that any portfolio has.
+fn most_steps(portfolios: &[Portfolio]) -> usize {
+    portfolios.iter().map(|portfolio| portfolio.smaller.len()).max().unwrap_or(0)
 }
 
+/// The smaller network at `position` of each portfolio that has so many.
 fn at(portfolios: &[Portfolio], position: usize) -> impl Iterator<Item = &Smaller> {
     portfolios.iter().filter_map(move |portfolio| portfolio.smaller.get(position))
 }

@@ -26,7 +26,7 @@ const FINE_TUNING_RATE: f64 = 0.4;
 const TRAINING_IMAGES: usize = 60_000;
 
 /// A network that Torch-Pruning has made, beside ours of the same cost.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Peer {
     /// What ours is worth, judged in turns with theirs.
@@ -42,8 +42,8 @@ pub struct Peer {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Made {
-    /// Where it is while the benchmark runs.
-    #[serde(skip_serializing)]
+    /// Where it is while the benchmark runs; empty in a report.
+    #[serde(default, skip_serializing)]
     pub path: PathBuf,
     /// Its multiply-accumulates for one image.
     pub macs: u64,

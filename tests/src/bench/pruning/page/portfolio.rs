@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{at, common_steps, mean, percent, plain, points};
+use super::{at, mean, most_steps, percent, plain, points};
 use crate::bench::{
     Spread,
     pruning::{Judgement, Portfolio, Smaller},
@@ -35,7 +35,7 @@ pub(super) fn lines(text: &mut String, portfolios: &[Portfolio]) {
     let dense: Vec<&Judgement> = portfolios.iter().map(|portfolio| &portfolio.dense).collect();
     let chosen = portfolios.iter().filter(|portfolio| portfolio.dense_chosen).count();
     row(text, "dense", &dense, chosen, " | ");
-    for position in 0..common_steps(portfolios) {
+    for position in 0..most_steps(portfolios) {
         let judged: Vec<&Judgement> = at(portfolios, position).map(|smaller| &smaller.judgement).collect();
         let chosen = at(portfolios, position).filter(|smaller| smaller.chosen).count();
         let of = |read: fn(&Smaller) -> f64| plain(&Spread::of(at(portfolios, position).map(read)));
@@ -49,25 +49,17 @@ pub(super) fn lines(text: &mut String, portfolios: &[Portfolio]) {
 fn range_lines(text: &mut String, portfolios: &[Portfolio]) {
     let range = plain(&Spread::of(portfolios.iter().map(|portfolio| portfolio.range)));
     let _ = writeln!(text, "\nThe slowest variant takes {range} times as long as the fastest.");
-    let near = (0..common_steps(portfolios)).rev().find(|&position| {
-        let lost = at(portfolios, position).zip(portfolios);
-        let lost = lost
-            .map(|(smaller, portfolio)| portfolio.dense_validation_accuracy - smaller.validation_accuracy);
-        mean(lost) <= NEAR
-    });
-    if let Some(position) = near {
-        let lost = at(portfolios, position).zip(portfolios);
-        let lost = lost.map(|(smaller, portfolio)| portfolio.dense.accuracy - smaller.judgement.accuracy);
-        let faster = at(portfolios, position).zip(portfolios);
-        let faster =
-            faster.map(|(smaller, portfolio)| portfolio.dense.latency_ms / smaller.judgement.latency_ms);
+    if let Some((position, pairs)) = nearest(portfolios) {
+        let of = |read: fn(&(&Portfolio, &Smaller)) -> f64| pairs.iter().map(read);
         let _ = writeln!(
             text,
-            "The fastest network whose mean accuracy on the validation images is within half a point of the dense one's is smaller \
-             {}: {} times as fast, and {} points less accurate on the test images.",
+            "The fastest network of every seed whose mean accuracy on the validation images is within half a point of the dense one's \
+             is smaller {}: {} times as fast, and {} points less accurate on the test images.",
             position + 1,
-            plain(&Spread::of(faster)),
-            points(lost),
+            plain(&Spread::of(of(|(portfolio, smaller)| {
+                portfolio.dense.latency_ms / smaller.judgement.latency_ms
+            }))),
+            points(of(|(portfolio, smaller)| portfolio.dense.accuracy - smaller.judgement.accuracy)),
         );
     }
     let smaller = portfolios.iter().flat_map(|portfolio| &portfolio.smaller);
@@ -81,4 +73,20 @@ fn range_lines(text: &mut String, portfolios: &[Portfolio]) {
         100.0 * mean(off.iter().copied()),
         100.0 * off.iter().copied().fold(0.0, f64::max),
     );
+}
+
+/// The last position at which every portfolio has a network, which are together hardly less accurate than the dense ones; with the
+/// portfolios and networks.
+fn nearest<'a>(portfolios: &'a [Portfolio]) -> Option<(usize, Vec<(&'a Portfolio, &'a Smaller)>)> {
+    let networks = |position: usize| {
+        let pair = |portfolio: &'a Portfolio| Some((portfolio, portfolio.smaller.get(position)?));
+        Some((position, portfolios.iter().map(pair).collect::<Option<Vec<_>>>()?))
+    };
+    let is_near = |(_, pairs): &(usize, Vec<(&Portfolio, &Smaller)>)| {
+        let lost = pairs
+            .iter()
+            .map(|(portfolio, smaller)| portfolio.dense_validation_accuracy - smaller.validation_accuracy);
+        mean(lost) <= NEAR
+    };
+    (0..most_steps(portfolios)).rev().filter_map(networks).find(is_near)
 }
