@@ -8,8 +8,8 @@ use crate::engine::{EngineError, Inference};
 
 /// Runs before anything is timed: buffers are allocated and caches filled.
 const WARM_UP: usize = 3;
-/// Runs at the start of a turn that do not count, or fewer that take [`SETTLING`], but one at least: the caches hold what the network
-/// before left there. One of 8 MB next to one of 15 MB took 1.65 ms at first and 1.2 ms from its eighth run on.
+/// Runs at the start of a turn that do not count: as many as fit into [`SETTLING`], at least one and at most this. The caches hold what
+/// the network before left there. One of 8 MB next to one of 15 MB took 1.65 ms at first and 1.2 ms from its eighth run on.
 const SETTLING_RUNS: usize = 8;
 const SETTLING: Duration = Duration::from_millis(12);
 /// Runs of a turn that count, at most.
@@ -24,7 +24,7 @@ pub(crate) struct Effort {
     pub(crate) turn: Duration,
 }
 
-/// For what is published.
+/// For what is published, and what decides which networks become variants.
 const THOROUGH: Effort = Effort { rounds: 25, turn: Duration::from_millis(6) };
 
 /// Median latency of one input for each network, in microseconds.

@@ -196,7 +196,7 @@ fn run(session: &mut Session, case: &Case) -> Result<Vec<Output>, ort::Error> {
         .collect()
 }
 
-/// What both networks accept.
+/// What both networks have in common on a side.
 fn matching(side: &'static str, expected: &[Port], found: &[Port]) -> Result<Vec<Port>, VerifyError> {
     let common = expected.iter().zip(found).map(|(expected, found)| expected.common(found));
     let common = common.collect::<Option<Vec<_>>>().filter(|_| expected.len() == found.len());

@@ -21,6 +21,9 @@ mod server;
 mod spread;
 mod variants;
 
+#[cfg(test)]
+mod published;
+
 pub use machine::Machine;
 pub use memory::Memory;
 pub use server::Programs;

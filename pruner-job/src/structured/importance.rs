@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use dnnshifter_network::{ChannelGroup, Node, Operator, channels::Writer};
+use dnnshifter_network::{ChannelGroup, Node, channels::Writer};
 use dnnshifter_portfolio::plan::ImportanceCriterion;
 use tch::{TchError, Tensor, no_grad};
 
@@ -17,9 +17,9 @@ use crate::{
 /// accurate than two thousand in batches of 64, in the same time (three seeds, validation images).
 const IMAGES: usize = 1024;
 const TOGETHER: usize = 4;
-/// Fours that are computed at a time at most, which keep libtorch busy, and the values that the largest layer may write for them (32 MiB):
-/// what all layers write is kept for the gradient.
-const FOURS_AT_A_TIME: usize = 16;
+/// Images that are computed at a time at most, which keep libtorch busy, and the values that the largest layer may write for them
+/// (32 MiB): what all layers write is kept for the gradient.
+const AT_A_TIME: usize = 64;
 const MOST_VALUES: usize = 1 << 23;
 
 /// A network whose channels are judged.
@@ -29,12 +29,10 @@ pub(super) struct Judged<'a> {
     pub(super) samples: &'a Samples,
 }
 
-/// A value that holds the channels of a group.
+/// A value that holds the channels of a group, images x channels and places if there are any.
 struct Witness {
     group: usize,
     value: Tensor,
-    /// Its axis that runs over the channels.
-    axis: i64,
 }
 
 impl Judged<'_> {
@@ -44,7 +42,7 @@ impl Judged<'_> {
         criterion: ImportanceCriterion,
     ) -> Result<Vec<Vec<f64>>, StructuredError> {
         match criterion {
-            ImportanceCriterion::Taylor => Ok(self.taylor()?),
+            ImportanceCriterion::Taylor => Ok(self.taylor(images_at_a_time(self.network.most_values()))?),
             ImportanceCriterion::BatchNormScale => {
                 self.groups.iter().map(|group| self.squared_scales(group)).collect()
             }
@@ -70,13 +68,19 @@ impl Judged<'_> {
 
     /// What the loss would change if a channel were zero, to first order and squared: the square of the sum of `w dL/dw` over
     /// all that makes the channel (Molchanov et al., "Importance Estimation for Neural Network Pruning", CVPR 2019, equations
-    /// 8 and 9), summed over batches. The scale and shift of a batch norm make of a channel what it writes, `y`; so do a layer's weights
-    /// and bias where none follows. Of both the sum is that of `y dL/dy` over the places of `y`, which tells the images of a batch apart.
-    fn taylor(&self) -> Result<Vec<Vec<f64>>, TrainingError> {
+    /// 8 and 9), summed over every four images; of fewer than four, over all of them together.
+    ///
+    /// A channel is made by the scale and shift of a batch norm, or by a layer's weights and bias where none follows. What they write, `y`,
+    /// is linear in them together, so the sum is that of `y dL/dy` over the places of `y`. Each image has a `y` of its own, so many fours
+    /// are computed at once. A bias that an `Add` behind a `MatMul` adds does not count.
+    fn taylor(&self, at_a_time: usize) -> Result<Vec<Vec<f64>>, TrainingError> {
         let written_by = self.written_by();
         let mut sums: Vec<Vec<f64>> = self.groups.iter().map(|group| vec![0.0; group.channels]).collect();
-        let at_a_time = self.fours_at_a_time() * TOGETHER;
         for indices in self.samples.in_order(at_a_time as i64)?.into_iter().take(IMAGES / at_a_time) {
+            // A rest of the last four is left out.
+            if indices.numel() < TOGETHER && self.samples.len() > TOGETHER {
+                break;
+            }
             let (images, labels) = self.samples.batch(&indices)?;
             let mut witnesses = Vec::new();
             let answers = self.network.observed_logits(&images, Mode::Evaluation, |node, value| {
@@ -87,66 +91,60 @@ impl Judged<'_> {
                 let loss = loss.f_mul_scalar(indices.numel() as f64)?;
                 let values: Vec<&Tensor> = witnesses.iter().map(|witness| &witness.value).collect();
                 let gradients = Tensor::f_run_backward(&[loss], &values, false, false)?;
-                no_grad(|| self.squares(&witnesses, &gradients))
+                no_grad(|| squares(&witnesses, &gradients))
             });
-            for (sums, squares) in sums.iter_mut().zip(squares.map_err(doing("estimate importance"))?) {
-                let Some(squares) = squares else { continue };
-                sums.iter_mut().zip(read(&squares)?).for_each(|(sum, square)| *sum += square);
+            for (group, squares) in squares.map_err(doing("estimate importance"))? {
+                let sums = sums.get_mut(group).into_iter().flatten();
+                sums.zip(read(&squares)?).for_each(|(sum, square)| *sum += square);
             }
         }
         Ok(sums)
     }
 
-    fn fours_at_a_time(&self) -> usize {
-        (MOST_VALUES / (TOGETHER * self.network.most_values()).max(1)).clamp(1, FOURS_AT_A_TIME)
-    }
-
-    /// For each group the squares of what its channels change the loss of every four images by, summed over the fours.
-    fn squares(&self, witnesses: &[Witness], gradients: &[Tensor]) -> Result<Vec<Option<Tensor>>, TchError> {
-        let mut changes: Vec<Option<Tensor>> = self.groups.iter().map(|_| None).collect();
-        for (witness, gradient) in witnesses.iter().zip(gradients) {
-            if let Some(sum) = changes.get_mut(witness.group) {
-                let change = witness.change(gradient)?;
-                *sum = Some(match sum.take() {
-                    Some(others) => others.f_add(&change)?,
-                    None => change,
-                });
-            }
-        }
-        changes.into_iter().map(|change| change.as_ref().map(squares_of_fours).transpose()).collect()
-    }
-
-    /// The tensor whose node writes the channels of a group for the last time before others read them, by its name.
+    /// The groups by the tensors whose nodes write their channels.
     fn written_by(&self) -> BTreeMap<&str, usize> {
-        let writers = self.groups.iter().enumerate();
-        writers
-            .flat_map(|(group, channels)| {
-                channels.writers.iter().map(move |writer| (last_tensor(writer), group))
-            })
-            .collect()
+        let groups = self.groups.iter().enumerate();
+        let writers =
+            groups.flat_map(|(group, channels)| channels.writers.iter().map(move |writer| (writer, group)));
+        writers.map(|(writer, group)| (last_tensor(writer), group)).collect()
     }
 }
 
-/// Of what makes a channel, the tensor that comes last.
+/// A power of two, so that it divides [`IMAGES`]; whole fours.
+fn images_at_a_time(most_values: usize) -> usize {
+    let most = (MOST_VALUES / most_values.max(1)).clamp(TOGETHER, AT_A_TIME);
+    1 << most.ilog2()
+}
+
+/// The tensor of the node that writes a channel last: the scale of the batch norm, or the weight if none follows.
 fn last_tensor(writer: &Writer) -> &str {
-    let norm = writer.batch_norm.as_ref().map(|norm| norm.scale.as_str());
-    norm.or(writer.bias.as_deref()).unwrap_or(&writer.weight)
+    writer.batch_norm.as_ref().map_or(&writer.weight, |norm| &norm.scale)
+}
+
+/// For each group the squares of what its channels change the loss of every four images by, summed over the fours.
+fn squares(witnesses: &[Witness], gradients: &[Tensor]) -> Result<BTreeMap<usize, Tensor>, TchError> {
+    let mut changes = BTreeMap::new();
+    for (witness, gradient) in witnesses.iter().zip(gradients) {
+        let change = witness.change(gradient)?;
+        let together = match changes.remove(&witness.group) {
+            Some(others) => change.f_add(&others)?,
+            None => change,
+        };
+        changes.insert(witness.group, together);
+    }
+    changes.into_iter().map(|(group, change)| Ok((group, squares_of_fours(&change)?))).collect()
 }
 
 impl Witness {
     fn of(node: &Node, value: &Tensor, written_by: &BTreeMap<&str, usize>) -> Option<Self> {
         let &group = node.inputs.iter().find_map(|input| written_by.get(input.as_str()))?;
-        let axis = match node.operator {
-            Operator::MatMul | Operator::Binary(_) => value.dim() as i64 - 1,
-            _ => 1,
-        };
-        Some(Self { group, value: value.shallow_clone(), axis })
+        Some(Self { group, value: value.shallow_clone() })
     }
 
     /// `y dL/dy` of each image and channel.
     fn change(&self, gradient: &Tensor) -> Result<Tensor, TchError> {
         let change = self.value.f_mul(gradient)?;
-        let places: Vec<i64> = (1..change.dim() as i64).filter(|&axis| axis != self.axis).collect();
+        let places: Vec<i64> = (2..change.dim() as i64).collect();
         if places.is_empty() { Ok(change) } else { change.f_sum_dim_intlist(places, false, None) }
     }
 }

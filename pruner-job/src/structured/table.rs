@@ -43,7 +43,7 @@ struct Part {
 struct Factor {
     /// Those that stay.
     fixed: f64,
-    /// Those of groups.
+    /// Those of each group, by its position.
     groups: Vec<(usize, f64)>,
 }
 
@@ -79,9 +79,9 @@ impl LatencyTable {
 
     /// Least squares by coordinates; no part takes less than no time.
     fn settle(&mut self, trials: &[Trial]) {
-        let gone_of = |part: &Part, trial: &Trial| 1.0 - part.left(|group| self.share(&trial.widths, group));
-        let gone_of = |part| trials.iter().map(|trial| gone_of(part, trial)).collect();
-        let gone: Vec<Vec<f64>> = self.parts.iter().map(gone_of).collect();
+        let gone = |part: &Part, trial: &Trial| 1.0 - part.left(|group| self.share(&trial.widths, group));
+        let gone_in_trials = |part| trials.iter().map(|trial| gone(part, trial)).collect();
+        let gone: Vec<Vec<f64>> = self.parts.iter().map(gone_in_trials).collect();
         // What the trials have lost more than the parts explain.
         let mut unexplained: Vec<f64> = trials.iter().map(|trial| 1.0 - trial.latency).collect();
         for (part, gone) in self.parts.iter().zip(&gone) {

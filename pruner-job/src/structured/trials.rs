@@ -27,7 +27,7 @@ const LEAST: usize = 12;
 /// No more are begun after so long.
 const PATIENCE: Duration = Duration::from_secs(8);
 /// A few short turns beside the whole network: what their median is off by, the fit over all networks evens out.
-const EFFORT: Effort = Effort { rounds: 5, turn: Duration::from_millis(1) };
+const TRIAL: Effort = Effort { rounds: 5, turn: Duration::from_millis(1) };
 /// Enough to aim at a ratio.
 const AIMING: Effort = Effort { rounds: 9, turn: Duration::from_millis(3) };
 /// Groups lose up to this share of their channels; hardly one loses more from one network to the next.
@@ -110,7 +110,7 @@ impl<'a> Trials<'a> {
             if trials.len() >= LEAST && started.elapsed() > PATIENCE {
                 break;
             }
-            let latency = 1.0 / self.ratio_by(&self.narrowed(&widths)?, EFFORT)?;
+            let latency = 1.0 / self.ratio_by(&self.narrowed(&widths)?, TRIAL)?;
             tracing::trace!(?widths, latency, "trial measured");
             trials.push(Trial { widths, latency });
         }

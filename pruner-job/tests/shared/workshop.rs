@@ -15,7 +15,7 @@ pub struct Workshop {
 }
 
 const IMAGES: usize = 240;
-const SIZE: usize = 8;
+pub const SIZE: usize = 8;
 
 impl Workshop {
     pub fn new(architecture: &str) -> Self {

@@ -226,6 +226,7 @@ fn pruning(arguments: Pruning) -> Result<()> {
     } = arguments;
     let (programs, directory) = stage(&onnxruntime)?;
     let seeds = seeds.max(1);
+    let wider_seeds = wider_seeds.min(seeds);
     let extent = pruning::Extent { seeds, wider_seeds, training_images, epochs, fine_tuning_epochs };
     let tools = pruning::Tools { programs: &programs, dataset: &dataset, python, torch_python };
     let report = pruning::measure(&tools, directory.path(), extent, say)?;

@@ -18,7 +18,9 @@ pub(super) fn unreadable_class(error: &UnreadableModel) -> Class {
         {
             Class::NoInput
         }
-        UnreadableModel::External(_) => Class::Data,
+        UnreadableModel::External(
+            ExternalError::Read { .. } | ExternalError::Outside { .. } | ExternalError::Entry { .. },
+        ) => Class::Data,
     }
 }
 

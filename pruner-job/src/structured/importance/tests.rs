@@ -67,6 +67,22 @@ fn importance_by_parameters(
 }
 
 #[test]
+fn as_many_images_are_judged_however_many_are_computed_at_a_time() {
+    assert_eq!([1, 1 << 17, 800_000, 1 << 30].map(images_at_a_time), [64, 64, 8, 4]);
+    let network = as_if_trained(Architecture::Vgg16, "1x28x28");
+    let (channels, samples) = (channels(&network), samples(&network, 67));
+    let trainable = TrainableNetwork::of(&network).unwrap();
+    let judged = Judged { network: &trainable, groups: &channels.groups, samples: &samples };
+    let at_once = judged.taylor(64).unwrap();
+    for at_a_time in [4, 8, 16] {
+        let found = judged.taylor(at_a_time).unwrap();
+        for (wanted, found) in at_once.iter().flatten().zip(found.iter().flatten()) {
+            assert!((wanted - found).abs() <= 1e-3 * wanted, "{at_a_time}: {wanted} {found}");
+        }
+    }
+}
+
+#[test]
 fn importance_is_what_its_definition_says() {
     for (architecture, norms) in prunable() {
         let network = Network::from_model(architecture.small(norms, 1)).unwrap();

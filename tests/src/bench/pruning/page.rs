@@ -1,9 +1,10 @@
-//! The page that people read, made from the report and nothing else.
+//! The page that people read, made from the report, and what the benchmark never changes.
 
 use std::fmt::Write;
 
 use super::{
-    Conventional, LEAST_ACCURACY, Level, Peer, Portfolio, Quantised, Report, Smaller, WIDER, WIDTH,
+    Conventional, Judgement, LEAST_ACCURACY, Level, Peer, Portfolio, Quantised, Report, Smaller, WIDER,
+    WIDTH,
     judge::{ROUNDS, TURN},
     levels::epochs,
 };
@@ -23,8 +24,8 @@ pub fn page(report: &Report) -> String {
          Variants have an accuracy of at least {LEAST_ACCURACY} on the validation images.\n\
          Shares, such as accuracies, are means over the seeds; times, sizes, operations and ratios are medians; the smallest and \
          the largest stand in brackets.\n\
-         Accuracy is of the 10,000 test images; latency is of one image in ONNX Runtime on one thread: the median of {ROUNDS} \
-         rounds in which all networks of a table and a seed take turns of {TURN} images.\n\n",
+         Accuracy is of the 10,000 test images; latency is of one image in ONNX Runtime on one thread: the median of all runs \
+         in {ROUNDS} rounds, in which all networks of a table and a seed take turns of {TURN} images.\n\n",
         report.machine, extent.training_images, extent.epochs, extent.fine_tuning_epochs, extent.seeds
     );
     text.push_str(PORTFOLIO);
@@ -134,6 +135,10 @@ fn time_lines(text: &mut String, portfolios: &[Portfolio]) {
             }),
         );
     }
+    whole_line(text, portfolios);
+}
+
+fn whole_line(text: &mut String, portfolios: &[Portfolio]) {
     let all = |portfolio: &Portfolio| {
         let conventional = portfolio.smaller.iter().filter_map(|smaller| smaller.conventional.as_ref());
         let seconds: f64 = conventional.map(|conventional| conventional.seconds).sum();
@@ -204,6 +209,28 @@ fn int8_lines(text: &mut String, portfolios: &[Portfolio]) {
         percent(of(|int8| int8.judgement.worst_class_drop)),
         percent(of(|int8| int8.judgement.calibration_error)),
     );
+    let judged: Vec<&Judgement> = quantised.iter().map(|quantised| &quantised.judgement).collect();
+    let beaten: Vec<String> = (0..most_steps(portfolios))
+        .filter(|&position| {
+            let ours: Vec<&Judgement> = at(portfolios, position).map(|smaller| &smaller.judgement).collect();
+            is_better(&judged, &ours)
+        })
+        .map(|position| format!("smaller {}", position + 1))
+        .collect();
+    if !beaten.is_empty() {
+        let _ = writeln!(text, "They are more accurate, faster and smaller than {}.", beaten.join(", "));
+    }
+}
+
+/// Whether networks are in the mean more accurate, faster and smaller than others.
+fn is_better(networks: &[&Judgement], others: &[&Judgement]) -> bool {
+    let less = |less: &[&Judgement], more: &[&Judgement], read: fn(&Judgement) -> f64| {
+        let mean = |judged: &[&Judgement]| mean(judged.iter().map(|judgement| read(judgement)));
+        mean(less) < mean(more)
+    };
+    less(others, networks, |judgement| judgement.accuracy)
+        && less(networks, others, |judgement| judgement.latency_ms)
+        && less(networks, others, |judgement| judgement.bytes as f64)
 }
 
 /// The largest number of smaller networks that any portfolio has.

@@ -117,15 +117,6 @@ fn a_network_that_not_every_seed_has_is_shown_and_stands_for_no_dense_one() {
 }
 
 #[test]
-fn the_published_page_is_that_of_the_published_report() {
-    let published = std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/benchmarks"));
-    let report = std::fs::read(published.join("pruning.json")).unwrap();
-    let report: Report = serde_json::from_slice(&report).unwrap();
-    let written = std::fs::read_to_string(published.join("pruning.md")).unwrap();
-    assert!(page(&report) == written, "run dnnshifter-bench page");
-}
-
-#[test]
 fn int8_is_set_beside_the_network_that_it_is_made_from() {
     let quantised = Quantised {
         dense: judgement(0.9, 1.5),
@@ -135,6 +126,22 @@ fn int8_is_set_beside_the_network_that_it_is_made_from() {
     let line = "accuracy 89.50 % [89.50..89.50] (-0.50 [-0.50..-0.50] points more than before), 0.500 [0.500..0.500] MB \
                 (4.00 [4.00..4.00] times smaller), 0.500 [0.500..0.500] ms (3.00 [3.00..3.00] times as fast)";
     assert!(text.contains(line), "{line} is not in\n{text}");
+}
+
+#[test]
+fn networks_that_int8_beats_in_all_are_named() {
+    let int8 = |accuracy, latency_ms, bytes| {
+        let judgement = Judgement { bytes, ..judgement(accuracy, latency_ms) };
+        let quantised = Quantised { dense: judgement.clone(), judgement };
+        written(vec![Portfolio { int8: Some(quantised), ..first() }])
+    };
+    let ours = first().smaller[0].judgement.clone();
+    let (accuracy, latency, bytes) = (ours.accuracy, ours.latency_ms, ours.bytes);
+    let named = "more accurate, faster and smaller than smaller 1.";
+    assert!(int8(accuracy + 0.01, latency * 0.9, bytes - 1).contains(named));
+    assert!(!int8(accuracy - 0.01, latency * 0.9, bytes - 1).contains(named));
+    assert!(!int8(accuracy + 0.01, latency, bytes - 1).contains(named));
+    assert!(!int8(accuracy + 0.01, latency * 0.9, bytes).contains(named));
 }
 
 #[test]
