@@ -11,8 +11,9 @@ const WARM_UP: usize = 3;
 /// Runs at the start of a turn that do not count: as many as fit into [`SETTLING`], at least one and at most this. The caches hold what
 /// the network before left there. One of 8 MB next to one of 15 MB took 1.65 ms at first and 1.2 ms from its eighth run on.
 const SETTLING_RUNS: usize = 8;
+/// Eight runs of that network, so that large ones, whose runs fill the caches anew, do not settle for long.
 const SETTLING: Duration = Duration::from_millis(12);
-/// Runs of a turn that count, at most.
+/// Runs of a turn that count, at most: of a network of 30 microseconds as many as take the longest turn.
 const MOST_COUNTED: usize = 200;
 
 /// How long networks are measured.

@@ -90,7 +90,7 @@ pub(crate) fn prunable_channels(
     let channels = Channels::of(network, &graph, &shapes)?;
     let unjudged = channels.groups.iter().find(|group| {
         criterion == ImportanceCriterion::BatchNormScale
-            && group.writers.iter().all(|writer| writer.batch_norm.is_none())
+            && group.writers.iter().all(|writer| writer.scale.is_none())
     });
     match unjudged {
         Some(group) => Err(StructuredError::NoBatchNorm { layer: group.name.clone() }),

@@ -37,21 +37,8 @@ pub struct ChannelGroup {
 pub struct Writer {
     /// Name of its weight.
     pub weight: String,
-    /// The weight's axis that runs over the channels.
-    pub axis: usize,
-    /// Name of its bias, if there is one.
-    pub bias: Option<String>,
-    /// The batch norm that follows it, if one does.
-    pub batch_norm: Option<ScaleAndShift>,
-}
-
-/// The trained parameters of a batch norm.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ScaleAndShift {
-    /// Name of the scale.
-    pub scale: String,
-    /// Name of the shift.
-    pub shift: String,
+    /// Name of the scale of the batch norm that follows it, if one does.
+    pub scale: Option<String>,
 }
 
 /// Consecutive channels of a value, or their entries along an axis.

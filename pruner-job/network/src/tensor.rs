@@ -99,12 +99,12 @@ impl FloatTensor {
 
     /// Reads a float32 initialiser.
     pub fn from_proto(proto: &TensorProto) -> Result<Self, InvalidTensor> {
-        expect_type(proto, DataType::Float, "float32")?;
+        let shape = float_shape(proto)?;
         let values = match &proto.raw_data {
             Some(raw) => raw.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect(),
             None => proto.float_data.clone(),
         };
-        Ok(Self { shape: checked_shape(proto, values.len())?, values })
+        Ok(Self { shape, values })
     }
 
     /// Writes the tensor as an initialiser called `name`.
@@ -174,7 +174,7 @@ fn copy_entries(from: &[u8], axes: &[(usize, Vec<Range<usize>>)], to: &mut Vec<u
     }
 }
 
-fn little_endian(values: &[f32]) -> Vec<u8> {
+pub(crate) fn little_endian(values: &[f32]) -> Vec<u8> {
     let mut raw = vec![0; 4 * values.len()];
     for (bytes, value) in raw.as_chunks_mut().0.iter_mut().zip(values) {
         *bytes = value.to_le_bytes();
@@ -185,7 +185,8 @@ fn little_endian(values: &[f32]) -> Vec<u8> {
 /// The shape of a float32 initialiser, as it states it.
 pub(crate) fn float_shape(proto: &TensorProto) -> Result<Vec<usize>, InvalidTensor> {
     expect_type(proto, DataType::Float, "float32")?;
-    let found = proto.raw_data.as_ref().map_or(proto.float_data.len(), |raw| raw.len() / 4);
+    // The rest of bytes that are no number is one more value, which no shape expects.
+    let found = proto.raw_data.as_ref().map_or(proto.float_data.len(), |raw| raw.len().div_ceil(4));
     checked_shape(proto, found)
 }
 
@@ -257,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn selection_takes_whole_slices_of_an_axis() {
+    fn selection_takes_entries_of_several_axes_from_either_form() {
         let tensor = counted(&[2, 3, 2]);
         let raw = tensor.to_proto("w");
         let listed = TensorProto { raw_data: None, float_data: tensor.values().to_vec(), ..raw.clone() };
@@ -272,6 +273,11 @@ mod tests {
                 assert_eq!((chosen.name(), FloatTensor::from_proto(&chosen).unwrap()), ("w", expected));
             }
         }
+    }
+
+    #[test]
+    fn what_an_axis_does_not_have_is_refused() {
+        let raw = counted(&[2, 3, 2]).to_proto("w");
         for (axis, index) in [(1, 3), (3, 0)] {
             assert!(matches!(
                 select(&raw, &BTreeMap::from([(axis, vec![index])])),
@@ -290,6 +296,9 @@ mod tests {
                 .to_string()
                 .contains("holds 6 values; export the model again")
         );
+        proto.dims = vec![2, 3];
+        proto.raw_data = Some(vec![0; 27].into());
+        assert!(FloatTensor::from_proto(&proto).is_err() && select(&proto, &BTreeMap::new()).is_err());
         proto.dims = vec![-2, -3];
         assert!(FloatTensor::from_proto(&proto).is_err());
         proto.dims = vec![i64::MAX, i64::MAX];

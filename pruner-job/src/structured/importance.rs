@@ -1,4 +1,5 @@
-//! How much each channel matters: by the batch norm that follows its layer, else by the layer's own weights.
+//! How much each channel matters: by what the last layer or batch norm that makes it writes, and the loss's gradient there, or by the batch
+//! norm's scale alone. In which order channels leave is for [`super::removal`].
 
 use std::collections::BTreeMap;
 
@@ -51,13 +52,13 @@ impl Judged<'_> {
 
     /// The sum of the squared scales of the batch norms that a group goes through.
     fn squared_scales(&self, group: &ChannelGroup) -> Result<Vec<f64>, StructuredError> {
-        let scales: Vec<_> = group.writers.iter().filter_map(|writer| writer.batch_norm.as_ref()).collect();
+        let scales: Vec<_> = group.writers.iter().filter_map(|writer| writer.scale.as_ref()).collect();
         if scales.is_empty() {
             return Err(StructuredError::NoBatchNorm { layer: group.name.clone() });
         }
         let mut sums = vec![0.0; group.channels];
-        for norm in scales {
-            if let Some(scale) = self.network.parameters().get(&norm.scale) {
+        for scale in scales {
+            if let Some(scale) = self.network.parameters().get(scale) {
                 for (sum, value) in sums.iter_mut().zip(read(&scale.tensor)?) {
                     *sum += value * value;
                 }
@@ -118,7 +119,7 @@ fn images_at_a_time(most_values: usize) -> usize {
 
 /// The tensor of the node that writes a channel last: the scale of the batch norm, or the weight if none follows.
 fn last_tensor(writer: &Writer) -> &str {
-    writer.batch_norm.as_ref().map_or(&writer.weight, |norm| &norm.scale)
+    writer.scale.as_ref().unwrap_or(&writer.weight)
 }
 
 /// For each group the squares of what its channels change the loss of every four images by, summed over the fours.

@@ -19,7 +19,7 @@ pub struct Machine {
     /// The kernel's release.
     pub kernel: String,
     /// The version of our programs.
-    pub runtime: String,
+    pub version: String,
     /// The build of ONNX Runtime, as its folder is called.
     pub onnxruntime: String,
 }
@@ -41,7 +41,7 @@ impl Machine {
             cores: processors.lines().filter(|line| line.starts_with("processor")).count(),
             vectors: ["avx2", "fma", "avx512f"].into_iter().filter(has).collect::<Vec<_>>().join(", "),
             kernel: fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned(),
-            runtime: env!("CARGO_PKG_VERSION").to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
             onnxruntime: folder.to_string_lossy().into_owned(),
         }
     }
@@ -49,8 +49,8 @@ impl Machine {
 
 impl fmt::Display for Machine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { processor, cores, vectors, kernel, runtime, onnxruntime } = self;
-        write!(f, "{processor}, {cores} cores ({vectors}), Linux {kernel}; version {runtime}, {onnxruntime}")
+        let Self { processor, cores, vectors, kernel, version, onnxruntime } = self;
+        write!(f, "{processor}, {cores} cores ({vectors}), Linux {kernel}; version {version}, {onnxruntime}")
     }
 }
 
@@ -63,7 +63,7 @@ impl Machine {
             cores: 2,
             vectors: "avx2".to_owned(),
             kernel: "6.1".to_owned(),
-            runtime: "0.1.0".to_owned(),
+            version: "0.1.0".to_owned(),
             onnxruntime: "onnxruntime-1".to_owned(),
         }
     }

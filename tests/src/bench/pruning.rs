@@ -211,6 +211,7 @@ fn set_beside(portfolio: &mut Portfolio, peer: &TorchPruning<'_>, folder: &Path)
     let networks = (1..=portfolio.smaller.len()).map(|position| step(&format!("variant-{position}")));
     let networks = networks.collect::<Result<Vec<_>>>()?;
     let made = peer.prune(&step("dense")?, &networks, &folder.join("torch-pruning"))?;
+    ensure!(made.len() == portfolio.smaller.len(), "Torch-Pruning made {} networks", made.len());
     for (smaller, peer) in portfolio.smaller.iter_mut().zip(made) {
         smaller.torch_pruning = Some(peer);
     }

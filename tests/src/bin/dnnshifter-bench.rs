@@ -157,8 +157,10 @@ async fn run(arguments: Arguments) -> Result<()> {
         Command::Part(arguments) => part(arguments).await,
         Command::Pruning(arguments) => pruning(arguments),
         Command::Page { output } => {
-            write(&output.join("serving.md"), &page::page(&report(&output.join("serving.json"))?))?;
-            write(&output.join("pruning.md"), &pruning::page::page(&report(&output.join("pruning.json"))?))
+            let serving = page::page(&report(&output.join("serving.json"))?);
+            let pruning = pruning::page::page(&report(&output.join("pruning.json"))?);
+            write(&output.join("serving.md"), &serving)?;
+            write(&output.join("pruning.md"), &pruning)
         }
         Command::Sessions(Sessions { networks, count, in_a_row, period_us, polling }) => {
             let pace = Pace { count, in_a_row, period: Duration::from_micros(period_us), polling };

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{ChannelAxis, Channels, LayerWork, ScaleAndShift, Segment, Writer};
+use super::{ChannelAxis, Channels, LayerWork, Segment, Writer};
 use crate::{
     cost::macs,
     graph::{Graph, Node},
@@ -104,8 +104,7 @@ impl<'a> Tracer<'a> {
         let (Some(weight), Some(&channels)) = (node.input(1), self.shapes.of(&node.output).first()) else {
             return Ok(self.wall(node));
         };
-        let bias = node.input(2).map(str::to_owned);
-        let writer = Writer { weight: weight.to_owned(), axis: written, bias, batch_norm: None };
+        let writer = Writer { weight: weight.to_owned(), scale: None };
         let output = vec![self.spaces.row(channels, false, Some((node.name.clone(), writer)))];
         self.cut(weight, read, input);
         self.cut(weight, written, &output);
@@ -137,11 +136,8 @@ impl<'a> Tracer<'a> {
         }
         let follows = |name: &&str| self.graph.readers(name).count() == 1;
         let written_by = node.input(0).filter(follows).and_then(|name| self.writer_of(name));
-        if let (Some(space), [scale, shift]) = (written_by, [1, 2].map(|position| node.input(position))) {
-            let norm = scale.zip(shift);
-            let norm =
-                norm.map(|(scale, shift)| ScaleAndShift { scale: scale.to_owned(), shift: shift.to_owned() });
-            self.spaces.note_batch_norm(space, norm);
+        if let Some(space) = written_by {
+            self.spaces.note_scale(space, node.input(1));
         }
         input
     }

@@ -18,7 +18,7 @@ use crate::{
         AttributeProto, GraphProto, NodeProto, TensorProto, ValueInfoProto,
         tensor_proto::{DataLocation, DataType},
     },
-    tensor::{integers_from_proto, integers_to_proto},
+    tensor::{integers_from_proto, integers_to_proto, little_endian},
 };
 
 /// A constant of 32-bit floats, its values still in the bytes that were read.
@@ -198,8 +198,7 @@ fn written(node: &NodeProto) -> Option<TensorProto> {
 fn shared(mut tensor: TensorProto) -> Rc<TensorProto> {
     if tensor.data_type() == DataType::Float as i32 && tensor.raw_data.is_none() {
         let listed = std::mem::take(&mut tensor.float_data);
-        tensor.raw_data =
-            Some(listed.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>().into());
+        tensor.raw_data = Some(little_endian(&listed).into());
     }
     Rc::new(tensor)
 }

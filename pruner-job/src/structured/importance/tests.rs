@@ -1,6 +1,6 @@
 //! Both criteria find what does nothing, and `Taylor` is what its definition says.
 
-use dnnshifter_network::Network;
+use dnnshifter_network::{Graph, Network, Operator};
 use tch::Kind;
 
 use super::{
@@ -26,19 +26,22 @@ fn both_criteria_find_channels_that_do_nothing() {
     }
 }
 
+/// The parameters that make a channel last, each with its axis of channels: scale and shift, or weight and bias.
+fn parameters(graph: &Graph, writer: &Writer) -> Vec<(String, usize)> {
+    let last = last_tensor(writer);
+    let node = graph.nodes().iter().find(|node| node.input(1) == Some(last)).unwrap();
+    let axis = usize::from(matches!(node.operator, Operator::MatMul | Operator::Gemm { transposed: false }));
+    let second = node.input(2).map(|name| (name.to_owned(), 0));
+    [(last.to_owned(), axis)].into_iter().chain(second).collect()
+}
+
 /// Importance as its definition has it: from the gradients of the parameters, over each four images.
 fn importance_by_parameters(
     network: &TrainableNetwork,
+    graph: &Graph,
     groups: &[ChannelGroup],
     samples: &Samples,
 ) -> Vec<Vec<f64>> {
-    let parameters = |writer: &Writer| match &writer.batch_norm {
-        Some(norm) => vec![(norm.scale.clone(), 0), (norm.shift.clone(), 0)],
-        None => [(writer.weight.clone(), writer.axis)]
-            .into_iter()
-            .chain(writer.bias.clone().map(|bias| (bias, 0)))
-            .collect(),
-    };
     let mut sums: Vec<Vec<f64>> = groups.iter().map(|group| vec![0.0; group.channels]).collect();
     for indices in samples.in_order(4).unwrap() {
         let (images, labels) = samples.batch(&indices).unwrap();
@@ -46,7 +49,7 @@ fn importance_by_parameters(
             let parameters: Vec<(Tensor, usize)> = group
                 .writers
                 .iter()
-                .flat_map(parameters)
+                .flat_map(|writer| parameters(graph, writer))
                 .map(|(name, axis)| (network.parameters()[&name].tensor.shallow_clone(), axis))
                 .collect();
             let answers = network.logits(&images, Mode::Evaluation).unwrap();
@@ -90,7 +93,8 @@ fn importance_is_what_its_definition_says() {
         // The rest of three is left out.
         let (fours, rest) = (samples(&network, 8), samples(&network, 11));
         let trainable = TrainableNetwork::of(&network).unwrap();
-        let wanted = importance_by_parameters(&trainable, &channels.groups, &fours);
+        let wanted =
+            importance_by_parameters(&trainable, &Graph::of(&network).unwrap(), &channels.groups, &fours);
         let judged = Judged { network: &trainable, groups: &channels.groups, samples: &rest };
         let found = judged.importance(ImportanceCriterion::Taylor).unwrap();
         for ((group, wanted), found) in channels.groups.iter().zip(&wanted).zip(&found) {

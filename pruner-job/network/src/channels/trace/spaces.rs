@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::super::{ChannelGroup, ScaleAndShift, Writer};
+use super::super::{ChannelGroup, Writer};
 
 /// Consecutive channels of a value.
 #[derive(Clone, Copy)]
@@ -83,10 +83,10 @@ impl Spaces {
         space
     }
 
-    /// A batch norm follows the layer that writes a space.
-    pub(super) fn note_batch_norm(&mut self, space: usize, norm: Option<ScaleAndShift>) {
+    /// A batch norm of this scale follows the layer that writes a space.
+    pub(super) fn note_scale(&mut self, space: usize, scale: Option<&str>) {
         if let Some((_, writer)) = self.0.get_mut(space).and_then(|space| space.writer.as_mut()) {
-            writer.batch_norm = norm;
+            writer.scale = scale.map(str::to_owned);
         }
     }
 

@@ -130,18 +130,21 @@ fn int8_is_set_beside_the_network_that_it_is_made_from() {
 
 #[test]
 fn networks_that_int8_beats_in_all_are_named() {
-    let int8 = |accuracy, latency_ms, bytes| {
-        let judgement = Judgement { bytes, ..judgement(accuracy, latency_ms) };
-        let quantised = Quantised { dense: judgement.clone(), judgement };
-        written(vec![Portfolio { int8: Some(quantised), ..first() }])
+    let beats = |accuracy, latency_ms, bytes, others: &[Portfolio]| {
+        let judgement_of_int8 = Judgement { bytes, ..judgement(accuracy, latency_ms) };
+        let int8 = Some(Quantised { dense: first().dense, judgement: judgement_of_int8 });
+        let portfolios = [&[Portfolio { int8, ..first() }], others].concat();
+        written(portfolios).contains("more accurate and smaller than smaller 1, and gain more")
     };
-    let ours = first().smaller[0].judgement.clone();
-    let (accuracy, latency, bytes) = (ours.accuracy, ours.latency_ms, ours.bytes);
-    let named = "more accurate, faster and smaller than smaller 1.";
-    assert!(int8(accuracy + 0.01, latency * 0.9, bytes - 1).contains(named));
-    assert!(!int8(accuracy - 0.01, latency * 0.9, bytes - 1).contains(named));
-    assert!(!int8(accuracy + 0.01, latency, bytes - 1).contains(named));
-    assert!(!int8(accuracy + 0.01, latency * 0.9, bytes).contains(named));
+    let Judgement { accuracy, latency_ms, bytes, .. } = first().smaller[0].judgement;
+    assert!(beats(accuracy + 0.01, latency_ms * 0.9, bytes - 1, &[]));
+    assert!(!beats(accuracy - 0.01, latency_ms * 0.9, bytes - 1, &[]));
+    assert!(!beats(accuracy + 0.01, latency_ms, bytes - 1, &[]));
+    assert!(!beats(accuracy + 0.01, latency_ms * 0.9, bytes, &[]));
+    assert!(
+        !beats(accuracy + 0.01, latency_ms * 0.9, bytes - 1, &[second()]),
+        "nothing is known of the other"
+    );
 }
 
 #[test]
